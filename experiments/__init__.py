@@ -1,0 +1,1 @@
+"""Training jobs, evaluations and benchmarks."""

@@ -1,0 +1,15 @@
+"""Speech and singing voice separation in JAX and Flax.
+
+The layers, lowest first; a module imports its own layer or a lower one.
+
+- `dsp`: signals in, signals out.
+- `simulate`: ingredients in, mixtures out.
+- `losses`: what training minimises, one value per example.
+- `metrics`: what papers report, one value per example.
+- `models`: published systems as Flax modules.
+- `inference`: models applied to recordings of any length.
+- `tasks`: where a model, a simulation and a loss meet.
+- `train`: the training loop and its side effects.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Models applied to recordings of any length."""

@@ -1,0 +1,1 @@
+"""Training objectives: `(estimate, reference)` to one value per example."""

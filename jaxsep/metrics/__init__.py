@@ -1,0 +1,1 @@
+"""Scores: `(estimate, reference)` to one value per example."""

@@ -1,0 +1,1 @@
+"""Ingredients in, mixtures out."""

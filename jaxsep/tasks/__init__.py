@@ -1,0 +1,1 @@
+"""Where a model, a simulation and a loss meet."""

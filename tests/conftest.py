@@ -1,0 +1,35 @@
+"""Settings of every test: 8 devices, strict shapes, checked types."""
+
+import os
+import pathlib
+
+# Before the first import of jax.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook("jaxsep", "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def unchecked():
+  """Lets a call of the wrong shape reach the library's own ValueError."""
+  jaxtyping.config.update("jaxtyping_disable", True)
+  yield
+  jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def jaxsep_data() -> pathlib.Path:
+  """The folder of real recordings; tests that ask for it are optional."""
+  folder = os.environ.get("JAXSEP_DATA")
+  if not folder:
+    pytest.skip("set JAXSEP_DATA to a folder of real recordings to run this")
+  return pathlib.Path(folder)

@@ -1,0 +1,107 @@
+"""Who may import whom."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# A part of the library may import the parts listed with it, and itself.
+ALLOWED = {
+    "typing": set(),
+    "dsp": {"typing"},
+    "simulate": {"typing", "dsp"},
+    "losses": {"typing", "dsp"},
+    "metrics": {"typing", "dsp"},
+    "models": {"typing", "dsp"},
+}
+ALLOWED["audio"] = {"typing", "dsp"}
+ALLOWED["model_io"] = {"typing", "dsp", "models"}
+_MIDDLE = {"typing", "dsp", "simulate", "losses", "metrics", "models"} | {
+    "audio",
+    "model_io",
+}
+ALLOWED["inference"] = _MIDDLE
+ALLOWED["tasks"] = _MIDDLE | {"inference"}
+ALLOWED["train"] = _MIDDLE | {"inference", "tasks"}
+ALLOWED["cli"] = _MIDDLE | {"inference", "tasks"}
+ALLOWED["__init__"] = {"model_io"}
+
+# Packages that only some places may import.
+KEPT_IN = {
+    "tensorflow": ("data_pipelines/",),
+    "tensorflow_datasets": ("data_pipelines/",),
+    "orbax": ("jaxsep/train/checkpoint.py",),
+    "absl": (
+        "jaxsep/train/",
+        "jaxsep/cli.py",
+        "experiments/",
+        "data_pipelines/",
+    ),
+    "soundfile": ("jaxsep/audio.py", "data_pipelines/"),
+    "tensorboardX": ("jaxsep/train/writer.py",),
+}
+
+FILES = sorted(
+    path.relative_to(ROOT)
+    for top in ("jaxsep", "data_pipelines", "experiments")
+    for path in (ROOT / top).rglob("*.py")
+)
+
+
+def imports(path):
+  """Every imported module, dotted, of a file; also within functions."""
+  for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import"
+      for alias in node.names:
+        assert alias.name != "*", f"{path}: import *"
+        yield f"{node.module}.{alias.name}"
+
+
+def part_of(path):
+  """The part of the library that a file belongs to."""
+  return path.parts[1].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_stay_in_their_layer(path):
+  top = path.parts[0]
+  for name in imports(path):
+    parts = name.split(".")
+    for package, places in KEPT_IN.items():
+      if parts[0] == package:
+        assert str(path).startswith(places), f"{path} imports {package}"
+    if top == "jaxsep":
+      assert parts[0] not in ("data_pipelines", "experiments", "tests"), name
+      if parts[0] == "jaxsep" and len(parts) > 1:
+        part = part_of(path)
+        allowed = ALLOWED[part] | {part}
+        imported = parts[1] if (ROOT / "jaxsep" / parts[1]).exists() or (
+            ROOT / "jaxsep" / f"{parts[1]}.py"
+        ).exists() else "__init__"
+        assert imported in allowed or imported == "__init__", (
+            f"{path} imports {name}"
+        )
+    if top == "data_pipelines":
+      assert parts[0] not in ("jax", "jaxsep", "experiments"), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_private_files_stay_private(path):
+  for name in imports(path):
+    parts = name.split(".")
+    if parts[0] not in ("jaxsep", "data_pipelines", "experiments"):
+      continue
+    for depth, part in enumerate(parts[:-1] if len(parts) > 1 else parts):
+      if part.startswith("_") and not part.startswith("__"):
+        folder = pathlib.Path(*parts[:depth])
+        assert path.parent == folder, f"{path} imports private {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_drawer_files(path):
+  assert path.stem not in ("utils", "common", "helpers", "misc"), path
