@@ -1,1 +1,15 @@
 """Published systems as pure Flax modules."""
+
+from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.conv_tasnet import ConvTasNet
+from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
+from jaxsep.models.tcn import TemporalConvNet
+
+__all__ = [
+  "ConvTasNet",
+  "CumulativeLayerNorm",
+  "Decoder",
+  "Encoder",
+  "GlobalLayerNorm",
+  "TemporalConvNet",
+]
