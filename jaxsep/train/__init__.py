@@ -1,1 +1,20 @@
-"""The training loop and its side effects."""
+"""The training loop and its side effects.
+
+`fit` trains any `jaxsep.tasks.Task` from an iterator of batches and leaves a
+folder with checkpoints, a log and the best model. What varies is the task;
+there is one loop.
+"""
+
+from jaxsep.train.config import OptimizerConfig, TrainConfig
+from jaxsep.train.errors import TrainingError
+from jaxsep.train.loop import FitResult, fit
+from jaxsep.train.state import TrainState
+
+__all__ = [
+  "FitResult",
+  "OptimizerConfig",
+  "TrainConfig",
+  "TrainState",
+  "TrainingError",
+  "fit",
+]
