@@ -1,0 +1,265 @@
+"""A corpus as a table: one row an utterance, one NumPy array a column."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import soundfile
+from absl import logging
+
+
+class CorpusError(ValueError):
+  """A corpus that cannot be used as asked; the message is one line."""
+
+
+# (full path, first sample, number of samples) -> float32 samples, mono.
+Reader = Callable[[str, int, int], np.ndarray]
+
+
+def read_file(
+  path: str, start: int, length: int, *, channel: int | None = None
+) -> np.ndarray:
+  """Part of an audio file, decoding nothing else.
+
+  Args:
+    path: Any file that soundfile reads.
+    start: First sample.
+    length: Number of samples.
+    channel: The channel to take; None averages all channels, which is right
+      for speech and wrong for room responses.
+
+  Returns:
+    float32 samples at the file's own rate, shape `[length]`. Integer formats
+    lie in [-1, 1); floating-point formats are returned as they are.
+
+  Raises:
+    CorpusError: If the file cannot be opened, ends before `start + length`,
+      lacks the channel, or holds NaN or infinite samples there.
+  """
+  try:
+    with soundfile.SoundFile(path) as file:
+      if start:
+        file.seek(start)
+      samples = file.read(length, dtype="float32")
+  except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+    reason = " ".join(str(error).split())
+    raise CorpusError(f"{path}: cannot be read ({reason})") from None
+  if len(samples) != length:
+    raise CorpusError(
+      f"{path}: samples {start} to {start + length} wanted, but the file"
+      f" ends after {start + len(samples)}; it is damaged or has changed"
+      " since it was scanned"
+    )
+  if samples.ndim == 2:
+    if channel is None:
+      samples = samples.mean(axis=1)
+    elif channel < samples.shape[1]:
+      samples = np.ascontiguousarray(samples[:, channel])
+    else:
+      raise CorpusError(
+        f"{path}: has {samples.shape[1]} channels, so no channel {channel}"
+      )
+  elif channel:
+    raise CorpusError(f"{path}: has one channel, so no channel {channel}")
+  if not np.isfinite(samples).all():
+    raise CorpusError(f"{path}: holds NaN or infinite samples")
+  return samples
+
+
+def read_names(path: str | os.PathLike[str]) -> list[str]:
+  """The names in a text file, one a line; blank lines and `#` lines skipped.
+
+  Args:
+    path: The file.
+
+  Returns:
+    The names, stripped, in the file's order.
+
+  Raises:
+    CorpusError: If the file cannot be read or names nothing.
+  """
+  try:
+    with open(path, encoding="utf-8") as file:
+      names = [line.strip() for line in file]
+  except (OSError, UnicodeDecodeError) as error:
+    raise CorpusError(f"{path}: no readable list of names ({error})") from None
+  names = [name for name in names if name and not name.startswith("#")]
+  if not names:
+    raise CorpusError(f"{path}: names nothing; expected one name a line")
+  return names
+
+
+def _few(names: Iterable[str], limit: int = 3) -> str:
+  """The first names and how many more there are."""
+  names = list(names)
+  more = len(names) - limit
+  return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+  """A table of utterances, and how to read one.
+
+  All columns have one entry a row. Rows are sorted by path and speakers by
+  name, so the table is the same on every machine that holds the files.
+
+  Attributes:
+    path: Path of each row relative to `root` (objects of type str). It may
+      be any name that `reader` understands.
+    start: First sample of the utterance in its file, int64.
+    length: Samples of the utterance at `rate_hz`, int64.
+    rate_hz: Sample rate of the file, int32.
+    speaker: Speaker of the utterance, an index into `speakers`, int32.
+    text: Transcript, "" where there is none (objects of type str).
+    speakers: Names of the speakers.
+    root: Put in front of every path when it is read.
+    reader: Reads `(full path, first sample, number of samples)` of a row;
+      the default opens an audio file. Must be safe to call from threads.
+  """
+
+  path: np.ndarray
+  start: np.ndarray
+  length: np.ndarray
+  rate_hz: np.ndarray
+  speaker: np.ndarray
+  text: np.ndarray
+  speakers: tuple[str, ...]
+  root: str = ""
+  reader: Reader = read_file
+
+  def __post_init__(self):
+    num_rows = len(self.path)
+    for name, dtype in _COLUMNS.items():
+      column = np.asarray(getattr(self, name), dtype=dtype)
+      if column.shape != (num_rows,):
+        raise ValueError(
+          f"column {name} has shape {column.shape}, expected ({num_rows},)"
+        )
+      column.setflags(write=False)
+      object.__setattr__(self, name, column)
+    object.__setattr__(self, "speakers", tuple(self.speakers))
+    if num_rows and not (
+      0 <= self.speaker.min() and self.speaker.max() < len(self.speakers)
+    ):
+      raise ValueError(
+        f"speaker indices {self.speaker.min()} to {self.speaker.max()} do"
+        f" not fit {len(self.speakers)} speakers"
+      )
+
+  def __len__(self) -> int:
+    """Number of utterances."""
+    return len(self.path)
+
+  @property
+  def seconds(self) -> float:
+    """Duration of all utterances together."""
+    return float((self.length / self.rate_hz).sum())
+
+  def full_path(self, row: int) -> str:
+    """The path of a row with the root in front."""
+    return os.path.join(self.root, self.path[row])
+
+  def read(
+    self, row: int, start: int = 0, length: int | None = None
+  ) -> np.ndarray:
+    """Samples `start` to `start + length` of an utterance, and no others.
+
+    Args:
+      row: Row of the table.
+      start: First sample, counted from the beginning of the utterance.
+      length: Number of samples; None reads to the end of the utterance.
+
+    Returns:
+      float32 samples, mono, at `rate_hz[row]`, shape `[length]`.
+
+    Raises:
+      CorpusError: If the file is damaged; the message names it.
+      ValueError: If the utterance has no such samples.
+    """
+    total = int(self.length[row])
+    length = total - start if length is None else length
+    if start < 0 or length < 0 or start + length > total:
+      raise ValueError(
+        f"{self.path[row]}: samples {start} to {start + length} wanted of"
+        f" an utterance of {total}"
+      )
+    return self.reader(
+      self.full_path(row), int(self.start[row]) + start, length
+    )
+
+  def rows(self, rows) -> Corpus:
+    """The table of some rows, by index or mask; speakers renumbered."""
+    columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+    kept, columns["speaker"] = np.unique(
+      columns["speaker"], return_inverse=True
+    )
+    speakers = tuple(self.speakers[i] for i in kept)
+    return dataclasses.replace(self, **columns, speakers=speakers)
+
+  def subset(
+    self,
+    speakers: Iterable[str] | str | os.PathLike[str] | None = None,
+    exclude: Iterable[str] | str | os.PathLike[str] | None = None,
+  ) -> Corpus:
+    """The utterances of some speakers.
+
+    Args:
+      speakers: Names to keep, or the path of a file with one name a line;
+        None keeps all. Every name must be in the corpus.
+      exclude: Names to leave out, or such a file. A name that the corpus
+        lacks is reported, not refused: there is nothing to leave out.
+
+    Returns:
+      A corpus with its speakers renumbered from 0.
+
+    Raises:
+      CorpusError: If a speaker to keep is missing, no name to exclude is
+        known, or nothing is left.
+    """
+    known = set(self.speakers)
+    kept = known
+    if speakers is not None:
+      kept = set(_names(speakers))
+      if kept - known:
+        raise CorpusError(
+          f"{self.root or 'the corpus'} has no speaker"
+          f" {_few(sorted(kept - known))}; it has {_few(self.speakers)}"
+        )
+    if exclude is not None:
+      unwanted = set(_names(exclude))
+      if unwanted and not unwanted & known:
+        raise CorpusError(
+          f"{self.root or 'the corpus'} has none of the speakers to"
+          f" exclude ({_few(sorted(unwanted))}); it has"
+          f" {_few(self.speakers)}"
+        )
+      if unwanted - known:
+        logging.warning(
+          "speakers to exclude that %s does not have: %s",
+          self.root or "the corpus",
+          _few(sorted(unwanted - known)),
+        )
+      kept = kept - unwanted
+    if not kept:
+      raise CorpusError(f"no speaker of {self.root or 'the corpus'} is left")
+    wanted = np.array([name in kept for name in self.speakers])
+    return self.rows(wanted[self.speaker])
+
+
+_COLUMNS = {
+  "path": object,
+  "start": np.int64,
+  "length": np.int64,
+  "rate_hz": np.int32,
+  "speaker": np.int32,
+  "text": object,
+}
+
+
+def _names(names) -> list[str]:
+  if isinstance(names, (str, os.PathLike)):
+    return read_names(names)
+  return list(names)
