@@ -1,1 +1,39 @@
-"""Signals in, signals out."""
+"""Signals in, signals out: the arithmetic that all other layers share."""
+
+from jaxsep.dsp._assignment import best_permutation, reorder
+from jaxsep.dsp._consistency import mixture_consistency
+from jaxsep.dsp._convolve import fast_length, fft_convolve
+from jaxsep.dsp._frames import frame, overlap_add
+from jaxsep.dsp._levels import (
+  amplitude_to_db,
+  db_to_amplitude,
+  gain_for_snr,
+  power_to_db,
+  rms,
+)
+from jaxsep.dsp._precision import at_least_float32
+from jaxsep.dsp._ratios import (
+  centered,
+  energy,
+  paired,
+  power_ratio_db,
+  projection,
+)
+
+__all__ = [
+  "amplitude_to_db",
+  "best_permutation",
+  "centered",
+  "db_to_amplitude",
+  "energy",
+  "fast_length",
+  "fft_convolve",
+  "gain_for_snr",
+  "mixture_consistency",
+  "paired",
+  "power_ratio_db",
+  "power_to_db",
+  "projection",
+  "reorder",
+  "rms",
+]

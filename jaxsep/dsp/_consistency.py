@@ -1,0 +1,66 @@
+"""Estimates that add up to their mixture."""
+
+import jax.numpy as jnp
+
+from jaxsep.typing import Array, Float
+
+
+def mixture_consistency(
+  estimate: Float[Array, "*batch sources time"],
+  mixture: Float[Array, "*batch time"],
+  *,
+  weights: Float[Array, "*batch sources"] | None = None,
+) -> Float[Array, "*batch sources time"]:
+  """Moves the estimates by as little as makes them sum to the mixture.
+
+  The dims: [..., [S]ources, [T]ime].
+
+  Args:
+    estimate: Separated signals, shape `[..., S, T]`.
+    mixture: What they should add up to, shape `[..., T]`.
+    weights: Share of the error that each source takes, shape `[..., S]`, not
+      negative; only their proportions matter. Equal shares if None, which is
+      the least-squares projection. The energies of the estimates leave silent
+      sources silent.
+
+  Returns:
+    Consistent signals, shape `[..., S, T]`.
+
+  Raises:
+    ValueError: If the shapes do not fit.
+
+  References:
+    Wisdom et al., Differentiable consistency constraints for improved deep
+    speech enhancement, 2019, eq. (7).
+
+  Example:
+    >>> estimate = jnp.array([[1.0, 1.0], [0.0, 0.0]])
+    >>> print(mixture_consistency(estimate, jnp.array([2.0, 1.0])))
+    [[1.5 1. ]
+     [0.5 0. ]]
+  """
+  estimate, mixture = jnp.asarray(estimate), jnp.asarray(mixture)
+  if estimate.shape[:-2] + estimate.shape[-1:] != mixture.shape:
+    raise ValueError(
+      f"estimate {estimate.shape} must be [..., sources, time] and mixture"
+      f" {mixture.shape} the same without sources"
+    )
+  error = mixture - jnp.sum(estimate, axis=-2)
+  if weights is None:
+    share = error[..., None, :] / estimate.shape[-2]
+    return estimate + share
+  weights = jnp.asarray(weights)
+  if weights.shape != estimate.shape[:-1]:
+    raise ValueError(
+      f"weights {weights.shape} must have one value for each source of"
+      f" estimate {estimate.shape}: {estimate.shape[:-1]}"
+    )
+  total = jnp.sum(weights, axis=-1, keepdims=True)
+  # Where nobody can take the error, all take it alike.
+  nobody = total == 0
+  weights = jnp.where(
+    nobody,
+    1.0 / estimate.shape[-2],
+    weights / jnp.where(nobody, 1.0, total),
+  )
+  return estimate + weights[..., None] * error[..., None, :]

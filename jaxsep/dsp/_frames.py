@@ -1,0 +1,120 @@
+"""Cutting signals into frames and adding frames up again."""
+
+import jax.numpy as jnp
+
+from jaxsep.typing import Array, Inexact
+
+# Past this many hops in a frame, shifted copies are no longer cheaper than
+# indices: each copy is an operation that the compiler has to place.
+_MANY_HOPS = 64
+
+
+def frame(
+  signal: Inexact[Array, "*batch time"],
+  *,
+  frame_length: int,
+  hop_length: int,
+) -> Inexact[Array, "*batch frames frame_length"]:
+  """Cuts a signal into frames that start `hop_length` samples apart.
+
+  Samples behind the last full frame are left out; pad the signal to keep them.
+
+  Args:
+    signal: Signal, shape `[..., T]`, at least one frame long.
+    frame_length: Samples of a frame, L.
+    hop_length: Samples from the start of a frame to the next. May exceed the
+      frame length, which leaves gaps.
+
+  Returns:
+    Frames, shape `[..., N, L]` with `N = 1 + (T - L) // hop_length`.
+
+  Raises:
+    ValueError: If the signal is shorter than a frame or a length is not
+      positive.
+
+  Example:
+    >>> print(frame(jnp.arange(5.0), frame_length=3, hop_length=2))
+    [[0. 1. 2.]
+     [2. 3. 4.]]
+  """
+  signal = jnp.asarray(signal)
+  _check_lengths(frame_length, hop_length)
+  time = signal.shape[-1]
+  if time < frame_length:
+    raise ValueError(
+      f"signal of {time} samples is shorter than a frame of {frame_length};"
+      " pad it first"
+    )
+  num_frames = 1 + (time - frame_length) // hop_length
+  num_hops = -(-frame_length // hop_length)
+  if num_hops > _MANY_HOPS:
+    starts = hop_length * jnp.arange(num_frames)[:, None]
+    return signal[..., starts + jnp.arange(frame_length)[None, :]]
+  # A frame is `num_hops` neighbouring blocks: slices and one concatenation,
+  # whose gradient is sums of slices. Indexing would cost a gather, and a
+  # scatter backwards.
+  num_blocks = num_frames + num_hops - 1
+  blocks = _fit(signal, num_blocks * hop_length)
+  blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
+  shifted = [blocks[..., i : i + num_frames, :] for i in range(num_hops)]
+  return jnp.concatenate(shifted, axis=-1)[..., :frame_length]
+
+
+def overlap_add(
+  frames: Inexact[Array, "*batch frames frame_length"], *, hop_length: int
+) -> Inexact[Array, "*batch time"]:
+  """Adds up frames that start `hop_length` samples apart.
+
+  The transpose of `frame`: nothing is windowed or divided by.
+
+  Args:
+    frames: Frames, shape `[..., N, L]`, at least one.
+    hop_length: Samples from the start of a frame to the next.
+
+  Returns:
+    Signal, shape `[..., T]` with `T = (N - 1) * hop_length + L`.
+
+  Raises:
+    ValueError: If there is no frame or a length is not positive.
+
+  Example:
+    >>> print(overlap_add(jnp.ones((2, 3)), hop_length=2))
+    [1. 1. 2. 1. 1.]
+  """
+  frames = jnp.asarray(frames)
+  num_frames, frame_length = frames.shape[-2:]
+  _check_lengths(frame_length, hop_length)
+  if not num_frames:
+    raise ValueError(f"frames {frames.shape} hold no frame")
+  batch = frames.shape[:-2]
+  time = (num_frames - 1) * hop_length + frame_length
+  num_hops = -(-frame_length // hop_length)
+  if num_hops > _MANY_HOPS:
+    starts = hop_length * jnp.arange(num_frames)[:, None]
+    index = starts + jnp.arange(frame_length)[None, :]
+    return jnp.zeros((*batch, time), frames.dtype).at[..., index].add(frames)
+  blocks = _fit(frames, num_hops * hop_length)
+  blocks = blocks.reshape(*batch, num_frames, num_hops, hop_length)
+  no_pad = [(0, 0)] * len(batch)
+  signal = sum(
+    jnp.pad(blocks[..., i, :], [*no_pad, (i, num_hops - 1 - i), (0, 0)])
+    for i in range(num_hops)
+  )
+  return signal.reshape(*batch, -1)[..., :time]
+
+
+def _fit(signal, length):
+  """Cuts or zero-pads the last axis to `length`."""
+  missing = length - signal.shape[-1]
+  if missing <= 0:
+    return signal[..., :length]
+  return jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
+
+
+def _check_lengths(frame_length, hop_length):
+  """Refuses lengths that are not positive."""
+  if frame_length < 1 or hop_length < 1:
+    raise ValueError(
+      f"frame length {frame_length} and hop length {hop_length} must be"
+      " positive"
+    )

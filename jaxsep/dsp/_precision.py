@@ -1,0 +1,25 @@
+"""The precision that statistics are computed in."""
+
+import jax.numpy as jnp
+
+from jaxsep.typing import Array, Inexact
+
+
+def at_least_float32(
+  signal: Inexact[Array, "*shape"] | float,
+) -> Inexact[Array, "*shape"]:
+  """The signal as an array in which sums over time can be trusted.
+
+  Args:
+    signal: Any shape; bfloat16 and float16 become float32, complex stays
+      complex, wider types stay as they are.
+
+  Returns:
+    The same values as a JAX array.
+
+  Example:
+    >>> print(at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype)
+    float32
+  """
+  dtype = jnp.promote_types(jnp.result_type(signal), jnp.float32)
+  return jnp.asarray(signal, dtype)
