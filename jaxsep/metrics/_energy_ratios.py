@@ -1,0 +1,160 @@
+"""Ratios of the energy of the target to the energy of everything else."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep import dsp
+from jaxsep.typing import Array, Float
+
+
+def snr(
+  estimate: Float[Array, "*batch time"], reference: Float[Array, "*batch time"]
+) -> Float[Array, "*batch"]:
+  """Signal-to-noise ratio: all that differs from the reference is noise.
+
+  Level matters: an estimate at half the amplitude scores 6 dB.
+
+  Args:
+    estimate: Separated signal, shape `[..., T]`.
+    reference: Target signal, same shape.
+
+  Returns:
+    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
+    exact estimate.
+
+  Raises:
+    ValueError: If the two shapes differ.
+
+  Example:
+    >>> print(snr(jnp.array([1.0, 0.1]), jnp.array([1.0, 0.0])).round(2))
+    20.0
+  """
+  estimate, reference = dsp.paired(estimate, reference)
+  return dsp.power_ratio_db(
+    dsp.energy(reference), dsp.energy(estimate - reference)
+  )
+
+
+def si_sdr(
+  estimate: Float[Array, "*batch time"], reference: Float[Array, "*batch time"]
+) -> Float[Array, "*batch"]:
+  """Scale-invariant signal-to-distortion ratio.
+
+  The reference is rescaled to the least-squares fit of the estimate, so a gain
+  on the estimate changes nothing. Signals are not mean-centred.
+
+  Args:
+    estimate: Separated signal, shape `[..., T]`.
+    reference: Target signal, same shape.
+
+  Returns:
+    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
+    exact estimate.
+
+  Raises:
+    ValueError: If the two shapes differ.
+
+  References:
+    Le Roux et al., SDR - half-baked or well done?, 2019, eq. (4).
+
+  Example:
+    >>> print(si_sdr(jnp.array([2.0, 0.2]), jnp.array([1.0, 0.0])).round(2))
+    20.0
+  """
+  estimate, reference = dsp.paired(estimate, reference)
+  target = dsp.projection(estimate, reference)
+  return dsp.power_ratio_db(dsp.energy(target), dsp.energy(estimate - target))
+
+
+def si_snr(
+  estimate: Float[Array, "*batch time"], reference: Float[Array, "*batch time"]
+) -> Float[Array, "*batch"]:
+  """Scale-invariant signal-to-noise ratio of zero-mean signals.
+
+  `si_sdr` after the mean of each signal is removed, as the separation papers
+  since TasNet report it.
+
+  Args:
+    estimate: Separated signal, shape `[..., T]`.
+    reference: Target signal, same shape.
+
+  Returns:
+    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
+    exact estimate.
+
+  Raises:
+    ValueError: If the two shapes differ.
+
+  References:
+    Luo and Mesgarani, TasNet, 2018, eq. (13)-(15).
+
+  Example:
+    >>> reference = jnp.array([1.0, -1.0, 0.0])
+    >>> print(bool(si_snr(reference + 0.5, reference) > 70.0))
+    True
+  """
+  estimate, reference = dsp.paired(estimate, reference)
+  return si_sdr(dsp.centered(estimate), dsp.centered(reference))
+
+
+def improvement(metric: Callable) -> Callable:
+  """What separation gained: the metric of the estimate less the mixture's.
+
+  Args:
+    metric: Any `metric(estimate, reference)`; one that returns several values,
+      such as `bss_eval`, gives the improvement of each.
+
+  Returns:
+    `metric_improvement(estimate, reference, mixture)`, where `mixture` is
+    `[..., T]` for estimates `[..., S, T]`, or has their shape.
+
+  Example:
+    >>> reference = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> mixture = reference.sum(0)
+    >>> estimate = 0.1 * mixture + 0.9 * reference
+    >>> print(improvement(si_sdr)(estimate, reference, mixture).round(2))
+    [20. 20.]
+  """
+
+  @functools.wraps(metric)
+  def improved(estimate, reference, mixture, **options):
+    estimate, mixture = jnp.asarray(estimate), jnp.asarray(mixture)
+    unprocessed = _like(mixture, estimate)
+    return jax.tree.map(
+      jnp.subtract,
+      metric(estimate, reference, **options),
+      metric(unprocessed, reference, **options),
+    )
+
+  name = getattr(metric, "__name__", "metric")
+  improved.__name__ = improved.__qualname__ = f"{name}_improvement"
+  improved.__doc__ = (
+    f"Improvement of `{name}` over the mixture, in its own unit.\n\n"
+    "Takes `(estimate [..., S, T], reference [..., S, T], mixture [..., T])`\n"
+    f"and returns `{name}(estimate, reference)` less\n"
+    f"`{name}(mixture, reference)`; the mixture stands in for every estimate."
+  )
+  # The wrapped signature lacks the mixture.
+  del improved.__wrapped__
+  improved.__annotations__ = {}
+  return improved
+
+
+def _like(mixture, estimate):
+  """The mixture in place of every estimate."""
+  if mixture.shape == estimate.shape:
+    return mixture
+  if mixture.shape != estimate.shape[:-2] + estimate.shape[-1:]:
+    raise ValueError(
+      f"mixture {mixture.shape} must be the estimate {estimate.shape} without"
+      " its source axis, or have its shape"
+    )
+  return jnp.broadcast_to(mixture[..., None, :], estimate.shape)
+
+
+snr_improvement = improvement(snr)
+si_sdr_improvement = improvement(si_sdr)
+si_snr_improvement = improvement(si_snr)
