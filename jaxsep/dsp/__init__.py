@@ -19,21 +19,29 @@ from jaxsep.dsp._ratios import (
   power_ratio_db,
   projection,
 )
+from jaxsep.dsp._stft import istft, stft
+from jaxsep.dsp._windows import get_window
 
 __all__ = [
   "amplitude_to_db",
+  "at_least_float32",
   "best_permutation",
   "centered",
   "db_to_amplitude",
   "energy",
   "fast_length",
   "fft_convolve",
+  "frame",
   "gain_for_snr",
+  "get_window",
+  "istft",
   "mixture_consistency",
+  "overlap_add",
   "paired",
   "power_ratio_db",
   "power_to_db",
   "projection",
   "reorder",
   "rms",
+  "stft",
 ]

@@ -1,1 +1,17 @@
-"""Training objectives: `(estimate, reference)` to one value per example."""
+"""What training minimises: one value per example, lower is better."""
+
+from jaxsep.dsp import mixture_consistency, reorder
+from jaxsep.losses._permutation import permutation_invariant
+from jaxsep.losses._ratios import neg_sdr, neg_si_sdr, neg_si_snr, neg_snr
+from jaxsep.losses._spectral import magnitude_l2
+
+__all__ = [
+  "magnitude_l2",
+  "mixture_consistency",
+  "neg_sdr",
+  "neg_si_sdr",
+  "neg_si_snr",
+  "neg_snr",
+  "permutation_invariant",
+  "reorder",
+]

@@ -1,0 +1,40 @@
+"""Losses on spectra."""
+
+import jax.numpy as jnp
+
+from jaxsep.dsp import at_least_float32
+from jaxsep.typing import Array, Float, Inexact
+
+
+def magnitude_l2(
+  estimate: Inexact[Array, "*batch frames bins"],
+  reference: Inexact[Array, "*batch frames bins"],
+) -> Float[Array, "*batch"]:
+  """Mean squared difference of two magnitude spectra.
+
+  Phases are ignored. Both spectra are complex or are magnitudes already.
+
+  Args:
+    estimate: Separated spectrum, shape `[..., N, F]`.
+    reference: Target spectrum, same shape.
+
+  Returns:
+    Loss, shape `[...]`, float32 or better: the mean over frames and bins. Not
+    reduced further: take the mean where you train.
+
+  Raises:
+    ValueError: If the two shapes differ.
+
+  Example:
+    >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
+    >>> print(magnitude_l2(estimate, jnp.array([[1.0, 3.0]])))
+    2.0
+  """
+  estimate, reference = at_least_float32(estimate), at_least_float32(reference)
+  if estimate.shape != reference.shape or estimate.ndim < 2:
+    raise ValueError(
+      f"estimate {estimate.shape} and reference {reference.shape} must have"
+      " the same shape [..., frames, bins]"
+    )
+  error = jnp.abs(estimate) - jnp.abs(reference)
+  return jnp.mean(error * error, axis=(-2, -1))
