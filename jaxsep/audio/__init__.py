@@ -1,0 +1,24 @@
+"""Audio files: checked reading and writing, channels and sample rates.
+
+Signals are float32 arrays `[C, T]` ([C]hannels, [T]ime) with full scale at 1.
+A file is judged by its content, whatever its name says. Whatever is wrong with
+one is an `AudioError` of one line that names the file and what to do.
+"""
+
+from jaxsep.audio._checks import AudioError
+from jaxsep.audio._reader import AudioInfo, info, read, read_blocks
+from jaxsep.audio._signal import resample, resample_blocks, to_mono
+from jaxsep.audio._writer import Writer, write
+
+__all__ = [
+  "AudioError",
+  "AudioInfo",
+  "Writer",
+  "info",
+  "read",
+  "read_blocks",
+  "resample",
+  "resample_blocks",
+  "to_mono",
+  "write",
+]

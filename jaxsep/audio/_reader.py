@@ -1,0 +1,214 @@
+"""Reads audio files."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+
+from jaxsep.audio import _checks
+from jaxsep.audio._checks import AudioError
+from jaxsep.audio._signal import resample
+from jaxsep.typing import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioInfo:
+  """What an audio file holds.
+
+  Attributes:
+    sample_rate_hz: Sample rate.
+    num_channels: Number of channels.
+    num_samples: Samples per channel; None where the file does not say.
+    container: Name of the file format, for example `WAV` or `FLAC`.
+    encoding: How samples are stored, for example `PCM_16`.
+  """
+
+  sample_rate_hz: int
+  num_channels: int
+  num_samples: int | None
+  container: str
+  encoding: str
+
+  @property
+  def duration_s(self) -> float | None:
+    """Length in seconds; None where the file does not say."""
+    if self.num_samples is None:
+      return None
+    return self.num_samples / self.sample_rate_hz
+
+
+def info(
+  path: str | os.PathLike, *, allow_truncated: bool = False
+) -> AudioInfo:
+  """What an audio file holds, without reading all of it.
+
+  Args:
+    path: The file.
+    allow_truncated: Whether a file that is shorter than its header says, or
+      longer, passes.
+
+  Returns:
+    Rate, channels, length and format.
+
+  Raises:
+    AudioError: If it cannot be read, holds no samples, or is cut off.
+  """
+  with _open(path, allow_truncated) as file:
+    return _describe(file)
+
+
+def read(
+  path: str | os.PathLike,
+  *,
+  start: int = 0,
+  length: int | None = None,
+  sample_rate_hz: int | None = None,
+  allow_truncated: bool = False,
+) -> tuple[Float[np.ndarray, "channel time"], int]:
+  """Reads a file, or a stretch of it, into memory.
+
+  Args:
+    path: The file.
+    start: First sample to read.
+    length: Number of samples to read, at the file's own rate; None for all. A
+      stretch that reaches past the end is as short as the file makes it.
+    sample_rate_hz: Rate to resample to; None leaves the file's own.
+    allow_truncated: As in `info`.
+
+  Returns:
+    The signal, shape `[C, T]`, and its sample rate.
+
+  Raises:
+    AudioError: If the file cannot be read, is cut off, or holds NaN or Inf.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from jaxsep.audio import write
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tone.wav"
+    >>> tone = np.sin(np.arange(8000) * 0.1)[np.newaxis]
+    >>> write(path, tone, sample_rate_hz=8000)
+    >>> signal, rate = read(path, start=100, length=50)
+    >>> signal.shape, rate
+    ((1, 50), 8000)
+  """
+  with _open(path, allow_truncated) as file:
+    rate, num_channels = file.samplerate, file.channels
+    blocks = list(_blocks(file, path, 1 << 20, start, length, allow_truncated))
+  signal = (
+    np.concatenate(blocks, axis=-1)
+    if blocks
+    else np.zeros((num_channels, 0), np.float32)
+  )
+  if sample_rate_hz is None or sample_rate_hz == rate:
+    return signal, rate
+  return (
+    resample(signal, orig_rate_hz=rate, target_rate_hz=sample_rate_hz),
+    sample_rate_hz,
+  )
+
+
+def read_blocks(
+  path: str | os.PathLike,
+  *,
+  block_length: int = 65536,
+  start: int = 0,
+  length: int | None = None,
+  allow_truncated: bool = False,
+) -> Iterator[Float[np.ndarray, "channel time"]]:
+  """Reads a file of any length in blocks, in constant memory.
+
+  Args:
+    path: The file.
+    block_length: Samples per block; the last one may be shorter.
+    start: First sample to read.
+    length: Number of samples to read; None for all.
+    allow_truncated: As in `info`.
+
+  Yields:
+    Consecutive stretches, shape `[C, block_length]`.
+
+  Raises:
+    AudioError: As in `read`. Some damage shows only when it is reached.
+  """
+  with _open(path, allow_truncated) as file:
+    yield from _blocks(file, path, block_length, start, length, allow_truncated)
+
+
+@contextlib.contextmanager
+def _open(path, allow_truncated):
+  """The opened, checked file."""
+  path = pathlib.Path(path)
+  if path.is_dir():
+    raise AudioError(f"{path}: is a folder; name a file in it")
+  if not path.exists():
+    raise AudioError(f"{path}: no such file; check the spelling")
+  if not path.is_file():
+    raise AudioError(f"{path}: is no regular file; save it to a file first")
+  if path.stat().st_size == 0:
+    raise AudioError(f"{path}: is empty (0 bytes); fetch or export it again")
+  try:
+    handle = path.open("rb")
+  except OSError as error:
+    raise AudioError(f"{path}: cannot be opened: {error.strerror}") from error
+  with handle:
+    if not allow_truncated:
+      _checks.check_riff(handle, path)
+      handle.seek(0)
+    try:
+      # By number: given a name, soundfile believes its extension.
+      file = soundfile.SoundFile(handle.fileno(), closefd=False)
+    except (soundfile.LibsndfileError, TypeError) as error:
+      raise AudioError(
+        f"{path}: is no audio file of a known format, or its header is "
+        "damaged; convert it to WAV or FLAC"
+      ) from error
+    with file:
+      if file.frames == 0:
+        raise AudioError(f"{path}: holds no samples; record or export it again")
+      if not allow_truncated:
+        _checks.check_end(file, path)
+      yield file
+
+
+def _describe(file):
+  # libsndfile's largest number stands for "the header does not say".
+  return AudioInfo(
+    sample_rate_hz=file.samplerate,
+    num_channels=file.channels,
+    num_samples=file.frames if file.frames < 2**62 else None,
+    container=file.format,
+    encoding=file.subtype,
+  )
+
+
+def _blocks(file, path, block_length, start, length, allow_truncated):
+  """Yields checked blocks `[C, t]` of an open file."""
+  end = file.frames if length is None else min(file.frames, start + length)
+  position = min(start, end)
+  try:
+    if position:
+      file.seek(position)
+    while position < end:
+      block = file.read(
+        min(block_length, end - position), dtype="float32", always_2d=True
+      ).T
+      if not block.shape[1]:
+        break
+      _checks.check_finite(block, path, position, file.samplerate)
+      position += block.shape[1]
+      yield np.ascontiguousarray(block)
+  except soundfile.LibsndfileError as error:
+    if not (allow_truncated and position > start):
+      raise AudioError(
+        f"{path}: is cut off or damaged after "
+        f"{position / file.samplerate:.2f} s; {_checks.FIX_LENGTH}"
+      ) from error
+    return
+  if position < end < 2**62 and not allow_truncated:
+    raise AudioError(
+      f"{path}: ends after {position} of {end} samples; {_checks.FIX_LENGTH}"
+    )

@@ -1,0 +1,160 @@
+"""Writes audio files."""
+
+import contextlib
+import os
+import pathlib
+import warnings
+
+import numpy as np
+import soundfile
+
+from jaxsep.audio._checks import AudioError
+from jaxsep.typing import Float
+
+# What soundfile takes for each encoding: the subtype, and bytes per sample.
+_ENCODINGS = {
+  "float": ("FLOAT", 4),
+  "pcm16": ("PCM_16", 2),
+  "pcm24": ("PCM_24", 3),
+}
+
+
+def write(
+  path: str | os.PathLike,
+  signal: Float[np.ndarray, "channel time"] | Float[np.ndarray, "time"],
+  *,
+  sample_rate_hz: int,
+  encoding: str | None = None,
+) -> None:
+  """Writes a signal to a WAV or FLAC file; replaces a file of that name.
+
+  Args:
+    path: The file; `.wav` or `.flac` decides the format.
+    signal: Signal, shape `[C, T]` or `[T]`.
+    sample_rate_hz: Its rate.
+    encoding: As in `Writer`.
+
+  Raises:
+    AudioError: As in `Writer`.
+  """
+  signal = np.atleast_2d(signal)
+  with Writer(
+    path,
+    sample_rate_hz=sample_rate_hz,
+    num_channels=len(signal),
+    encoding=encoding,
+    num_samples=signal.shape[1],
+  ) as writer:
+    writer.write(signal)
+
+
+class Writer(contextlib.AbstractContextManager):
+  """Writes an audio file block by block; it appears when it is complete.
+
+  Samples go to a hidden file beside the target, which takes the target's name
+  when the `with` block ends and is deleted when it ends in an exception.
+
+  WAV holds 32-bit float unless told otherwise: no level is too high for it.
+  Integer encodings end at full scale. Samples beyond are set to full scale,
+  counted in `num_clipped`, and reported in one warning at the end.
+
+  Attributes:
+    path: The target.
+    num_clipped: Samples so far that an integer encoding could not hold.
+  """
+
+  def __init__(
+    self,
+    path: str | os.PathLike,
+    *,
+    sample_rate_hz: int,
+    num_channels: int = 1,
+    encoding: str | None = None,
+    num_samples: int | None = None,
+  ):
+    """Opens the hidden file.
+
+    Args:
+      path: The target; `.wav` or `.flac` decides the format.
+      sample_rate_hz: Sample rate.
+      num_channels: Number of channels.
+      encoding: `"float"`, `"pcm16"` or `"pcm24"`; None for float in WAV and
+        24 bits in FLAC.
+      num_samples: Samples to come, if known: a WAV file past 4 GB is written
+        as RF64, which must be decided at the start.
+
+    Raises:
+      AudioError: If the format, the encoding or the place will not do.
+    """
+    self.path = pathlib.Path(path)
+    self.num_clipped = 0
+    self._rate = sample_rate_hz
+    container = self.path.suffix.lower().removeprefix(".").upper()
+    if container not in ("WAV", "FLAC"):
+      raise AudioError(f"{path}: can write .wav and .flac, not {container!r}")
+    encoding = encoding or ("float" if container == "WAV" else "pcm24")
+    if encoding not in _ENCODINGS:
+      raise AudioError(
+        f"{path}: encoding must be one of {', '.join(_ENCODINGS)}, "
+        f"got {encoding!r}"
+      )
+    if container == "FLAC" and encoding == "float":
+      raise AudioError(f"{path}: FLAC holds no float: use pcm24, or .wav")
+    self._is_integer = encoding != "float"
+    subtype, width = _ENCODINGS[encoding]
+    if container == "WAV":
+      size = (num_samples or 0) * num_channels * width
+      container = "RF64" if size > 2**32 - 2**16 else "WAV"
+    if self.path.is_dir():
+      raise AudioError(f"{path}: is a folder; name a file in it")
+    self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+    try:
+      self._file = soundfile.SoundFile(
+        self._part,
+        "w",
+        samplerate=sample_rate_hz,
+        channels=num_channels,
+        subtype=subtype,
+        format=container,
+      )
+    except (OSError, soundfile.LibsndfileError) as error:
+      raise AudioError(
+        f"{path}: cannot be written: {_why_unwritable(self.path, error)}"
+      ) from error
+
+  def write(self, block: Float[np.ndarray, "channel time"]) -> None:
+    """Appends a stretch of signal, shape `[C, any]`."""
+    if not np.isfinite(block).all():
+      raise AudioError(f"{self.path}: refusing to write NaN or Inf samples")
+    if self._is_integer:
+      self.num_clipped += int((np.abs(block) > 1).sum())
+    try:
+      self._file.write(block.T)
+    except (OSError, soundfile.LibsndfileError) as error:
+      raise AudioError(
+        f"{self.path}: writing stopped, is the disk full? ({error})"
+      ) from error
+
+  def __exit__(self, kind, error, traceback):
+    try:
+      self._file.close()
+      if kind is None:
+        os.replace(self._part, self.path)
+    except (OSError, soundfile.LibsndfileError) as failure:
+      raise AudioError(f"{self.path}: cannot be finished: {failure}") from error
+    finally:
+      self._part.unlink(missing_ok=True)
+    if kind is None and self.num_clipped:
+      warnings.warn(
+        f"{self.path}: {self.num_clipped} samples beyond full scale were "
+        "clipped; a WAV file with float samples would keep them",
+        stacklevel=2,
+      )
+
+
+def _why_unwritable(path, error):
+  if not path.parent.is_dir():
+    return f"there is no folder {path.parent}; make it first"
+  if not os.access(path.parent, os.W_OK):
+    return f"no permission to write into {path.parent}"
+  return str(error)
