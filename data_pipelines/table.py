@@ -249,6 +249,49 @@ class Corpus:
     return self.rows(wanted[self.speaker])
 
 
+def concatenate(corpora: Iterable[Corpus]) -> Corpus:
+  """Several corpora as one; a speaker of the same name is the same speaker.
+
+  Args:
+    corpora: Corpora that are read in the same way.
+
+  Returns:
+    All rows, in the order given, with paths from the deepest common folder.
+
+  Raises:
+    ValueError: If there is no corpus, or they have different readers.
+  """
+  corpora = list(corpora)
+  if not corpora:
+    raise ValueError("no corpus to concatenate")
+  if any(corpus.reader is not corpora[0].reader for corpus in corpora):
+    raise ValueError("corpora with different readers cannot be concatenated")
+  root = ""
+  if all(corpus.root for corpus in corpora):
+    root = os.path.commonpath([corpus.root for corpus in corpora])
+  columns = {
+    name: np.concatenate([getattr(corpus, name) for corpus in corpora])
+    for name in _COLUMNS
+  }
+  if root:
+    columns["path"] = [
+      os.path.relpath(corpus.full_path(row), root)
+      for corpus in corpora
+      for row in range(len(corpus))
+    ]
+  speakers = sorted({name for corpus in corpora for name in corpus.speakers})
+  number = {name: i for i, name in enumerate(speakers)}
+  columns["speaker"] = np.concatenate(
+    [
+      np.array([number[name] for name in corpus.speakers])[corpus.speaker]
+      for corpus in corpora
+    ]
+  )
+  return dataclasses.replace(
+    corpora[0], **columns, speakers=tuple(speakers), root=root
+  )
+
+
 _COLUMNS = {
   "path": object,
   "start": np.int64,

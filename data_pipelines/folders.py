@@ -1,0 +1,210 @@
+"""Corpora that are folders of audio files, one utterance a file."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import os
+import posixpath
+from collections.abc import Callable
+
+import numpy as np
+
+from data_pipelines import scanning
+from data_pipelines.scanning import Headers, Problem
+from data_pipelines.table import (
+  Corpus,
+  CorpusError,
+  concatenate,
+  read_file,
+)
+
+
+def scan_librispeech(
+  root: str | os.PathLike[str],
+  *,
+  subsets: tuple[str, ...] | None = None,
+  cache_dir: str | os.PathLike[str] | None = None,
+  num_threads: int = 8,
+) -> Corpus:
+  """LibriSpeech, or anything laid out `speaker/chapter/utterance.flac`.
+
+  Transcripts come from the `speaker-chapter.trans.txt` of each chapter, where
+  there is one. A speaker in two subsets is one speaker.
+
+  Args:
+    root: The folder of a subset such as `train-clean-100`, or a folder of
+      such subsets.
+    subsets: Names of the subsets to take from a folder of them; None takes
+      all.
+    cache_dir: Where to remember the scan, see `scanning.scan`.
+    num_threads: Files read at a time.
+
+  Returns:
+    The corpus; problems are logged, see `scanning.ScanReport`.
+
+  Raises:
+    CorpusError: If the folder is missing or holds no usable file.
+  """
+  root = scanning.require_folder(root, what="a LibriSpeech folder")
+  if subsets:
+    for subset in subsets:
+      if not os.path.isdir(os.path.join(root, subset)):
+        raise CorpusError(f"{root}: has no subset {subset}")
+    return concatenate(
+      scan_librispeech(
+        os.path.join(root, subset),
+        cache_dir=cache_dir,
+        num_threads=num_threads,
+      )
+      for subset in subsets
+    )
+
+  def check(headers: Headers):
+    for path in headers.path:
+      if path.count("/") not in (2, 3):
+        yield Problem(path, "misplaced", "not speaker/chapter/utterance")
+
+  headers, _ = scanning.scan(
+    root, cache_dir=cache_dir, num_threads=num_threads, check=check
+  )
+  text = _transcripts(root, headers, num_threads)
+  return _corpus(root, headers, lambda path: path.split("/")[-3], text)
+
+
+def scan_speaker_folders(
+  root: str | os.PathLike[str],
+  *,
+  channel: int | None = None,
+  cache_dir: str | os.PathLike[str] | None = None,
+  num_threads: int = 8,
+) -> Corpus:
+  """A folder for each speaker, with audio files at any depth in it.
+
+  Args:
+    root: The folder of speakers.
+    channel: The channel to read; None averages all.
+    cache_dir: Where to remember the scan, see `scanning.scan`.
+    num_threads: Files read at a time.
+
+  Returns:
+    The corpus; a file outside a speaker's folder is reported and left out.
+
+  Raises:
+    CorpusError: If the folder is missing or holds no usable file.
+  """
+  root = scanning.require_folder(root, what="a folder for each speaker")
+
+  def check(headers: Headers):
+    for path in headers.path:
+      if "/" not in path:
+        yield Problem(path, "misplaced", "not in the folder of a speaker")
+
+  headers, _ = scanning.scan(
+    root, cache_dir=cache_dir, num_threads=num_threads, check=check
+  )
+  return _corpus(
+    root, headers, lambda path: path.split("/")[0], channel=channel
+  )
+
+
+def scan_folder(
+  root: str | os.PathLike[str],
+  *,
+  channel: int | None = None,
+  cache_dir: str | os.PathLike[str] | None = None,
+  num_threads: int = 8,
+) -> Corpus:
+  """Every audio file under a folder, of whoever it is: noises, rooms.
+
+  The "speaker" of a file is the folder it lies in, so the responses of a
+  room that has its own folder are known to belong together.
+
+  Args:
+    root: The folder.
+    channel: The channel to read; None averages all. Take one for room
+      responses.
+    cache_dir: Where to remember the scan, see `scanning.scan`.
+    num_threads: Files read at a time.
+
+  Returns:
+    The corpus.
+
+  Raises:
+    CorpusError: If the folder is missing or holds no usable file.
+  """
+  root = scanning.require_folder(root, what="a folder of audio files")
+  headers, _ = scanning.scan(root, cache_dir=cache_dir, num_threads=num_threads)
+  return _corpus(root, headers, posixpath.dirname, channel=channel)
+
+
+def read_sexes(path: str | os.PathLike[str]) -> dict[str, str]:
+  """Sex of each speaker, from LibriSpeech's SPEAKERS.TXT.
+
+  Args:
+    path: The file, or a folder that holds it.
+
+  Returns:
+    "F" or "M" by the speaker's name; empty if there is no such file.
+  """
+  path = os.fspath(path)
+  if os.path.isdir(path):
+    path = os.path.join(path, "SPEAKERS.TXT")
+  sexes = {}
+  try:
+    with open(path, encoding="utf-8") as file:
+      for line in file:
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) > 1 and not line.startswith(";"):
+          sexes[fields[0]] = fields[1]
+  except FileNotFoundError:
+    pass
+  return sexes
+
+
+def _corpus(
+  root: str,
+  headers: Headers,
+  speaker_of: Callable[[str], str],
+  text: list[str] | None = None,
+  channel: int | None = None,
+) -> Corpus:
+  """The table of one utterance a file."""
+  names, speaker = np.unique(
+    np.array([speaker_of(path) for path in headers.path]),
+    return_inverse=True,
+  )
+  return Corpus(
+    path=headers.path,
+    start=np.zeros(len(headers.path), np.int64),
+    length=headers.length,
+    rate_hz=headers.rate_hz,
+    speaker=speaker,
+    text=np.array(text or [""] * len(headers.path), dtype=object),
+    speakers=tuple(names.tolist()),
+    root=root,
+    reader=read_file
+    if channel is None
+    else functools.partial(read_file, channel=channel),
+  )
+
+
+def _transcripts(root: str, headers: Headers, num_threads: int) -> list[str]:
+  """The text of each file, "" where no transcript names it."""
+  chapters = sorted({posixpath.dirname(path) for path in headers.path})
+
+  def read(chapter: str) -> dict[str, str]:
+    speaker, number = chapter.split("/")[-2:]
+    path = os.path.join(root, chapter, f"{speaker}-{number}.trans.txt")
+    try:
+      with open(path, encoding="utf-8") as file:
+        pairs = [line.rstrip("\n").partition(" ") for line in file]
+    except (FileNotFoundError, UnicodeDecodeError):
+      return {}
+    return {f"{chapter}/{name}": text.strip() for name, _, text in pairs}
+
+  texts = {}
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    for found in pool.map(read, chapters):
+      texts.update(found)
+  return [texts.get(posixpath.splitext(path)[0], "") for path in headers.path]
