@@ -37,28 +37,26 @@ def _glide(duration_s, f1_hz, f2_hz, f3_hz, voicing):
 
 
 def _nasal(f2_hz, f3_hz):
-  return [(0.070, 270, f2_hz, f3_hz, 0.5, 0, 0, 3000, 1000, 1, 0)]
+  return [(0.070, 270, f2_hz, f3_hz, 0.35, 0, 0, 3000, 1000, 1, 0)]
 
 
 def _fricative(duration_s, f2_hz, voicing, frication, centre_hz, width_hz):
   f1_hz = 300 if voicing else 400
-  return [
-    (duration_s, f1_hz, f2_hz, 0, voicing, 0, frication)
-    + (centre_hz, width_hz, 0, 0)
-  ]
+  noise = (frication, centre_hz, width_hz)
+  return [(duration_s, f1_hz, f2_hz, 0, voicing, 0, *noise, 0, 0)]
 
 
 def _plosive(f2_hz, f3_hz, voiced, centre_hz, width_hz, level):
   """Closure, with a murmur if voiced; burst; breath if voiceless."""
   place = (f2_hz, f3_hz)
-  murmur = 0.12 if voiced else 0.0
+  murmur = 0.06 if voiced else 0.0
   segments = [
-    (0.055, 220, *place, murmur, 0, 0, centre_hz, width_hz, 0, 0),
+    (0.070, 220, *place, murmur, 0, 0, centre_hz, width_hz, 0, 0),
     (0.010, 280, *place, murmur, 0, level, centre_hz, width_hz, 0, 0),
   ]
   if not voiced:
     segments.append(
-      (0.035, 420, *place, 0, 0.5, 0.2 * level, centre_hz, width_hz, 0, 0)
+      (0.045, 420, *place, 0, 0.5, 0.2 * level, centre_hz, width_hz, 0, 0)
     )
   return segments
 
@@ -66,7 +64,7 @@ def _plosive(f2_hz, f3_hz, voiced, centre_hz, width_hz, level):
 def _affricate(voicing):
   return [
     (0.050, 220, 1800, 2600, 0.1 * voicing, 0, 0, 2800, 1500, 0, 0),
-    (0.065, 300, 1850, 2600, 0.35 * voicing, 0, 0.55, 2800, 1600, 0, 0),
+    (0.065, 300, 1850, 2600, 0.35 * voicing, 0, 0.55, 2800, 2000, 0, 0),
   ]
 
 
@@ -89,32 +87,32 @@ _PHONEMES = {
   "ow": _vowel(0.140, (530, 1000, 2400), (380, 830, 2300)),
   "aw": _vowel(0.160, (740, 1280, 2450), (440, 950, 2350)),
   # Glides, liquids, nasals.
-  "w": _glide(0.060, 300, 640, 2200, 0.6),
-  "y": _glide(0.055, 270, 2250, 3000, 0.6),
-  "r": _glide(0.065, 340, 1130, 1550, 0.65),
-  "l": _glide(0.065, 360, 1050, 2750, 0.55),
+  "w": _glide(0.060, 300, 640, 2200, 0.45),
+  "y": _glide(0.055, 270, 2250, 3000, 0.5),
+  "r": _glide(0.065, 340, 1130, 1550, 0.5),
+  "l": _glide(0.065, 360, 1050, 2750, 0.4),
   "m": _nasal(1000, 2200),
   "n": _nasal(1550, 2500),
   "ng": _nasal(2050, 2650),
   # Fricatives and affricates.
-  "f": _fricative(0.090, 1100, 0, 0.10, 4500, 5000),
-  "v": _fricative(0.055, 1100, 0.40, 0.05, 4500, 5000),
-  "th": _fricative(0.085, 1400, 0, 0.09, 5200, 5000),
-  "dh": _fricative(0.045, 1400, 0.45, 0.04, 5200, 5000),
-  "s": _fricative(0.105, 1700, 0, 0.60, 5600, 2200),
-  "z": _fricative(0.075, 1700, 0.30, 0.35, 5600, 2200),
-  "sh": _fricative(0.110, 1850, 0, 0.65, 3000, 1500),
-  "zh": _fricative(0.070, 1850, 0.30, 0.35, 3000, 1500),
+  "f": _fricative(0.115, 1100, 0, 0.10, 4500, 5000),
+  "v": _fricative(0.060, 1100, 0.25, 0.05, 4500, 5000),
+  "th": _fricative(0.110, 1400, 0, 0.09, 5200, 5000),
+  "dh": _fricative(0.050, 1400, 0.3, 0.04, 5200, 5000),
+  "s": _fricative(0.130, 1700, 0, 0.80, 5200, 3000),
+  "z": _fricative(0.075, 1700, 0.22, 0.40, 5200, 3000),
+  "sh": _fricative(0.130, 1850, 0, 0.75, 2900, 2000),
+  "zh": _fricative(0.070, 1850, 0.22, 0.40, 2900, 2000),
   "hh": [(0.060, 0, 0, 0, 0.05, 0.7, 0, 3000, 1000, 0, 0)],
   "ch": _affricate(0.0),
   "jh": _affricate(1.0),
   # Plosives.
-  "p": _plosive(850, 2150, False, 900, 1800, 0.5),
-  "b": _plosive(850, 2150, True, 900, 1800, 0.35),
-  "t": _plosive(1750, 2650, False, 3900, 2500, 0.8),
-  "d": _plosive(1750, 2650, True, 3500, 2500, 0.5),
-  "k": _plosive(1950, 2250, False, 1900, 900, 0.8),
-  "g": _plosive(1950, 2250, True, 1800, 900, 0.5),
+  "p": _plosive(850, 2150, False, 900, 2500, 0.5),
+  "b": _plosive(850, 2150, True, 900, 2500, 0.35),
+  "t": _plosive(1750, 2650, False, 3900, 3500, 0.8),
+  "d": _plosive(1750, 2650, True, 3500, 3500, 0.5),
+  "k": _plosive(1950, 2250, False, 1900, 1300, 0.8),
+  "g": _plosive(1950, 2250, True, 1800, 1300, 0.5),
   # A pause is as long as the talker makes it.
   "sil": [(0.100, 0, 0, 0, 0, 0, 0, 3000, 1000, 0, 0)],
 }

@@ -57,10 +57,10 @@ def draw_talker(rng: np.random.Generator) -> Talker:
   """
   low = rng.random() < 0.5
   f0_hz = np.exp(rng.normal(np.log(115.0 if low else 200.0), 0.16))
-  rate = np.exp(rng.normal(0.0, 0.13))
+  rate = np.exp(rng.normal(0.12, 0.13))
   return Talker(
     f0_hz=float(np.clip(f0_hz, *PITCH_RANGE_HZ)),
-    range_semitones=float(rng.uniform(3.0, 7.0)),
+    range_semitones=float(rng.uniform(4.0, 9.0)),
     jitter=float(rng.uniform(0.004, 0.015)),
     shimmer=float(rng.uniform(0.02, 0.08)),
     tract_scale=float(rng.normal(1.0 if low else 1.15, 0.045)),
@@ -69,9 +69,9 @@ def draw_talker(rng: np.random.Generator) -> Talker:
     bandwidth_scale=float(rng.uniform(0.8, 1.5)),
     open_quotient=float(rng.uniform(0.45, 0.8)),
     asymmetry=float(rng.uniform(0.64, 0.8)),
-    tilt_hz=float(np.exp(rng.uniform(np.log(900.0), np.log(4000.0)))),
+    tilt_hz=float(np.exp(rng.uniform(np.log(1500.0), np.log(8000.0)))),
     breathiness=float(np.exp(rng.uniform(np.log(0.01), np.log(0.15)))),
-    rate=float(np.clip(rate, 0.75, 1.35)),
+    rate=float(np.clip(rate, 0.8, 1.5)),
     blend_s=float(rng.uniform(0.016, 0.03)),
     pause_scale=float(rng.uniform(0.6, 1.5)),
     rise_probability=float(rng.uniform(0.0, 0.4)),
