@@ -42,7 +42,7 @@ def resample(
   orig_rate_hz: int,
   target_rate_hz: int,
   length: int | None = None,
-) -> Float[np.ndarray, "channel time"]:
+) -> Float[np.ndarray, "channel new_time"]:
   """Changes the sample rate of a signal; any two rates.
 
   Args:
@@ -71,12 +71,12 @@ def resample(
 
 
 def resample_blocks(
-  blocks: Iterable[Float[np.ndarray, "channel time"]],
+  blocks: Iterable[Float[np.ndarray, "channel _time"]],
   *,
   orig_rate_hz: int,
   target_rate_hz: int,
   length: int | None = None,
-) -> Iterator[Float[np.ndarray, "channel time"]]:
+) -> Iterator[Float[np.ndarray, "channel _time"]]:
   """Changes the sample rate of a signal that comes in blocks.
 
   Args:
