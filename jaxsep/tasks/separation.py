@@ -1,38 +1,265 @@
 """Separation of a mixture into its sources."""
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsep import losses, metrics
 from jaxsep.tasks.task import Batch
-from jaxsep.typing import Key
+from jaxsep.typing import Array, Float, Key
+
+#: What of a batch of ingredients is not an ingredient of the mixture.
+_NOT_INGREDIENTS = ("index", "mask", "speaker")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SeparationTask:
-  """Trains a model `[B, T] -> [B, S, T]` on mixtures under permutations."""
+  """Trains a model `[[B]atch, [T]ime]` to `[B, [S]ources, T]`.
 
-  def __init__(
-    self,
-    model: Any,
-    *,
-    sample_rate_hz: int,
-    simulate: Callable | None = None,
-    loss: Callable | None = None,
-  ):
-    self.model = model
-    self.sample_rate_hz = sample_rate_hz
+  The estimates may come in any order: the loss takes the best permutation of
+  every example. Batches with `sources` are mixed here, inside the compiled
+  step; batches with `mixture` and `reference` are taken as they are.
 
-  def init(self, key: Key, batch: Batch):
-    """Makes `(params, model_state)`."""
-    raise NotImplementedError
+  Attributes:
+    model: A Flax module, or anything with its `init` and `apply`.
+    sample_rate_hz: Sample rate of everything.
+    simulate: From `(key, ingredients of one example)` to a dict with
+      `mixture` `[T]` and `reference` `[S, T]`, as made by
+      `jaxsep.simulate.make_simulator`. None adds up the sources.
+    loss: Compares `(estimate, reference)`, one value per signal.
+    settings: What fixes `simulate`, as JSON values; part of `describe`.
+  """
 
-  def loss(self, params: Any, model_state: Any, batch: Batch, *, key: Key):
-    """Loss of each example."""
-    raise NotImplementedError
+  model: Any
+  sample_rate_hz: int
+  simulate: Callable | None = None
+  loss_function: Callable = losses.neg_si_snr
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-  def evaluate(self, params: Any, model_state: Any, batch: Batch, *, key: Key):
-    """Metrics of each example."""
-    raise NotImplementedError
+  def init(self, key: Key, batch: Batch) -> tuple[Any, Any]:
+    """Makes the parameters and other variables of the model.
 
-  def demo(self, params: Any, model_state: Any, batch: Batch, *, key: Key):
-    """Signals of the first example."""
-    raise NotImplementedError
+    Args:
+      key: Key of the initial values.
+      batch: As `loss` takes it; only the shapes count.
+
+    Returns:
+      `(params, model_state)`.
+    """
+    name = "sources" if "sources" in batch else "mixture"
+    shape = batch[name].shape
+    variables = dict(
+      self.model.init(key, jnp.zeros((shape[0], shape[-1]), jnp.float32))
+    )
+    return variables.pop("params"), variables
+
+  def loss(
+    self, params: Any, model_state: Any, batch: Batch, *, key: Key
+  ) -> tuple[Float[Array, "batch"], tuple[Any, dict[str, Array]]]:
+    """Mixes, separates, and compares under the best permutation.
+
+    Args:
+      params: Parameters.
+      model_state: Other variables of the model.
+      batch: Ingredients or mixtures.
+      key: Root key of the run.
+
+    Returns:
+      `(loss [B], (model_state, {}))`.
+    """
+    mixture, reference = self._mix(batch, key)
+    names = list(model_state)
+    variables = {"params": params, **model_state}
+    if names:
+      estimate, model_state = self.model.apply(
+        variables, mixture, mutable=names
+      )
+    else:
+      estimate = self.model.apply(variables, mixture)
+    value, _ = losses.permutation_invariant(self.loss_function)(
+      estimate.astype(jnp.float32), reference
+    )
+    return value, (model_state, {})
+
+  def evaluate(
+    self, params: Any, model_state: Any, batch: Batch, *, key: Key
+  ) -> dict[str, Float[Array, "batch"]]:
+    """Loss, ratios and improvements of every example.
+
+    Args:
+      params: Parameters.
+      model_state: Other variables of the model.
+      batch: Ingredients or mixtures.
+      key: Key of the mixtures.
+
+    Returns:
+      `loss`, `si_sdr`, `si_sdr_improvement`, `si_snr_improvement` and
+      `mixture_si_sdr`, each `[B]`: means over the sources, in dB.
+    """
+    mixture, reference, estimate, loss = self._separated(
+      params, model_state, batch, key
+    )
+    mixture = jnp.broadcast_to(mixture[:, None], reference.shape)
+    si_sdr = metrics.si_sdr(estimate, reference)
+    before = metrics.si_sdr(mixture, reference)
+    si_snr = metrics.si_snr(estimate, reference)
+    values = {
+      "si_sdr": si_sdr,
+      "si_sdr_improvement": si_sdr - before,
+      "si_snr_improvement": si_snr - metrics.si_snr(mixture, reference),
+      "mixture_si_sdr": before,
+    }
+    values = {name: jnp.mean(value, -1) for name, value in values.items()}
+    return {"loss": loss, **values}
+
+  def demo(
+    self, params: Any, model_state: Any, batch: Batch, *, key: Key
+  ) -> dict[str, Array]:
+    """Signals of the first example.
+
+    Args:
+      params: Parameters.
+      model_state: Other variables of the model.
+      batch: Ingredients or mixtures.
+      key: Key of the mixtures.
+
+    Returns:
+      `mixture` `[T]`, `estimate` and `reference` `[S, T]`, the estimates in
+      the order of the references.
+    """
+    first = {name: value[:1] for name, value in batch.items()}
+    mixture, reference, estimate, _ = self._separated(
+      params, model_state, first, key
+    )
+    return {
+      "mixture": mixture[0],
+      "estimate": estimate[0],
+      "reference": reference[0],
+    }
+
+  def separate(
+    self, params: Any, model_state: Any, batch: Batch, *, key: Key
+  ) -> dict[str, Array]:
+    """Signals of every example, estimates in the order of the references.
+
+    Args:
+      params: Parameters.
+      model_state: Other variables of the model.
+      batch: Ingredients or mixtures.
+      key: Key of the mixtures.
+
+    Returns:
+      `mixture` `[B, T]`, `estimate` and `reference` `[B, S, T]`.
+    """
+    mixture, reference, estimate, _ = self._separated(
+      params, model_state, batch, key
+    )
+    return {"mixture": mixture, "estimate": estimate, "reference": reference}
+
+  def describe(self) -> dict[str, Any]:
+    """What fixes the meaning of the parameters, as JSON values."""
+    return {
+      "task": "separation",
+      "model": _describe(self.model),
+      "loss": getattr(self.loss_function, "__name__", "custom"),
+      "sample_rate_hz": self.sample_rate_hz,
+      "simulate": dict(self.settings),
+    }
+
+  def num_seconds(self, batch: Batch) -> float:
+    """Seconds of mixtures in a batch, from its shapes."""
+    name = "sources" if "sources" in batch else "mixture"
+    shape = np.shape(batch[name])
+    return shape[0] * shape[-1] / self.sample_rate_hz
+
+  def save(
+    self, folder: Any, params: Any, model_state: Any, *, metadata: Any = None
+  ) -> None:
+    """Writes the model folder that `jaxsep.load` reads.
+
+    Args:
+      folder: Where to.
+      params: Parameters.
+      model_state: Other variables; a model folder has no place for them.
+      metadata: JSON values to keep with the model.
+
+    Raises:
+      ValueError: If the model has other variables than parameters.
+    """
+    from jaxsep import model_io
+
+    if model_state:
+      raise ValueError(
+        f"a model folder holds parameters only, not {', '.join(model_state)}"
+      )
+    model_io.save(
+      folder,
+      self.model,
+      params,
+      sample_rate_hz=self.sample_rate_hz,
+      task="separation",
+      metadata=metadata,
+    )
+
+  def _separated(self, params, model_state, batch, key):
+    """Mixture, reference, aligned estimate and loss of a batch."""
+    mixture, reference = self._mix(batch, key)
+    estimate = self.model.apply({"params": params, **model_state}, mixture)
+    estimate = estimate.astype(jnp.float32)
+    loss, permutation = losses.permutation_invariant(self.loss_function)(
+      estimate, reference
+    )
+    return mixture, reference, losses.reorder(estimate, permutation), loss
+
+  def _mix(self, batch, key):
+    """Mixture `[B, T]` and references `[B, S, T]` of a batch."""
+    if "sources" not in batch:
+      missing = {"mixture", "reference"} - set(batch)
+      if missing:
+        raise ValueError(
+          f"a batch needs sources, or mixture and reference; it has "
+          f"{', '.join(sorted(batch))}"
+        )
+      return batch["mixture"], batch["reference"]
+    if self.simulate is None:
+      sources = batch["sources"]
+      return jnp.sum(sources, axis=-2), sources
+    ingredients = {
+      name: value
+      for name, value in batch.items()
+      if name not in _NOT_INGREDIENTS
+    }
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
+    mixed = jax.vmap(self.simulate)(keys, ingredients)
+    return mixed["mixture"], mixed["reference"]
+
+
+def _describe(model):
+  """Name and hyper-parameters of a model, as JSON values."""
+  fields = {}
+  if dataclasses.is_dataclass(model):
+    for field in dataclasses.fields(model):
+      if field.name not in ("parent", "name", "remat"):
+        fields[field.name] = _json(getattr(model, field.name))
+  return {"name": type(model).__name__, **fields}
+
+
+def _json(value):
+  """A hyper-parameter as a JSON value."""
+  if value is None or isinstance(value, bool | int | str):
+    return value
+  if isinstance(value, float):
+    return value if math.isfinite(value) else str(value)
+  if isinstance(value, list | tuple):
+    return [_json(item) for item in value]
+  if isinstance(value, dict):
+    return {str(name): _json(item) for name, item in value.items()}
+  try:
+    return jnp.dtype(value).name
+  except TypeError:
+    return getattr(value, "__name__", str(value))

@@ -60,6 +60,8 @@ class TrainConfig:
     eval_every: Steps between evaluations; 0 evaluates at the end only.
     checkpoint_every: Steps between checkpoints. The last step, an improved
       evaluation and a signal make one too.
+    demo_every: Evaluations between sounds and pictures of one evaluation
+      example in TensorBoard; 0 writes none.
     keep_checkpoints: Latest checkpoints to keep, besides the best one.
     monitor: The evaluation value that decides what is best.
     monitor_mode: `"min"` or `"max"`.
@@ -78,6 +80,7 @@ class TrainConfig:
   log_every: int = 50
   eval_every: int = 1000
   checkpoint_every: int = 1000
+  demo_every: int = 5
   keep_checkpoints: int = 2
   monitor: str = "loss"
   monitor_mode: str = "min"
@@ -85,3 +88,50 @@ class TrainConfig:
   max_skipped_in_row: int = 20
   tensorboard: bool = True
   progress: bool | None = None
+
+
+def check_config(config: TrainConfig) -> None:
+  """Raises ValueError for options of the loop that cannot be meant.
+
+  The optimizer's are checked where it is made.
+  """
+  for name in (
+    "num_steps",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "max_skipped_in_row",
+  ):
+    if getattr(config, name) < 1:
+      raise ValueError(f"{name} is {getattr(config, name)}; it is at least 1")
+  for name in ("eval_every", "demo_every"):
+    if getattr(config, name) < 0:
+      raise ValueError(f"{name} is {getattr(config, name)}; it is at least 0")
+  if config.monitor_mode not in ("min", "max"):
+    raise ValueError(
+      f"monitor_mode is {config.monitor_mode!r}; it is 'min' or 'max'"
+    )
+  if config.ema_decay is not None and not 0 < config.ema_decay < 1:
+    raise ValueError(
+      f"ema_decay is {config.ema_decay}; it is between 0 and 1, or None"
+    )
+  patience = config.early_stop_patience
+  if patience is not None and patience < 1:
+    raise ValueError(
+      f"early_stop_patience is {patience}; it is at least 1, or None"
+    )
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+  """Writes out what depends on another option.
+
+  A decay that ends with the run moves when the run gets longer; written out,
+  the change shows.
+  """
+  optimizer = config.optimizer
+  if optimizer.decay_steps is None and optimizer.schedule in (
+    "cosine",
+    "linear",
+  ):
+    optimizer = dataclasses.replace(optimizer, decay_steps=config.num_steps)
+  return dataclasses.replace(config, optimizer=optimizer)

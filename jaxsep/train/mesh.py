@@ -1,0 +1,146 @@
+"""Devices, and batches spread over them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxsep.tasks import Batch
+
+AXIS = "data"
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """Makes the mesh of data parallelism: one axis, `"data"`.
+
+  Args:
+    devices: The devices; None takes all devices of all processes.
+
+  Returns:
+    The mesh.
+  """
+  devices = jax.devices() if devices is None else list(devices)
+  return jax.make_mesh(
+    (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds in full."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def by_example(mesh: Mesh) -> NamedSharding:
+  """The sharding of a batch: its first axis is spread over the devices."""
+  return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def pad_batch(batch: Batch, *, multiple: int) -> dict[str, np.ndarray]:
+  """Pads a batch to a multiple of examples; the mask tells the real ones.
+
+  The last example is repeated, so that padding is as harmless as data.
+
+  Args:
+    batch: NumPy arrays with a common first axis.
+    multiple: The number of examples becomes a multiple of it.
+
+  Returns:
+    The batch, always with a `mask`.
+  """
+  size = batch_size(batch)
+  padding = -size % multiple
+  batch = {"mask": np.ones(size, bool), **batch}
+  if not padding:
+    return batch
+  padded = {}
+  for name, value in batch.items():
+    value = np.asarray(value)
+    tail = np.repeat(value[-1:], padding, axis=0)
+    if name == "mask":
+      tail = np.zeros(padding, bool)
+    padded[name] = np.concatenate([value, tail])
+  return padded
+
+
+def batch_size(batch: Batch) -> int:
+  """Number of examples of a batch, padding included.
+
+  Raises:
+    ValueError: If the batch is empty or its arrays disagree.
+  """
+  sizes = {name: np.shape(value)[:1] for name, value in batch.items()}
+  if not sizes or len(set(sizes.values())) > 1 or () in sizes.values():
+    shapes = {name: np.shape(value) for name, value in batch.items()}
+    raise ValueError(f"the arrays of a batch need one first axis; got {shapes}")
+  (size,) = next(iter(sizes.values()))
+  if not size:
+    raise ValueError("a batch without examples")
+  return size
+
+
+def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
+  """Turns this process's rows into arrays of the global batch.
+
+  Process p of P holds rows `p * local ... (p + 1) * local` of each global
+  batch. The transfer is asynchronous.
+
+  Args:
+    batch: NumPy arrays; their first axis is the local batch.
+    mesh: Where they go.
+
+  Returns:
+    Arrays whose first axis is the global batch, spread over the mesh.
+
+  Raises:
+    ValueError: If the examples cannot be dealt out evenly.
+  """
+  size = batch_size(batch)
+  num_local = mesh.local_mesh.size
+  if size % num_local:
+    raise ValueError(
+      f"a batch of {size} examples does not spread evenly over {num_local} "
+      f"devices; make batch_size a multiple of {num_local}"
+    )
+  sharding = by_example(mesh)
+  if jax.process_count() == 1:
+    return jax.device_put(dict(batch), sharding)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+    for name, value in batch.items()
+  }
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+  """Copies host values, the same in every process, to all devices."""
+  sharding = replicated(mesh)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(
+      sharding, np.asarray(x), np.shape(x)
+    ),
+    tree,
+  )
+
+
+def agree(value: int) -> int:
+  """Returns process 0's value in every process."""
+  if jax.process_count() == 1:
+    return value
+  from jax.experimental import multihost_utils
+
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def ahead(batches: Iterator[Any]) -> Iterator[Any]:
+  """Draws the next item before the caller is done with this one."""
+  try:
+    item = next(batches)
+  except StopIteration:
+    return
+  for following in batches:
+    yield item
+    item = following
+  yield item

@@ -1,0 +1,117 @@
+"""What the loop remembers from one evaluation to the next."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jaxsep.train.config import TrainConfig
+from jaxsep.train.errors import TrainingError
+
+
+@dataclasses.dataclass
+class Monitor:
+  """Best evaluation, plateaus, and the log's unfinished period.
+
+  All of it is saved with every checkpoint, so that a run that goes on decides
+  what an unbroken one would.
+
+  Attributes:
+    best_value: Best monitored value so far.
+    best_step: Its step.
+    num_worse: Evaluations since then.
+    num_worse_here: Evaluations since the best one or the last plateau.
+    evaluated_step: Step of the last evaluation.
+    metrics: Means of the last evaluation.
+    period: Values of the steps since the last line of the log.
+  """
+
+  best_value: float | None = None
+  best_step: int | None = None
+  num_worse: int = 0
+  num_worse_here: int = 0
+  evaluated_step: int | None = None
+  metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
+  period: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+  def update(
+    self, step: int, metrics: Mapping[str, float], config: TrainConfig
+  ) -> bool:
+    """Takes in an evaluation.
+
+    Args:
+      step: Its step.
+      metrics: Its means by name.
+      config: Says which of them to monitor.
+
+    Returns:
+      Whether it is the best so far; a value that is not finite never is.
+
+    Raises:
+      TrainingError: If the monitored value is not among them.
+    """
+    if config.monitor not in metrics:
+      raise TrainingError(
+        f"cannot monitor {config.monitor!r}: the evaluation gives "
+        f"{', '.join(sorted(metrics))}"
+      )
+    self.evaluated_step = step
+    # JSON knows no NaN.
+    self.metrics = {
+      name: value if math.isfinite(value) else None
+      for name, value in metrics.items()
+    }
+    value = self.metrics[config.monitor]
+    sign = 1 if config.monitor_mode == "min" else -1
+    improved = value is not None and (
+      self.best_value is None or sign * value < sign * self.best_value
+    )
+    if improved:
+      self.best_value, self.best_step = value, step
+      self.num_worse = self.num_worse_here = 0
+    else:
+      self.num_worse += 1
+      self.num_worse_here += 1
+    return improved
+
+  def take_plateau(self, config: TrainConfig) -> bool:
+    """Whether the learning rate is to go down now; counts anew if so."""
+    if config.optimizer.schedule != "plateau":
+      return False
+    if self.num_worse_here < config.optimizer.plateau_patience:
+      return False
+    self.num_worse_here = 0
+    return True
+
+  def is_over(self, config: TrainConfig) -> bool:
+    """Whether the run has gone too long without an improvement."""
+    patience = config.early_stop_patience
+    return patience is not None and self.num_worse >= patience
+
+  def period_means(self) -> dict[str, float]:
+    """Means over the log's period, which starts anew.
+
+    The learning rate and the counters are those of the last step; updates
+    that were skipped do not count towards the means.
+    """
+    rows, self.period = self.period, []
+    if not rows:
+      return {}
+    means = {name: rows[-1][name] for name in ("learning_rate", "skipped")}
+    good = [row for row in rows if row["is_finite"]]
+    for name in good[0] if good else ():
+      if name not in (*means, "is_finite", "skipped_in_row", "stop"):
+        means[name] = math.fsum(row[name] for row in good) / len(good)
+    means["skipped"] = int(means["skipped"])
+    return means
+
+  def as_json(self) -> dict[str, Any]:
+    """All of it as JSON values."""
+    return {
+      **dataclasses.asdict(self),
+      # Only skipped steps have values that JSON cannot hold.
+      "period": [
+        {k: v if math.isfinite(v) else 0.0 for k, v in row.items()}
+        for row in self.period
+      ],
+    }
