@@ -1,6 +1,5 @@
 """Ratios of the energy of the target to the energy of everything else."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -113,33 +112,36 @@ def improvement(metric: Callable) -> Callable:
 
   Example:
     >>> reference = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-    >>> mixture = reference.sum(0)
-    >>> estimate = 0.1 * mixture + 0.9 * reference
+    >>> mixture = jnp.array([1.0, 1.0])
+    >>> estimate = jnp.array([[1.0, 0.1], [0.1, 1.0]])
     >>> print(improvement(si_sdr)(estimate, reference, mixture).round(2))
     [20. 20.]
   """
+  name = getattr(metric, "__name__", "metric")
 
-  @functools.wraps(metric)
   def improved(estimate, reference, mixture, **options):
-    estimate, mixture = jnp.asarray(estimate), jnp.asarray(mixture)
-    unprocessed = _like(mixture, estimate)
+    unprocessed = _like(jnp.asarray(mixture), jnp.asarray(estimate))
     return jax.tree.map(
       jnp.subtract,
       metric(estimate, reference, **options),
       metric(unprocessed, reference, **options),
     )
 
-  name = getattr(metric, "__name__", "metric")
   improved.__name__ = improved.__qualname__ = f"{name}_improvement"
-  improved.__doc__ = (
-    f"Improvement of `{name}` over the mixture, in its own unit.\n\n"
-    "Takes `(estimate [..., S, T], reference [..., S, T], mixture [..., T])`\n"
-    f"and returns `{name}(estimate, reference)` less\n"
-    f"`{name}(mixture, reference)`; the mixture stands in for every estimate."
-  )
-  # The wrapped signature lacks the mixture.
-  del improved.__wrapped__
-  improved.__annotations__ = {}
+  improved.__doc__ = f"""Improvement of `{name}` over the mixture.
+
+  Args:
+    estimate: Separated signals, shape `[..., S, T]`.
+    reference: Target signals, same shape.
+    mixture: What was separated, shape `[..., T]` or that of the estimate.
+    **options: Options of `{name}`.
+
+  Returns:
+    `{name}` of the estimate less that of the mixture in its place, in its unit.
+
+  Raises:
+    ValueError: If the mixture or the reference does not fit the estimate.
+  """
   return improved
 
 

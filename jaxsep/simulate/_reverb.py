@@ -1,0 +1,71 @@
+"""Rooms: convolution with a given response, and its early part."""
+
+import jax.numpy as jnp
+
+from jaxsep import dsp
+from jaxsep.typing import Array, Float
+
+
+def early_response(
+  rir: Float[Array, "*batch taps"], *, early_length: int
+) -> Float[Array, "*batch taps"]:
+  """The room response up to a time after its direct sound.
+
+  The direct sound is the largest tap. Nothing is shifted: what is convolved
+  with the early part lines up with what is convolved with the whole.
+
+  Args:
+    rir: Room impulse response, shape `[..., R]`.
+    early_length: Samples kept after the direct sound.
+
+  Returns:
+    Response with the later taps set to zero, shape `[..., R]`.
+
+  Raises:
+    ValueError: If `early_length` is negative.
+
+  Example:
+    >>> rir = jnp.array([0.0, 1.0, 0.5, 0.25])
+    >>> print(early_response(rir, early_length=1))
+    [0.  1.  0.5 0. ]
+  """
+  if early_length < 0:
+    raise ValueError(f"early_length {early_length} must not be negative")
+  rir = jnp.asarray(rir)
+  direct = jnp.argmax(jnp.abs(rir), axis=-1)[..., None]
+  taps = jnp.arange(rir.shape[-1]).reshape((1,) * (rir.ndim - 1) + (-1,))
+  return jnp.where(taps <= direct + early_length, rir, 0.0)
+
+
+def reverberate(
+  sources: Float[Array, "sources time"],
+  rir: Float[Array, "sources taps"],
+  *,
+  early_length: int | None = None,
+) -> tuple[Float[Array, "sources time"], Float[Array, "sources time"]]:
+  """Talkers as they sound in a room, and the part of it that is the target.
+
+  Args:
+    sources: Dry talkers, shape `[S, T]`.
+    rir: Room impulse response of each, shape `[S, R]`.
+    early_length: Samples after the direct sound that belong to the target; None
+      makes the whole response the target.
+
+  Returns:
+    The pair `(image, target)`, each `[S, T]`, aligned with each other; what
+    sounds after T samples is cut.
+
+  Example:
+    >>> dry, rir = jnp.array([[1.0, 0.0, 0.0]]), jnp.array([[0.0, 1.0, 0.5]])
+    >>> image, target = reverberate(dry, rir, early_length=0)
+    >>> print(image[0].round(3), target[0].round(3))
+    [0.  1.  0.5] [0. 1. 0.]
+  """
+  time = sources.shape[-1]
+  if early_length is None:
+    image = dsp.fft_convolve(sources, rir)[..., :time]
+    return image, image
+  early = early_response(rir, early_length=early_length)
+  # Stacked, so that the talkers are transformed once.
+  both = dsp.fft_convolve(sources[None], jnp.stack([rir, early]))[..., :time]
+  return both[0], both[1]
