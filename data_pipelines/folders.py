@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines import scanning
-from data_pipelines.scanning import Headers, Problem
+from data_pipelines.scan_cache import Headers
+from data_pipelines.scanning import Problem, ScanReport
 from data_pipelines.table import (
   Corpus,
   CorpusError,
@@ -65,11 +66,11 @@ def scan_librispeech(
       if path.count("/") not in (2, 3):
         yield Problem(path, "misplaced", "not speaker/chapter/utterance")
 
-  headers, _ = scanning.scan(
+  headers, report = scanning.scan(
     root, cache_dir=cache_dir, num_threads=num_threads, check=check
   )
   text = _transcripts(root, headers, num_threads)
-  return _corpus(root, headers, lambda path: path.split("/")[-3], text)
+  return _corpus(root, headers, report, lambda path: path.split("/")[-3], text)
 
 
 def scan_speaker_folders(
@@ -100,11 +101,11 @@ def scan_speaker_folders(
       if "/" not in path:
         yield Problem(path, "misplaced", "not in the folder of a speaker")
 
-  headers, _ = scanning.scan(
+  headers, report = scanning.scan(
     root, cache_dir=cache_dir, num_threads=num_threads, check=check
   )
   return _corpus(
-    root, headers, lambda path: path.split("/")[0], channel=channel
+    root, headers, report, lambda path: path.split("/")[0], channel=channel
   )
 
 
@@ -134,8 +135,10 @@ def scan_folder(
     CorpusError: If the folder is missing or holds no usable file.
   """
   root = scanning.require_folder(root, what="a folder of audio files")
-  headers, _ = scanning.scan(root, cache_dir=cache_dir, num_threads=num_threads)
-  return _corpus(root, headers, posixpath.dirname, channel=channel)
+  headers, report = scanning.scan(
+    root, cache_dir=cache_dir, num_threads=num_threads
+  )
+  return _corpus(root, headers, report, posixpath.dirname, channel=channel)
 
 
 def read_sexes(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -165,6 +168,7 @@ def read_sexes(path: str | os.PathLike[str]) -> dict[str, str]:
 def _corpus(
   root: str,
   headers: Headers,
+  report: ScanReport,
   speaker_of: Callable[[str], str],
   text: list[str] | None = None,
   channel: int | None = None,
@@ -183,6 +187,7 @@ def _corpus(
     text=np.array(text or [""] * len(headers.path), dtype=object),
     speakers=tuple(names.tolist()),
     root=root,
+    report=report,
     reader=read_file
     if channel is None
     else functools.partial(read_file, channel=channel),

@@ -9,7 +9,8 @@ import numpy as np
 from absl import logging
 
 from data_pipelines import scanning
-from data_pipelines.scanning import Headers, Problem
+from data_pipelines.scan_cache import Headers
+from data_pipelines.scanning import Problem, ScanReport
 from data_pipelines.table import CorpusError, Reader, read_file
 
 
@@ -28,6 +29,7 @@ class PremixedCorpus:
     sources: Names of the folders of the sources.
     noise: Name of the folder of noises; None if there is none.
     reader: Reads `(full path, first sample, number of samples)`.
+    report: What the scan found; None if there was no scan.
   """
 
   name: np.ndarray
@@ -38,6 +40,7 @@ class PremixedCorpus:
   sources: tuple[str, ...]
   noise: str | None = None
   reader: Reader = read_file
+  report: ScanReport | None = None
 
   def __len__(self) -> int:
     """Number of mixtures."""
@@ -210,7 +213,7 @@ def scan_premixed(
       raise CorpusError(
         f"{folder}: has no folder {name}; it needs {', '.join(folders)}"
       )
-  headers, _ = scanning.scan(
+  headers, report = scanning.scan(
     folder,
     cache_dir=cache_dir,
     num_threads=num_threads,
@@ -236,6 +239,7 @@ def scan_premixed(
     mixture=mixture,
     sources=sources,
     noise=noise,
+    report=report,
   )
 
 

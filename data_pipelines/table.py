@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -118,6 +119,8 @@ class Corpus:
     root: Put in front of every path when it is read.
     reader: Reads `(full path, first sample, number of samples)` of a row;
       the default opens an audio file. Must be safe to call from threads.
+    report: What the scan found (`scanning.ScanReport`); None if there was no
+      scan.
   """
 
   path: np.ndarray
@@ -129,6 +132,7 @@ class Corpus:
   speakers: tuple[str, ...]
   root: str = ""
   reader: Reader = read_file
+  report: Any = None
 
   def __post_init__(self):
     num_rows = len(self.path)
