@@ -1,0 +1,393 @@
+import concurrent.futures
+import dataclasses
+import time
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+import scipy.stats
+
+from data_pipelines import _lexicon, _talkers, _utterances, _vocal_tract
+from data_pipelines.voices import (
+  PITCH_RANGE_HZ,
+  PRONUNCIATIONS,
+  SPLITS,
+  make_voices,
+  talker_of,
+)
+
+RATE_HZ = 8000
+
+
+def plain_talker(**changes):
+  """A talker with no whims of its own."""
+  values = dict(
+    f0_hz=120.0,
+    range_semitones=4.0,
+    jitter=0.0,
+    shimmer=0.0,
+    tract_scale=1.0,
+    formant_scale=(1.0,) * 5,
+    vowel_space=1.0,
+    bandwidth_scale=1.0,
+    open_quotient=0.6,
+    asymmetry=0.7,
+    tilt_hz=3000.0,
+    breathiness=0.0,
+    rate=1.0,
+    blend_s=0.02,
+    pause_scale=1.0,
+    rise_probability=0.0,
+  )
+  return _talkers.Talker(**(values | changes))
+
+
+def steady(num_frames, **changes):
+  """Control tracks that stand still."""
+  values = dict(
+    f0_hz=120.0,
+    voicing=0.0,
+    aspiration=0.0,
+    frication=0.0,
+    centre_hz=3000.0,
+    width_hz=1000.0,
+    nasality=0.0,
+  )
+  formants_hz = changes.pop("formants_hz", (500.0, 1500.0, 2500.0))
+  values = {
+    name: np.full(num_frames, value)
+    for name, value in (values | changes).items()
+  }
+  return _utterances.Tracks(
+    formants_hz=np.tile(formants_hz, (num_frames, 1)), **values
+  )
+
+
+def sound(tracks, talker, *, rate_hz=RATE_HZ, seed=0):
+  num_samples = int(len(tracks.f0_hz) / _utterances.CONTROL_HZ * rate_hz)
+  return _vocal_tract.render(
+    tracks,
+    talker,
+    np.random.default_rng(seed),
+    rate_hz=rate_hz,
+    num_samples=num_samples,
+    start=0,
+    length=num_samples,
+  )
+
+
+def formants_of(signal, rate_hz=RATE_HZ):
+  """First three resonances by linear prediction."""
+  emphasised = np.append(signal[0], signal[1:] - 0.95 * signal[:-1])
+  emphasised = emphasised * np.hamming(len(emphasised))
+  roots = np.roots(librosa.lpc(emphasised.astype(float), order=10))
+  roots = roots[roots.imag > 0]
+  centres = np.angle(roots) * rate_hz / (2 * np.pi)
+  widths = -np.log(np.abs(roots)) * rate_hz / np.pi
+  return np.sort(centres[(widths < 500) & (centres > 150)])[:3]
+
+
+def pitch_of(signal):
+  pitch, _, _ = librosa.pyin(
+    signal,
+    fmin=60,
+    fmax=420,
+    sr=RATE_HZ,
+    frame_length=512,
+    hop_length=80,
+  )
+  return pitch
+
+
+# Reference: what is heard is what was asked for.
+
+
+@pytest.mark.parametrize("f0_hz", [85.0, 133.0, 260.0])
+def test_steady_pitch_is_exact(f0_hz):
+  signal = sound(steady(400, f0_hz=f0_hz, voicing=1.0), plain_talker())
+  middle = signal[1000:-1000] * np.hanning(len(signal) - 2000)
+  spectrum = np.abs(np.fft.rfft(middle, 2**16))
+  frequency = np.arange(len(spectrum)) * RATE_HZ / 2**16
+  for harmonic in (1, 2, 5):
+    near = np.abs(frequency - harmonic * f0_hz) < 0.4 * f0_hz
+    peak_hz = frequency[near][np.argmax(spectrum[near])]
+    assert abs(peak_hz - harmonic * f0_hz) < 0.5
+    # Nothing lies between harmonics: neither noise nor aliases.
+    between = np.abs(frequency - (harmonic + 0.5) * f0_hz) < 0.1 * f0_hz
+    assert spectrum[between].max() < 1e-2 * spectrum[near].max()
+
+
+def test_pitch_follows_the_contour():
+  errors, seen = [], 0
+  for number in range(6):
+    talker = talker_of(seed=3, split="valid", speaker=number)
+    rng = np.random.default_rng(number)
+    utterance = _utterances.compose(talker, rng, 2.5)
+    tracks = _utterances.make_tracks(utterance, talker, rng)
+    signal = sound(tracks, talker)
+    found = pitch_of(signal)
+    times_s = np.arange(len(found)) * 0.01
+    moment = np.minimum(
+      (times_s * _utterances.CONTROL_HZ).astype(int), len(tracks.f0_hz) - 1
+    )
+    loud = np.isfinite(found) & (tracks.voicing[moment] > 0.5)
+    errors.append(np.log2(found[loud] / tracks.f0_hz[moment][loud]) * 12)
+    seen += loud.sum()
+  errors = np.abs(np.concatenate(errors))
+  assert seen > 400
+  assert np.median(errors) < 0.35
+  assert np.mean(errors < 1.0) > 0.9
+
+
+def test_mean_pitch_is_the_talkers():
+  voices = make_voices(num_speakers=6, utterances_per_speaker=1, seed=5)
+  for row in range(len(voices)):
+    talker = talker_of(seed=5, split="train", speaker=row)
+    median_hz = np.nanmedian(pitch_of(voices.read(row)))
+    assert abs(np.log2(median_hz / talker.f0_hz)) < 4 / 12
+
+
+@pytest.mark.parametrize("vowel", ["iy", "aa", "uw", "ae"])
+def test_vowels_have_their_formants(vowel):
+  targets, _ = _lexicon.word_segments(vowel)
+  wanted = targets[0, 1:4]
+  tracks = steady(400, voicing=1.0, formants_hz=wanted, f0_hz=100.0)
+  found = formants_of(sound(tracks, plain_talker(f0_hz=100.0))[800:-800])
+  np.testing.assert_allclose(found[:2], wanted[:2], rtol=0.12)
+
+
+def test_a_shorter_tract_raises_every_formant():
+  found = []
+  for scale in (1.0, 1.2):
+    talker = plain_talker(tract_scale=scale, f0_hz=100.0)
+    formants = np.array([600.0, 1500.0, 2500.0]) * scale
+    tracks = steady(400, voicing=1.0, formants_hz=formants, f0_hz=100.0)
+    found.append(formants_of(sound(tracks, talker)[800:-800]))
+  np.testing.assert_allclose(found[1] / found[0], 1.2, rtol=0.06)
+  rng = np.random.default_rng(0)
+  utterance = _utterances.compose(plain_talker(), rng, 3.0)
+  short, long = (
+    _utterances.make_tracks(
+      utterance, plain_talker(tract_scale=scale), np.random.default_rng(1)
+    )
+    for scale in (1.2, 1.0)
+  )
+  np.testing.assert_allclose(short.formants_hz, 1.2 * long.formants_hz)
+
+
+@pytest.mark.parametrize(
+  "phoneme, lowest_hz, highest_hz", [("sh", 2000, 3600), ("s", 3600, 6500)]
+)
+def test_fricatives_hiss_where_they_should(phoneme, lowest_hz, highest_hz):
+  targets, _ = _lexicon.word_segments(phoneme)
+  row = dict(zip(_lexicon.COLUMNS, targets[0], strict=True))
+  names = ("frication", "centre_hz", "width_hz")
+  tracks = steady(800, **{name: row[name] for name in names})
+  signal = sound(tracks, plain_talker(), rate_hz=16000)
+  frequency, power = scipy.signal.welch(signal, 16000, nperseg=512)
+  centroid_hz = np.sum(frequency * power) / np.sum(power)
+  assert lowest_hz < centroid_hz < highest_hz
+  flatness = scipy.stats.gmean(power[100:]) / power[100:].mean()
+  assert flatness > 0.1
+
+
+def test_speech_has_the_rhythm_of_syllables_and_pauses():
+  voices = make_voices(
+    num_speakers=12, utterances_per_speaker=1, utterance_s=6.0
+  )
+  rhythm, silent = [], []
+  for row in range(len(voices)):
+    level = librosa.feature.rms(
+      y=voices.read(row), frame_length=256, hop_length=80
+    )[0]
+    power = np.abs(np.fft.rfft((level - level.mean()) * np.hanning(len(level))))
+    power, rate = power**2, np.fft.rfftfreq(len(level), 0.01)
+    rhythm.append(power[(rate > 2) & (rate < 8)].sum() / power.sum())
+    silent.append(np.mean(level < 0.01 * level.max()))
+  assert np.mean(rhythm) > 0.3
+  assert 0.05 < np.mean(silent) < 0.4
+
+
+# Law: a row is a pure function of (seed, split, row).
+
+
+def test_rows_do_not_depend_on_what_else_was_read():
+  voices = make_voices(num_speakers=3, utterances_per_speaker=4)
+  signals = [voices.read(row) for row in range(len(voices))]
+  again = make_voices(num_speakers=5, utterances_per_speaker=4)
+  for row in reversed(range(len(voices))):
+    np.testing.assert_array_equal(again.read(row), signals[row])
+    assert again.text[row] == voices.text[row]
+  assert again.speakers[:3] == voices.speakers
+
+
+@pytest.mark.parametrize("start, length", [(0, 1), (4001, 9999), (12345, 8000)])
+@pytest.mark.parametrize("rate_hz", [8000, 22050])
+def test_parts_equal_the_whole(start, length, rate_hz):
+  voices = make_voices(num_speakers=1, sample_rate_hz=rate_hz)
+  whole = voices.read(2)
+  np.testing.assert_allclose(
+    voices.read(2, start, length), whole[start : start + length], atol=1e-6
+  )
+
+
+def test_cache_changes_nothing():
+  options = dict(num_speakers=2, utterances_per_speaker=3)
+  plain = make_voices(**options)
+  # Room for some of the six rows only.
+  cached = make_voices(**options, cache_mb=0.4)
+  for _ in range(2):
+    for row in range(6):
+      np.testing.assert_allclose(
+        cached.read(row, 100, 9000), plain.read(row, 100, 9000), atol=1e-6
+      )
+  first = cached.read(0, 0, 100)
+  first[:] = 7.0
+  assert cached.read(0, 0, 100).max() < 1.0
+
+
+def test_threads_read_the_same():
+  voices = make_voices(num_speakers=4, utterances_per_speaker=2, cache_mb=0.5)
+  expected = [voices.read(row, 0, 8000) for row in range(8)]
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    rows = [row % 8 for row in range(64)]
+    read = list(pool.map(lambda row: voices.read(row, 0, 8000), rows))
+  for row, signal in zip(rows, read, strict=True):
+    np.testing.assert_allclose(signal, expected[row], atol=1e-6)
+
+
+def test_splits_seeds_and_talkers_differ():
+  talkers = [
+    talker_of(seed=seed, split=split, speaker=speaker)
+    for seed in (0, 1)
+    for split in SPLITS
+    for speaker in range(200)
+  ]
+  assert len(set(talkers)) == len(talkers)
+  names = [
+    make_voices(num_speakers=3, utterances_per_speaker=1, split=split).speakers
+    for split in SPLITS
+  ]
+  assert len(set().union(*names)) == 9
+  signals = [
+    make_voices(num_speakers=1, split=split).read(0, 0, 8000)
+    for split in SPLITS
+  ]
+  assert np.abs(np.corrcoef(signals) - np.eye(3)).max() < 0.3
+
+
+def test_talkers_fill_the_range_of_voices():
+  talkers = [
+    talker_of(seed=0, split="train", speaker=speaker) for speaker in range(300)
+  ]
+  pitch = np.array([talker.f0_hz for talker in talkers])
+  tract = np.array([talker.tract_scale for talker in talkers])
+  lowest_hz, highest_hz = PITCH_RANGE_HZ
+  assert lowest_hz <= pitch.min() < 92 and 245 < pitch.max() <= highest_hz
+  # High voices tend to short tracts, but neither tells the other.
+  correlation = np.corrcoef(np.log(pitch), tract)[0, 1]
+  assert 0.4 < correlation < 0.9
+  for field in dataclasses.fields(_talkers.Talker):
+    values = {getattr(talker, field.name) for talker in talkers}
+    assert len(values) > 60, field.name
+
+
+def test_same_speech_at_every_rate():
+  low = make_voices(num_speakers=1, sample_rate_hz=8000)
+  high = make_voices(num_speakers=1, sample_rate_hz=24000)
+  assert low.text[0] == high.text[0]
+  assert abs(high.length[0] - 3 * low.length[0]) <= 3
+  below = scipy.signal.resample_poly(high.read(0), 1, 3)[: low.length[0]]
+  below = np.pad(below, (0, low.length[0] - len(below)))
+  # Noise is drawn anew; the voice is the same.
+  assert np.corrcoef(below, low.read(0))[0, 1] > 0.9
+  assert np.isclose(below.std(), low.read(0).std(), rtol=0.1)
+
+
+# Edge: text, length and level.
+
+
+def test_text_is_what_is_said():
+  voices = make_voices(num_speakers=10, utterances_per_speaker=5)
+  words = [word for text in voices.text for word in text.split()]
+  assert set(words) <= set(PRONUNCIATIONS)
+  assert len(set(words)) > 60
+  assert 40 <= len(PRONUNCIATIONS) <= 100
+  renderer = voices.reader
+  for row in (0, 17, 49):
+    utterance, _, _ = renderer.compose(row // 5, row % 5)
+    said = [_lexicon.word_segments(w)[0] for w in voices.text[row].split()]
+    spoken = utterance.targets[utterance.phrase >= 0]
+    np.testing.assert_array_equal(spoken, np.concatenate(said))
+
+
+def test_every_phoneme_is_known_and_used():
+  used = {
+    phoneme.lstrip("'")
+    for phonemes in PRONUNCIATIONS.values()
+    for phoneme in phonemes
+  }
+  assert used == set(_lexicon.PHONEMES) - {"sil"}
+  for word in PRONUNCIATIONS:
+    targets, stress = _lexicon.word_segments(word)
+    assert np.all(targets[:, 0] > 0) and stress.max() <= 1
+
+
+@pytest.mark.parametrize("utterance_s", [1.5, 4.0, 12.0])
+def test_utterances_are_as_long_as_asked(utterance_s):
+  voices = make_voices(
+    num_speakers=20, utterances_per_speaker=2, utterance_s=utterance_s
+  )
+  seconds = voices.length / voices.rate_hz
+  assert seconds.max() <= utterance_s
+  assert np.median(seconds) > utterance_s - 0.8
+  assert all(voices.text)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 44100, 48000])
+def test_level_and_type_at_every_rate(rate_hz):
+  voices = make_voices(num_speakers=4, sample_rate_hz=rate_hz)
+  for row in (0, 15, 25, 35):
+    signal = voices.read(row)
+    assert signal.dtype == np.float32
+    assert signal.shape == (voices.length[row],)
+    assert np.isfinite(signal).all()
+    assert np.abs(signal).max() < 1.0
+    assert 0.02 < signal.std() < 0.12
+
+
+def test_many_are_synthesised_faster_than_they_last():
+  voices = make_voices(num_speakers=5)
+  voices.read(0)
+  started, seconds = time.thread_time(), 0.0
+  for row in range(0, 50, 5):
+    seconds += len(voices.read(row)) / RATE_HZ
+  # A quarter of the aim, for machines that are slow or busy.
+  assert seconds / (time.thread_time() - started) > 40
+
+
+# Failure.
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    (dict(split="dev"), "split is 'dev', expected one of"),
+    (dict(num_speakers=0), "must be at least 1"),
+    (dict(utterances_per_speaker=0), "must be at least 1"),
+    (dict(seed=-1), "seed must not be negative"),
+    (dict(sample_rate_hz=4000), "sample_rate_hz must be in 8000 to 48000"),
+    (dict(sample_rate_hz=96000), "sample_rate_hz must be in 8000 to 48000"),
+    (dict(utterance_s=1.0), "utterance_s must be at least 1.5"),
+  ],
+)
+def test_bad_options_are_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    make_voices(**(dict(num_speakers=2) | options))
+
+
+def test_reading_past_the_end_is_refused():
+  voices = make_voices(num_speakers=1)
+  with pytest.raises(ValueError, match="samples 0 to 100000 wanted"):
+    voices.read(0, 0, 100000)
