@@ -68,9 +68,7 @@ def separate(
       " take one channel at a time"
     )
   blocks = np.array_split(mixture, -(-len(mixture) // max(1, chunk_length)))
-  voices = None
-  position = 0
-  for part in separate_blocks(
+  parts = separate_blocks(
     model,
     params,
     blocks,
@@ -78,12 +76,13 @@ def separate(
     overlap=overlap,
     batch_size=batch_size,
     progress=progress,
-  ):
-    if voices is None:
-      voices = np.empty((len(part), len(mixture)), np.float32)
+  )
+  part = next(parts)
+  voices = np.empty((len(part), len(mixture)), np.float32)
+  position = 0
+  for part in itertools.chain([part], parts):
     voices[:, position : position + part.shape[1]] = part
     position += part.shape[1]
-  assert voices is not None
   return voices
 
 

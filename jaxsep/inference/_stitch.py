@@ -90,7 +90,7 @@ class Stitcher:
     else:
       before = np.full(len(match), self._gains.mean())
     order = np.arange(len(match))
-    if shared.shape[1] and len(match) > 1:
+    if self._gains is not None and len(match) > 1:
       rough = _gains(gram, match, before)[:, np.newaxis] * estimate
       order = self._order(rough, shared.astype(np.float64) / chunk.level)
     if self._gains is not None:
@@ -105,7 +105,8 @@ class Stitcher:
     """Which estimate belongs to which voice."""
     length = shared.shape[1]
     begin = estimate[:, :length]
-    energy = np.sum(begin**2) + np.sum(shared**2) + _EVIDENCE_FLOOR * length
+    floor = _EVIDENCE_FLOOR * max(length, 1)
+    energy = np.sum(begin**2) + np.sum(shared**2) + floor
     # Of |estimate - voice|^2 only the product depends on the permutation.
     cost = -2 * (begin @ shared.T) / energy
     cost = cost + _MEMORY_WEIGHT * self._voices.distance(estimate)

@@ -54,9 +54,11 @@ def _centered(spectrum):
 
 
 def _log_spectrum(signals):
-  """Mean log spectra `[S, K]`, and the number of frames behind each `[S, 1]`."""
+  """Mean log spectra `[S, K]`, and the frames behind each, `[S, 1]`."""
   num_frames = signals.shape[-1] // _N_FFT
-  frames = signals[:, : num_frames * _N_FFT].reshape(-1, num_frames, _N_FFT)
+  frames = signals[:, : num_frames * _N_FFT].reshape(
+    len(signals), num_frames, _N_FFT
+  )
   window = np.hanning(_N_FFT).astype(np.float32)
   power = np.abs(np.fft.rfft(frames * window)) ** 2
   loudness = power.sum(axis=-1)
