@@ -1,0 +1,352 @@
+"""Recordings of any length, with models whose answer is known."""
+
+import dataclasses
+
+import flax.linen as nn
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep import inference, models
+
+CHUNK = 4000
+SIZES = {"chunk_length": CHUNK, "overlap": 1000}
+
+
+class Bands(nn.Module):
+  """Separates by frequency; puts the sources in any order, at odd scales.
+
+  Order and gains follow from the samples, differently for each chunk. The
+  gains are between 20 and 32 dB, and the sign is wrong.
+
+  Attributes:
+    num_sources: Number of bands of equal width.
+    shuffled: Whether to change order and scale at all.
+  """
+
+  num_sources: int = 2
+  shuffled: bool = True
+
+  @nn.compact
+  def __call__(self, mixture):
+    TRACES.append(mixture.shape)
+    length = mixture.shape[-1]
+    spectrum = jnp.fft.rfft(mixture)
+    band = jnp.arange(spectrum.shape[-1]) * self.num_sources
+    band = jnp.minimum(band // spectrum.shape[-1], self.num_sources - 1)
+    mask = band[None, :] == jnp.arange(self.num_sources)[:, None]
+    bands = jnp.fft.irfft(spectrum[:, None] * mask[None], length)
+    if self.shuffled:
+      seed = (jnp.abs(mixture[:, length // 2]) * 1e7).astype(jnp.uint32)
+      bands = jax.vmap(self._shuffle)(bands, seed)
+    return bands
+
+  def _shuffle(self, bands, seed):
+    order, gain = jax.random.split(jax.random.key(seed))
+    shape = (self.num_sources, 1)
+    gains = -(10.0 ** jax.random.uniform(gain, shape, minval=1.0, maxval=1.6))
+    return jax.random.permutation(order, bands * gains)
+
+
+TRACES: list[tuple[int, ...]] = []
+
+
+class Fixed(nn.Module):
+  """Answers with the mixture times given gains, plus given constants."""
+
+  gains: tuple[float, ...] = (0.5, 0.5)
+  offset: float = 0.0
+
+  @nn.compact
+  def __call__(self, mixture):
+    gains = jnp.array(self.gains)[None, :, None]
+    return mixture[:, None] * gains + self.offset
+
+
+def talk(length, *, num_sources=2, seed=0, pause=0.3):
+  """Sources in bands of their own, each with words and pauses `[S, T]`."""
+  generator = np.random.default_rng(seed)
+  spectrum = np.fft.rfft(generator.normal(0, 0.1, (num_sources, length)))
+  width = spectrum.shape[1] / num_sources
+  for source, row in enumerate(spectrum):
+    row[: int((source + 0.15) * width)] = 0
+    row[int((source + 0.85) * width) :] = 0
+  word = 500
+  says = generator.random((num_sources, length // word + 1)) > pause
+  sources = (
+    np.fft.irfft(spectrum, length) * np.repeat(says, word, 1)[:, :length]
+  )
+  return sources.astype(np.float32)
+
+
+def error_db(estimate, reference):
+  """Error of the best order that holds for the whole recording."""
+  cost = ((estimate[:, None] - reference[None]) ** 2).sum(-1)
+  best = cost.min(axis=0)
+  assert sorted(cost.argmin(axis=0)) == list(range(len(reference)))
+  return 10 * np.log10(best / (reference**2).sum(-1) + 1e-12)
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("num_sources", [2, 3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_voice_stays_in_its_output(num_sources, batch_size, seed):
+  """30 chunks and more, each in another order, at another scale."""
+  reference = talk(30 * 3000 + 777, num_sources=num_sources, seed=seed)
+  model = Bands(num_sources=num_sources)
+  estimate = inference.separate(
+    model, {}, reference.sum(0), batch_size=batch_size, **SIZES
+  )
+  assert estimate.shape == reference.shape
+  assert error_db(estimate, reference).max() < -15
+
+
+def test_a_voice_survives_the_silence_of_the_other():
+  """Voices take turns, at times for longer than a chunk."""
+  reference = talk(120000, pause=0.0)
+  turn = np.arange(120000) // 6500 % 2 == 0
+  reference *= np.stack([turn, ~turn])
+  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  assert error_db(estimate, reference).max() < -15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_voice_survives_a_pause_longer_than_a_chunk(seed):
+  reference = talk(80000, pause=0.0, seed=seed)
+  reference[:, 20000:33000] = 0
+  reference[:, 50000:61234] *= 1e-4
+  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  assert error_db(estimate, reference).max() < -15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_overlap_is_longer_where_it_would_be_silent(seed, monkeypatch):
+  """The waveforms suffice for pauses of up to half a chunk."""
+  monkeypatch.setattr(inference._stitch, "_MEMORY_WEIGHT", 0.0)
+  reference = talk(80000, pause=0.0, seed=seed)
+  for start in range(2000, 80000, 5000):
+    reference[:, start : start + 2000] = 0
+  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  assert error_db(estimate, reference).max() < -15
+
+
+def test_a_model_that_is_right_is_left_alone():
+  reference = talk(50000)
+  model = Bands(shuffled=False)
+  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
+  np.testing.assert_allclose(estimate.sum(0), reference.sum(0), atol=2e-3)
+  assert error_db(estimate, reference).max() < -25
+
+
+@hypothesis.given(
+  length=st.integers(1, 30000),
+  chunk_length=st.integers(1, 9000),
+  share=st.floats(0, 0.99),
+  batch_size=st.integers(1, 5),
+  cuts=st.lists(st.integers(0, 30000), max_size=4),
+)
+@hypothesis.settings(deadline=None, max_examples=30)
+def test_never_trimmed(length, chunk_length, share, batch_size, cuts):
+  """Any length, in any blocks: as long as it was, and the sum is the input."""
+  chunk_length = max(chunk_length, length // 50 + 1)
+  mixture = talk(length, pause=0.0).sum(0)
+  sizes = {
+    "chunk_length": chunk_length,
+    "overlap": int(share * chunk_length),
+    "batch_size": batch_size,
+  }
+  counts = []
+  whole = inference.separate(
+    Fixed(), {}, mixture, progress=counts.append, **sizes
+  )
+  assert whole.shape == (2, length)
+  assert sum(counts) == length
+  np.testing.assert_allclose(whole.sum(0), mixture, atol=1e-5)
+  blocks = np.split(mixture, sorted(min(cut, length) for cut in cuts))
+  parts = list(inference.separate_blocks(Fixed(), {}, blocks, **sizes))
+  np.testing.assert_array_equal(np.concatenate(parts, -1), whole)
+
+
+@pytest.mark.parametrize("factor", [10.0, 1e-3, 1e3, 1e-20, 1e20])
+def test_levels_follow_the_recording(factor):
+  mixture = talk(30000).sum(0)
+  factor = np.float32(factor)
+  usual = inference.separate(Bands(shuffled=False), {}, mixture, **SIZES)
+  scaled = inference.separate(
+    Bands(shuffled=False), {}, factor * mixture, **SIZES
+  )
+  np.testing.assert_allclose(scaled / factor, usual, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-4, -1.0, 300.0])
+def test_levels_do_not_depend_on_the_models_scale(scale):
+  mixture = talk(30000).sum(0)
+  model = Fixed(gains=(scale, 0.0))
+  estimate = inference.separate(model, {}, mixture, **SIZES)
+  np.testing.assert_allclose(estimate[0], mixture, atol=1e-4)
+  np.testing.assert_array_equal(estimate[1], 0)
+
+
+def test_levels_follow_the_recording_over_time():
+  """Somebody turns the microphone up by 40 dB, and down again."""
+  reference = talk(60000)
+  reference[:, 20000:40000] *= 100
+  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  for part in (slice(2000, 15000), slice(25000, 35000), slice(48000, 60000)):
+    error = error_db(estimate[:, part], reference[:, part])
+    assert error.max() < -12
+
+
+def test_what_the_model_leaves_out_stays_out():
+  """A source that the model drops is not put back into the others."""
+  reference = talk(40000, num_sources=4)
+  estimate = inference.separate(
+    Bands(num_sources=4, shuffled=False), {}, reference.sum(0), **SIZES
+  )
+
+  class First(nn.Module):
+    @nn.compact
+    def __call__(self, mixture):
+      return Bands(num_sources=4, shuffled=False)(mixture)[:, :2]
+
+  fewer = inference.separate(First(), {}, reference.sum(0), **SIZES)
+  np.testing.assert_allclose(fewer, estimate[:2], atol=0.02)
+
+
+# Edges.
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+@pytest.mark.parametrize("length", [1, 700, 30000])
+def test_silence_gives_silence(offset, length):
+  mixture = np.zeros(length, np.float32)
+  estimate = inference.separate(Fixed(offset=offset), {}, mixture, **SIZES)
+  np.testing.assert_array_equal(estimate, np.zeros((2, length)))
+
+
+def test_silence_at_both_ends_of_speech():
+  reference = talk(20000)
+  padded = np.pad(reference, ((0, 0), (15000, 17000)))
+  estimate = inference.separate(Bands(), {}, padded.sum(0), **SIZES)
+  assert error_db(estimate, padded).max() < -15
+  np.testing.assert_array_equal(estimate[:, :8000], 0)
+  np.testing.assert_array_equal(estimate[:, -8000:], 0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 100, 999, CHUNK - 1, CHUNK])
+def test_shorter_than_a_chunk(length):
+  mixture = talk(length, pause=0.0).sum(0) + np.float32(0.01)
+  estimate = inference.separate(Bands(), {}, mixture, **SIZES)
+  assert estimate.shape == (2, length)
+  np.testing.assert_allclose(
+    estimate.sum(0), mixture, atol=0.3 * np.abs(mixture).max()
+  )
+
+
+def test_one_bit_noise():
+  mixture = np.sign(talk(9000, pause=0.0).sum(0))
+  for scale in (1.0, 2.0**-15):
+    estimate = inference.separate(
+      Bands(shuffled=False), {}, np.float32(scale) * mixture, **SIZES
+    )
+    np.testing.assert_allclose(
+      estimate.sum(0), scale * mixture, atol=0.05 * scale
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_conv_tasnet(causal):
+  model = models.ConvTasNet(
+    causal=causal,
+    num_filters=16,
+    bottleneck_channels=8,
+    hidden_channels=8,
+    skip_channels=8,
+    num_blocks=2,
+    num_repeats=1,
+  )
+  mixture = talk(30011).sum(0)
+  params = model.init(jax.random.key(0), mixture[np.newaxis, :CHUNK])["params"]
+  estimate = inference.separate(model, params, mixture, **SIZES)
+  assert estimate.shape == (2, 30011)
+  error = np.sum((estimate.sum(0) - mixture) ** 2) / np.sum(mixture**2)
+  assert error < 0.9
+  louder = inference.separate(model, params, 10 * mixture, **SIZES)
+  np.testing.assert_allclose(louder, 10 * estimate, atol=1e-2)
+
+
+# One compilation, in any length.
+
+
+def traces(model, lengths, **options):
+  TRACES.clear()
+  for length in lengths:
+    inference.separate(model, {}, talk(length).sum(0), **SIZES, **options)
+  return list(TRACES)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unseen:
+  """Makes a model that no test has used, so that nothing is compiled yet."""
+
+  def __call__(self):
+    class Unseen(Bands):
+      pass
+
+    return Unseen()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_one_trace(batch_size):
+  lengths = [200000, 20001, 54321]
+  model = _Unseen()()
+  seen = traces(model, lengths, batch_size=batch_size)
+  assert seen == [(batch_size, CHUNK)]
+
+
+def test_few_traces_for_short_recordings():
+  seen = traces(_Unseen()(), range(1, CHUNK, 97))
+  assert len(seen) == len(set(seen)) <= 9
+  for length in (700, 1400, 2900):
+    filled = min(shape[1] for shape in seen if shape[1] >= length)
+    assert filled <= 1.5 * length
+
+
+# Failures.
+
+
+def test_options(unchecked):
+  mixture = talk(9000).sum(0)
+  for options, match in [
+    ({"chunk_length": 0}, "chunk_length must be positive, got 0"),
+    ({"chunk_length": 100, "overlap": 100}, "overlap must be from 0 to below"),
+    ({"overlap": -1}, "overlap must be"),
+    ({"batch_size": 0}, "batch_size must be positive"),
+  ]:
+    with pytest.raises(ValueError, match=match):
+      inference.separate(Bands(), {}, mixture, **options)
+    with pytest.raises(ValueError, match=match):
+      inference.separate_blocks(Bands(), {}, [mixture], **options)
+  for bad in (mixture[:0], talk(9000)):
+    with pytest.raises(ValueError, match=r"must be \[time\]"):
+      inference.separate(Bands(), {}, bad)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers(value):
+  mixture = talk(9000).sum(0)
+  mixture[4321] = value
+  with pytest.raises(ValueError, match="NaN or Inf at sample 4321"):
+    inference.separate(Bands(), {}, mixture, **SIZES)
+
+
+def test_parameters_that_are_damaged():
+  with pytest.raises(ValueError, match="parameters are damaged"):
+    model = Fixed(gains=(float("nan"), 0.0))
+    inference.separate(model, {}, talk(9000).sum(0), **SIZES)
