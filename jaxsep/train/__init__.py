@@ -7,7 +7,8 @@ there is one loop.
 
 from jaxsep.train.config import OptimizerConfig, TrainConfig
 from jaxsep.train.errors import TrainingError
-from jaxsep.train.loop import FitResult, fit
+from jaxsep.train.loop import fit
+from jaxsep.train.run import FitResult
 from jaxsep.train.state import TrainState
 
 __all__ = [

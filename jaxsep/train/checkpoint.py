@@ -6,12 +6,10 @@ step. Whatever kills the run in between leaves debris that the next start
 clears away, and the checkpoints before it untouched.
 """
 
-import json
 import os
 import pathlib
 import shutil
 import threading
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from jaxsep.train import manifest
 from jaxsep.train.errors import TrainingError
 
-_MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 
 
@@ -76,7 +74,7 @@ class Checkpoints:
     damaged = []
     for step in reversed(self.steps):
       path = self._path(step)
-      problem = _problem(path)
+      problem = manifest.problem(path)
       if problem is None:
         return step
       self._say(f"warning: checkpoint {path} is damaged ({problem})")
@@ -113,7 +111,7 @@ class Checkpoints:
     # Copied, since a buffer of the reader must not be given away to a step.
     arrays = _copy(arrays)
     state = jax.tree.unflatten(treedef, [arrays[name] for name in flat])
-    return state, json.loads((path / _MANIFEST).read_text())["beside"]
+    return state, manifest.read_beside(path)
 
   def save(
     self,
@@ -177,7 +175,7 @@ class Checkpoints:
     try:
       response.result()
       if jax.process_index() == 0:
-        _seal(hidden, beside)
+        manifest.seal(hidden, beside)
         self._commit(hidden, step)
         self._prune({step, *protect})
     except Exception as error:
@@ -190,7 +188,7 @@ class Checkpoints:
     if path.exists():
       self._discard(path)
     os.rename(hidden, path)
-    _flush(self.folder)
+    manifest.flush(self.folder)
 
   def _prune(self, protect):
     """Removes what is older than the checkpoints to keep."""
@@ -269,56 +267,6 @@ def _compare(path, stored, wanted):
       f"{'; '.join(differences[:3])}{more}; go on with the settings it was "
       "made with, or choose another workdir"
     )
-
-
-def _seal(folder, beside):
-  """Flushes all files to the disk and lists them in the manifest."""
-  files = {}
-  for path in sorted(folder.rglob("*")):
-    if path.is_file():
-      name = path.relative_to(folder).as_posix()
-      files[name] = [path.stat().st_size, _checksum(path)]
-    _flush(path)
-  manifest = folder / _MANIFEST
-  manifest.write_text(json.dumps({"files": files, "beside": beside}))
-  _flush(manifest)
-  _flush(folder)
-
-
-def _problem(folder):
-  """What is wrong with a checkpoint, or None."""
-  try:
-    files = json.loads((folder / _MANIFEST).read_text())["files"]
-    for name, (size, checksum) in files.items():
-      path = folder / name
-      if not path.is_file():
-        return f"{name} is missing"
-      if path.stat().st_size != size:
-        return f"{name} has {path.stat().st_size} bytes, not {size}"
-      if _checksum(path) != checksum:
-        return f"{name} has changed"
-  except OSError as error:
-    return f"{_MANIFEST} or a file cannot be read: {error.strerror}"
-  except (ValueError, TypeError, KeyError):
-    return f"{_MANIFEST} is not readable"
-  return None
-
-
-def _checksum(path):
-  checksum = 0
-  with open(path, "rb") as file:
-    while block := file.read(1 << 22):
-      checksum = zlib.crc32(block, checksum)
-  return checksum
-
-
-def _flush(path):
-  """Asks the system to put a file or folder on the disk now."""
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)
 
 
 def _barrier(name):

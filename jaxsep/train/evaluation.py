@@ -45,6 +45,12 @@ class Evaluator:
       lambda one, two: {name: one[name].merge(two[name]) for name in one},
       out_shardings=sharding,
     )
+    self._compute = jax.jit(
+      lambda total: {
+        name: (mean.compute(), mean.count) for name, mean in total.items()
+      },
+      out_shardings=sharding,
+    )
     self._first: Any = None
 
   def means(
@@ -82,10 +88,10 @@ class Evaluator:
       # One batch is under way while the next is read, and no more.
       jax.block_until_ready(waited)
       waited = total
-    values = jax.device_get(total) if total else {}
-    if not values or not next(iter(values.values())).count:
+    means = jax.device_get(self._compute(total)) if total else {}
+    if not any(count for _, count in means.values()):
       raise TrainingError("the evaluation set has no examples")
-    return {name: float(mean.compute()) for name, mean in values.items()}
+    return {name: float(mean) for name, (mean, _) in means.items()}
 
   def demo(self, params: Any, model_state: Any) -> Any:
     """Signals of the first example of the first set."""

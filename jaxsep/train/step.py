@@ -86,7 +86,7 @@ def make_train_step(
     batch = dict(batch)
     stop = batch.pop("stop", None)
     loss, extra, grads, model_state = gradients(state, batch)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     rate = schedule(state.step) * state.lr_scale
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -127,13 +127,12 @@ def make_train_step(
 
 def _make_gradients(task, config, mesh):
   """Loss, values and gradient of a batch, in one piece or in several."""
-  key_seed = config.seed
 
   def total(params, model_state, batch, mask):
     values, (model_state, extra) = task.loss(
-      params, model_state, batch, key=jax.random.key(key_seed)
+      params, model_state, batch, key=jax.random.key(config.seed)
     )
-    add = lambda x: jnp.sum(jnp.where(mask, x.astype(jnp.float32), 0))
+    add = functools.partial(_masked_sum, mask=mask)
     return add(values), (model_state, jax.tree.map(add, dict(extra)))
 
   grad = jax.value_and_grad(total, has_aux=True)
@@ -158,6 +157,10 @@ def _make_gradients(task, config, mesh):
     return loss, extra, grads, model_state
 
   return gradients
+
+
+def _masked_sum(values, *, mask):
+  return jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0))
 
 
 def _scan_sum(grad, state, parts):
