@@ -199,11 +199,11 @@ def _crop(corpus, row: int, *, length: int, sample_rate_hz: int, share: float):
 def _batch(corpus, index, parts, length, mask) -> Batch:
   batch = {
     "index": (index % 2**32).astype(np.uint32),
-    "mixture": parts[:, 0],
-    "reference": parts[:, 1 : 1 + corpus.num_sources],
+    "mixture": np.ascontiguousarray(parts[:, 0]),
+    "reference": np.ascontiguousarray(parts[:, 1 : 1 + corpus.num_sources]),
     "length": length,
     "mask": mask,
   }
   if corpus.has_noise:
-    batch["noise"] = parts[:, -1]
+    batch["noise"] = np.ascontiguousarray(parts[:, -1])
   return batch
