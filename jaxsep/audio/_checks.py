@@ -13,7 +13,7 @@ _UNKNOWN_SIZE = 0x7FFFF000
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
-  "fetch or export it again, or use what is there with allow_truncated"
+  "fetch or export it again, or take what is there with allow_truncated"
 )
 
 

@@ -1,6 +1,6 @@
 """Channels and sample rates of recordings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import soxr
@@ -75,7 +75,7 @@ def resample_blocks(
   *,
   orig_rate_hz: int,
   target_rate_hz: int,
-  length: int | None = None,
+  length: int | Callable[[], int] | None = None,
 ) -> Iterator[Float[np.ndarray, "channel _time"]]:
   """Changes the sample rate of a signal that comes in blocks.
 
@@ -83,7 +83,8 @@ def resample_blocks(
     blocks: Consecutive stretches, shape `[C, any]`.
     orig_rate_hz: Their rate.
     target_rate_hz: The rate to have.
-    length: As in `resample`.
+    length: As in `resample`; or a function that tells when the blocks have
+      ended, for a length that is not known before.
 
   Yields:
     Consecutive stretches at the new rate, shape `[C, any]`.
@@ -103,13 +104,15 @@ def resample_blocks(
     taken += block.shape[1]
     if stream is not None:
       block = stream.resample_chunk(np.ascontiguousarray(block.T)).T
-    if length is not None:
+    if isinstance(length, int):
       block = block[:, : length - given]
     if block.shape[1]:
       given += block.shape[1]
       yield block
   if shape is None:
     return
+  if callable(length):
+    length = length()
   if length is None:
     length = -(-taken * target_rate_hz // orig_rate_hz)
   if stream is not None:

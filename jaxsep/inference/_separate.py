@@ -50,6 +50,7 @@ def separate(
 
   Raises:
     ValueError: As in `separate_blocks`, or if there are no samples.
+    FloatingPointError: As in `separate_blocks`.
 
   Example:
     >>> from jaxsep import models
@@ -77,10 +78,10 @@ def separate(
     batch_size=batch_size,
     progress=progress,
   )
-  part = next(parts)
-  voices = np.empty((len(part), len(mixture)), np.float32)
+  first = next(parts)
+  voices = np.empty((len(first), len(mixture)), np.float32)
   position = 0
-  for part in itertools.chain([part], parts):
+  for part in itertools.chain([first], parts):
     voices[:, position : position + part.shape[1]] = part
     position += part.shape[1]
   return voices
@@ -129,8 +130,9 @@ def separate_blocks(
     as long as the blocks.
 
   Raises:
-    ValueError: If an option is out of range, or the recording or the model's
-      output holds NaN or Inf.
+    ValueError: If an option is out of range, or the recording holds NaN or
+      Inf.
+    FloatingPointError: If the model's output does.
   """
   if chunk_length < 1:
     raise ValueError(f"chunk_length must be positive, got {chunk_length}")
@@ -163,7 +165,7 @@ def _separate(model, params, chunks, chunk_length, batch_size, progress):
     nonlocal stitcher
     estimates = np.asarray(result)
     if not np.isfinite(estimates).all():
-      raise ValueError(
+      raise FloatingPointError(
         "the model's output holds NaN or Inf: its parameters are damaged"
       )
     if stitcher is None:

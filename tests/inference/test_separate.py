@@ -347,6 +347,6 @@ def test_samples_that_are_no_numbers(value):
 
 
 def test_parameters_that_are_damaged():
-  with pytest.raises(ValueError, match="parameters are damaged"):
+  with pytest.raises(FloatingPointError, match="parameters are damaged"):
     model = Fixed(gains=(float("nan"), 0.0))
     inference.separate(model, {}, talk(9000).sum(0), **SIZES)

@@ -1,0 +1,145 @@
+"""`jaxsep separate | score | info` on a user's own files.
+
+Each command imports what it needs when it runs, so that `--help` is quick.
+"""
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+import jaxsep
+from jaxsep.cli._console import UsageError, complain
+
+__all__ = ["main", "run"]
+
+_COMMANDS = {
+  "separate": "one file per voice from recordings of any length",
+  "score": "how close separated files are to their references",
+  "info": "what a model folder holds",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+  """Complains in one line."""
+
+  def error(self, message):
+    raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _add_allow_truncated(parser):
+  parser.add_argument(
+    "--allow_truncated",
+    action="store_true",
+    help="use what is there of files that are cut off",
+  )
+
+
+def _add_separate(parser):
+  parser.add_argument("files", nargs="+", help="recordings")
+  parser.add_argument("--model", required=True, help="folder of the model")
+  parser.add_argument(
+    "--output_dir", required=True, help="folder for NAME_1.wav, NAME_2.wav ..."
+  )
+  parser.add_argument(
+    "--channel",
+    default="mix",
+    help="of files with several: mix for their mean (default), or a number"
+    " from 1",
+  )
+  parser.add_argument(
+    "--format", choices=["wav", "flac"], default="wav", help="default: wav"
+  )
+  parser.add_argument(
+    "--encoding",
+    choices=["float", "pcm16", "pcm24"],
+    help="default: float in WAV, which cannot clip, and 24 bits in FLAC",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace files of the same name"
+  )
+  _add_allow_truncated(parser)
+  parser.add_argument(
+    "--chunk_s",
+    type=float,
+    default=8.0,
+    help="seconds that the model hears at a time (default: 8)",
+  )
+  parser.add_argument(
+    "--overlap_s",
+    type=float,
+    help="seconds that neighbouring chunks share (default: a quarter)",
+  )
+  parser.add_argument("--batch_size", type=int, help="chunks at a time")
+  parser.add_argument(
+    "--quiet", action="store_true", help="no progress bar and no notes"
+  )
+
+
+def _add_score(parser):
+  parser.add_argument("--reference", nargs="+", required=True, help="true ones")
+  parser.add_argument(
+    "--estimate", nargs="+", required=True, help="separated ones, in any order"
+  )
+  parser.add_argument("--mixture", help="adds the improvements over this file")
+  parser.add_argument(
+    "--channel", help="of files with several: mix, or a number from 1"
+  )
+  parser.add_argument(
+    "--trim", action="store_true", help="cut all to the shortest length"
+  )
+  _add_allow_truncated(parser)
+  parser.add_argument("--stoi", action="store_true", help="adds STOI")
+  parser.add_argument("--pesq", action="store_true", help="adds PESQ")
+  parser.add_argument("--json", action="store_true", help="prints JSON")
+
+
+def _add_info(parser):
+  parser.add_argument("--model", required=True, help="folder of the model")
+
+
+def _make_parser():
+  parser = _Parser(prog="jaxsep", description=jaxsep.__doc__.split("\n")[0])
+  parser.add_argument(
+    "--version", action="version", version=f"jaxsep {jaxsep.__version__}"
+  )
+  subparsers = parser.add_subparsers(
+    dest="command", required=True, metavar="{" + ",".join(_COMMANDS) + "}"
+  )
+  adders = {"separate": _add_separate, "score": _add_score, "info": _add_info}
+  for name, text in _COMMANDS.items():
+    adders[name](
+      subparsers.add_parser(name, help=text, description=text.capitalize())
+    )
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs one command.
+
+  Args:
+    argv: The words after `jaxsep`; None for those of the process.
+
+  Returns:
+    The exit code: 0, or 2 after one line on stderr about a mistake.
+  """
+  try:
+    options = _make_parser().parse_args(argv)
+    command = importlib.import_module(f"jaxsep.cli._{options.command}")
+    return command.run(options)
+  except UsageError as error:
+    complain(error)
+    return 2
+  except SystemExit as stop:  # --help and --version
+    return stop.code if isinstance(stop.code, int) else 0
+  except KeyboardInterrupt:
+    complain("interrupted; unfinished files are removed")
+    return 130
+
+
+def run() -> None:
+  """The `jaxsep` command."""
+  # As an exception, so that unfinished files are removed.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  sys.exit(main())

@@ -1,0 +1,66 @@
+"""Lines for the user on stderr, and what a mistake looks like."""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+
+
+class UsageError(Exception):
+  """A mistake of the user; one line says what is wrong and what to do."""
+
+
+def complain(error: Exception | str) -> None:
+  """Prints one line about what went wrong."""
+  line = " ".join(str(error).split())
+  print(f"jaxsep: {line}", file=sys.stderr)
+
+
+def note(line: object) -> None:
+  """Prints one line that is good to know."""
+  print(f"note: {line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def user_mistakes() -> Iterator[None]:
+  """Turns the errors that a user can cause into `UsageError`."""
+  from jaxsep import audio
+
+  try:
+    yield
+  except (audio.AudioError, FloatingPointError) as error:
+    raise UsageError(str(error)) from error
+  except OSError as error:
+    place = f"{error.filename}: " if error.filename else ""
+    raise UsageError(f"{place}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def warnings_as_notes(quiet: bool) -> Iterator[None]:
+  """Prints warnings as notes, without the place in the code."""
+
+  def show(message, *unused_place, **unused_options):
+    if not quiet:
+      note(message)
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("always", UserWarning)
+    warnings.showwarning = show
+    yield
+
+
+def parse_channel(text: str) -> str | int:
+  """`mix`, or an index from 0 for a number from 1."""
+  if text == "mix":
+    return text
+  if text.isdecimal() and int(text) > 0:
+    return int(text) - 1
+  raise UsageError(f"--channel must be mix or a number from 1, got {text!r}")
+
+
+def check_channel(channel: str | int, num_channels: int, path: object) -> None:
+  """Refuses a channel that a file does not have."""
+  if channel != "mix" and int(channel) >= num_channels:
+    raise UsageError(
+      f"{path}: has {num_channels} channels, no channel {int(channel) + 1}"
+    )

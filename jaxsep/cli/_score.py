@@ -1,0 +1,169 @@
+"""`jaxsep score`."""
+
+import argparse
+import json
+import math
+
+import numpy as np
+
+from jaxsep import audio, dsp, metrics
+from jaxsep.cli._console import (
+  UsageError,
+  check_channel,
+  note,
+  parse_channel,
+  user_mistakes,
+)
+
+_TITLES = {
+  "si_sdr": "SI-SDR",
+  "si_snr": "SI-SNR",
+  "snr": "SNR",
+  "sdr": "SDR",
+  "sir": "SIR",
+  "sar": "SAR",
+  "stoi": "STOI",
+  "pesq": "PESQ",
+}
+
+
+def run(options: argparse.Namespace) -> int:
+  """Scores estimates under the permutation with the best mean SI-SDR."""
+  if len(options.reference) != len(options.estimate):
+    raise UsageError(
+      f"{len(options.reference)} references, but {len(options.estimate)}"
+      " estimates; give one estimate for each"
+    )
+  names = [*options.reference, *options.estimate]
+  if options.mixture:
+    names.append(options.mixture)
+  signals, rate = _read(names, options)
+  count = len(options.reference)
+  reference, estimate = signals[:count], signals[count : 2 * count]
+  for name, row in zip(options.reference, reference, strict=True):
+    if not row.any():
+      note(f"{name}: is silent; its scores mean nothing")
+  order = _best_order(estimate, reference)
+  scores = _score(estimate[order], reference, rate, options)
+  if options.mixture:
+    mixture = np.broadcast_to(signals[-1], reference.shape)
+    baseline = _ratios(mixture, reference)
+    for name in ("si_sdr", "si_snr", "snr", "sdr"):
+      scores[f"{name}_improvement"] = scores[name] - baseline[name]
+  matched = [options.estimate[index] for index in order]
+  show = _print_json if options.json else _print_table
+  show(options.reference, matched, scores, rate)
+  return 0
+
+
+def _read(names, options):
+  """All files as one array `[files, T]`, and their rate."""
+  channel = None
+  if options.channel is not None:
+    channel = parse_channel(options.channel)
+  rows, rates = [], []
+  for name in names:
+    with user_mistakes():
+      signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
+    if len(signal) > 1 and channel is None:
+      raise UsageError(
+        f"{name}: has {len(signal)} channels; say which with --channel"
+      )
+    check_channel(channel or 0, len(signal), name)
+    rows.append(audio.to_mono(signal, channel=channel or 0))
+    rates.append(rate)
+    if rate != rates[0]:
+      raise UsageError(
+        f"{name}: {rate} Hz, but {names[0]}: {rates[0]} Hz; resample them to"
+        " one rate"
+      )
+  lengths = [len(row) for row in rows]
+  shortest = min(lengths)
+  if max(lengths) > shortest:
+    odd = next(i for i, length in enumerate(lengths) if length != lengths[0])
+    line = f"{names[odd]}: {lengths[odd]} samples, but {names[0]}: {lengths[0]}"
+    if not options.trim:
+      raise UsageError(f"{line}; --trim cuts all to the shortest")
+    note(f"{line}; all cut to {shortest}")
+  return np.stack([row[:shortest] for row in rows]), rates[0]
+
+
+def _best_order(estimate, reference):
+  """The estimate that belongs to each reference."""
+  ratios = [
+    metrics.si_sdr(np.broadcast_to(row, reference.shape), reference)
+    for row in estimate
+  ]
+  return np.asarray(dsp.best_permutation(-np.stack(ratios)))
+
+
+def _ratios(estimate, reference):
+  sdr, sir, sar = metrics.bss_eval(estimate, reference)
+  ratios = {
+    "si_sdr": metrics.si_sdr(estimate, reference),
+    "si_snr": metrics.si_snr(estimate, reference),
+    "snr": metrics.snr(estimate, reference),
+    "sdr": sdr,
+    "sir": sir,
+    "sar": sar,
+  }
+  return {name: np.asarray(value) for name, value in ratios.items()}
+
+
+def _score(estimate, reference, rate, options):
+  scores = _ratios(estimate, reference)
+  for name in ("stoi", "pesq"):
+    if getattr(options, name):
+      try:
+        measure = getattr(metrics, name)
+        value = measure(estimate, reference, sample_rate_hz=rate)
+      except (ImportError, ValueError) as error:
+        raise UsageError(f"--{name}: {error}") from error
+      scores[name] = np.asarray(value)
+  return scores
+
+
+def _print_table(references, matched, scores, rate):
+  del rate
+  titles = [_title(name) for name in scores]
+  rows = [["reference", "estimate", *titles]]
+  for index, names in enumerate(zip(references, matched, strict=True)):
+    values = [f"{values[index]:.2f}" for values in scores.values()]
+    rows.append([*names, *values])
+  means = [f"{values.mean():.2f}" for values in scores.values()]
+  rows.append(["mean", "", *means])
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  for row in rows:
+    left = [row[i].ljust(widths[i]) for i in range(2)]
+    right = [row[i].rjust(widths[i]) for i in range(2, len(row))]
+    print("  ".join(left + right))
+
+
+def _title(name):
+  base = name.removesuffix("_improvement")
+  return _TITLES[base] + ("i" if base != name else "")
+
+
+def _print_json(references, matched, scores, rate):
+  def number(value):
+    return round(float(value), 6) if math.isfinite(value) else None
+
+  print(
+    json.dumps(
+      {
+        "sample_rate_hz": rate,
+        "matched_by": "si_sdr",
+        "sources": [
+          {"reference": reference, "estimate": estimate}
+          | {name: number(values[index]) for name, values in scores.items()}
+          for index, (reference, estimate) in enumerate(
+            zip(references, matched, strict=True)
+          )
+        ],
+        "mean": {
+          name: number(values.mean()) for name, values in scores.items()
+        },
+      },
+      indent=2,
+    )
+  )
