@@ -19,6 +19,7 @@ from jaxsep.dsp._ratios import (
   power_ratio_db,
   projection,
 )
+from jaxsep.dsp._resample import resample
 from jaxsep.dsp._stft import istft, stft
 from jaxsep.dsp._windows import get_window
 
@@ -42,6 +43,7 @@ __all__ = [
   "power_to_db",
   "projection",
   "reorder",
+  "resample",
   "rms",
   "stft",
 ]

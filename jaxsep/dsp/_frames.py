@@ -6,7 +6,7 @@ from jaxsep.typing import Array, Inexact
 
 # Past this many hops in a frame, shifted copies are no longer cheaper than
 # indices: each copy is an operation that the compiler has to place.
-_MANY_HOPS = 64
+_MANY_HOPS = 32
 
 
 def frame(
@@ -50,14 +50,24 @@ def frame(
   if num_hops > _MANY_HOPS:
     starts = hop_length * jnp.arange(num_frames)[:, None]
     return signal[..., starts + jnp.arange(frame_length)[None, :]]
-  # A frame is `num_hops` neighbouring blocks: slices and one concatenation,
-  # whose gradient is sums of slices. Indexing would cost a gather, and a
-  # scatter backwards.
+  # A frame is `num_hops` neighbouring blocks. Each fills its own stretch of the
+  # frame, so the sum of the padded blocks is their concatenation, which unlike
+  # a concatenation the compiler fuses with what follows, and whose gradient is
+  # a sum of slices. Indexing would scatter backwards.
   num_blocks = num_frames + num_hops - 1
   blocks = _fit(signal, num_blocks * hop_length)
   blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
-  shifted = [blocks[..., i : i + num_frames, :] for i in range(num_hops)]
-  return jnp.concatenate(shifted, axis=-1)[..., :frame_length]
+  frames = None
+  for i in range(num_hops):
+    start = i * hop_length
+    width = min(hop_length, frame_length - start)
+    part = _pad_last_two(
+      blocks[..., i : i + num_frames, :width],
+      (0, 0),
+      (start, frame_length - start - width),
+    )
+    frames = part if frames is None else frames + part
+  return frames
 
 
 def overlap_add(
@@ -93,14 +103,20 @@ def overlap_add(
     starts = hop_length * jnp.arange(num_frames)[:, None]
     index = starts + jnp.arange(frame_length)[None, :]
     return jnp.zeros((*batch, time), frames.dtype).at[..., index].add(frames)
-  blocks = _fit(frames, num_hops * hop_length)
-  blocks = blocks.reshape(*batch, num_frames, num_hops, hop_length)
-  no_pad = [(0, 0)] * len(batch)
-  signal = sum(
-    jnp.pad(blocks[..., i, :], [*no_pad, (i, num_hops - 1 - i), (0, 0)])
-    for i in range(num_hops)
-  )
+  # The transpose of `frame`: block i of every frame lands i hops later.
+  signal = None
+  for i in range(num_hops):
+    block = frames[..., i * hop_length : (i + 1) * hop_length]
+    part = _pad_last_two(
+      block, (i, num_hops - 1 - i), (0, hop_length - block.shape[-1])
+    )
+    signal = part if signal is None else signal + part
   return signal.reshape(*batch, -1)[..., :time]
+
+
+def _pad_last_two(array, before_last, last):
+  """Zero-pads the last two axes by the given `(before, after)`."""
+  return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + [before_last, last])
 
 
 def _fit(signal, length):

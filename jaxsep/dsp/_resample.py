@@ -1,0 +1,172 @@
+"""Change of the sample rate by a rational factor."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsep.dsp._frames import frame
+from jaxsep.dsp._precision import at_least_float32
+from jaxsep.typing import Array, Float
+
+
+def resample(
+  signal: Float[Array, "*batch time"],
+  *,
+  orig_rate_hz: int,
+  target_rate_hz: int,
+  num_zeros: int = 64,
+  rolloff: float = 0.95,
+  beta: float = 9.0,
+) -> Float[Array, "*batch new_time"]:
+  """Resamples with a polyphase filter, a sinc in a Kaiser window.
+
+  Zero phase and gain 1: sample n of the result is at `n / target_rate_hz`
+  seconds, and levels stay. The signal counts as zero outside. The defaults pass
+  90% of the band of the lower rate and hold aliases 90 dB down.
+
+  Args:
+    signal: Signal, shape `[..., T]`.
+    orig_rate_hz: Sample rate of the signal, a whole number.
+    target_rate_hz: Sample rate wanted, a whole number.
+    num_zeros: Zero crossings of the sinc on each side; more make a steeper
+      filter.
+    rolloff: Cut-off (-6 dB) as a share of the lower of both Nyquist
+      frequencies.
+    beta: Shape of the Kaiser window; more damps aliases more, and is less
+      steep.
+
+  Returns:
+    Resampled signal, shape `[..., ceil(T * target_rate_hz / orig_rate_hz)]`,
+    in the type of the input.
+
+  Raises:
+    ValueError: If a rate is not a positive whole number.
+
+  Example:
+    >>> signal = jnp.ones(800)
+    >>> resampled = resample(signal, orig_rate_hz=8000, target_rate_hz=16000)
+    >>> print(resampled.shape, f"{resampled[800]:.3f}")
+    (1600,) 1.000
+  """
+  signal = jnp.asarray(signal)
+  up, down = _ratio(orig_rate_hz, target_rate_hz)
+  length = -(-signal.shape[-1] * up // down)
+  if up == down or not length:
+    return signal
+  output = _apply(
+    at_least_float32(signal), up, down, length, num_zeros, rolloff, beta
+  )
+  return output.astype(signal.dtype)
+
+
+def _ratio(orig_rate_hz, target_rate_hz):
+  """The factors `(up, down)` without a common divisor."""
+  for rate in (orig_rate_hz, target_rate_hz):
+    if rate < 1 or rate != int(rate):
+      raise ValueError(
+        f"sample rate {rate} must be a positive whole number of Hz"
+      )
+  orig, target = int(orig_rate_hz), int(target_rate_hz)
+  divisor = math.gcd(orig, target)
+  return target // divisor, orig // divisor
+
+
+class _Plan(NamedTuple):
+  """How outputs are computed: `groups` matrix products per period.
+
+  Output `m * period + g * G + p` is the product of the inputs from
+  `m * advance + starts[g] - left` on with `taps[g, :, p]`.
+  """
+
+  period: int
+  advance: int
+  left: int
+  starts: np.ndarray  # [groups]
+  taps: np.ndarray  # [groups, span, G]
+
+
+def _make_plan(up, down, length, num_zeros, rolloff, beta):
+  """Divides the outputs into groups that neighbouring inputs suffice for.
+
+  The outputs repeat their taps after `up` of them. Few phases are repeated
+  until a group of outputs reaches about as far as its filter, so that one dense
+  matrix product wastes half of its multiplications and no more. Many phases are
+  cut into such groups; only those that the signal is long enough for are made.
+  """
+  half = num_zeros * max(up, down)
+  group = max(1, (2 * half + up) // down)
+  if up <= 2 * group:
+    repeats = max(1, round(group / up))
+    group = period = up * repeats
+  else:
+    repeats, period = 1, up
+  num_groups = -(-min(length, period) // group)
+  starts, taps = _taps(up, down, group, num_groups, num_zeros, rolloff, beta)
+  return _Plan(period, down * repeats, half // up, starts, taps)
+
+
+@functools.lru_cache(maxsize=8)
+def _taps(up, down, group, num_groups, num_zeros, rolloff, beta):
+  """First inputs, counted from the leftmost, and the taps of each group."""
+  half = num_zeros * max(up, down)
+  shape = functools.partial(
+    _windowed_sinc, scale=max(up, down), half=half, rolloff=rolloff, beta=beta
+  )
+  # The gain at 0 Hz is a sum over the whole filter. It is smooth: every
+  # `stride`-th tap of a long one gives the same.
+  stride = max(1, max(up, down) // 4096)
+  reach = half // stride
+  total = stride * np.sum(shape(stride * np.arange(-reach, reach + 1)))
+  span = 1 + 2 * half // up + -(-(group - 1) * down // up)
+  first_output = group * np.arange(num_groups)
+  first_input = -((half - first_output * down) // up)
+  taps = np.zeros((num_groups, span, group), np.float32)
+  # One group at a time: the float64 in between is many times the result.
+  for i in range(num_groups):
+    outputs = (first_output[i] + np.arange(group)) * down
+    inputs = (first_input[i] + np.arange(span)) * up
+    distance = outputs[None, :] - inputs[:, None]
+    inside = np.abs(distance) <= half
+    taps[i, inside] = shape(distance[inside]) * (up / total)
+  return first_input - first_input[0], taps
+
+
+def _windowed_sinc(distance, *, scale, half, rolloff, beta):
+  """The filter at distances in samples of the common multiple of the rates."""
+  window = np.i0(beta * np.sqrt(1.0 - (distance / half) ** 2)) / np.i0(beta)
+  return np.sinc(rolloff / scale * distance) * window
+
+
+# Compiled also where the caller does not: the steps by themselves are slow.
+@functools.partial(jax.jit, static_argnums=range(1, 7))
+def _apply(signal, up, down, length, num_zeros, rolloff, beta):
+  """Frames the signal and multiplies every group with its taps."""
+  plan = _make_plan(up, down, length, num_zeros, rolloff, beta)
+  num_groups, span, _ = plan.taps.shape
+  num_periods = -(-length // plan.period)
+  frame_length = int(plan.starts[-1]) + span
+  needed = (num_periods - 1) * plan.advance + frame_length
+  right = needed - plan.left - signal.shape[-1]
+  # lax.pad, as `right` is negative where the last inputs reach no output.
+  pads = [(0, 0, 0)] * (signal.ndim - 1) + [(plan.left, right, 0)]
+  signal = lax.pad(signal, jnp.zeros((), signal.dtype), pads)
+  frames = frame(signal, frame_length=frame_length, hop_length=plan.advance)
+  taps = jnp.asarray(plan.taps, signal.dtype)
+  # Short mantissas, which accelerators prefer, would be audible.
+  matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+  if num_groups == 1:
+    output = matmul(frames, taps[0])
+  else:
+    index = plan.starts[:, None] + np.arange(span)
+    output = jax.vmap(matmul, in_axes=(-2, 0), out_axes=-2)(
+      frames[..., index], taps
+    )
+    output = output.reshape(*frames.shape[:-1], -1)
+  # The last group of a period may reach into the next period.
+  output = output[..., : plan.period]
+  return output.reshape(*signal.shape[:-1], -1)[..., :length]
