@@ -3,4 +3,4 @@
 import os
 
 # TensorFlow greets with warnings about accelerators that nothing here uses.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

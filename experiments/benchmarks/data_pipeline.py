@@ -1,0 +1,98 @@
+"""How fast training batches are read: seconds of audio per second.
+
+  python -m experiments.benchmarks.data_pipeline \
+    --corpus=librispeech:LibriSpeech/train-clean-100
+
+Prints a line for each way of reading: crops at the corpus's own rate, crops
+resampled to another, and with a random speed as well. Without --corpus the
+training part of the recordings in JAXSEP_DATA is read. Files are read once
+before anything is timed, so the disk does not count unless the corpus is
+larger than the memory.
+"""
+
+import os
+import statistics
+import time
+
+import numpy as np
+from absl import app, flags
+
+from data_pipelines import batches, corpora, stream
+
+_CORPUS = flags.DEFINE_string(
+  "corpus", None, "Utterances as layout:where, such as librispeech:DIR."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Examples of a batch.")
+_NUM_SOURCES = flags.DEFINE_integer("num_sources", 2, "Crops of an example.")
+_CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of a crop.")
+_RATE_HZ = flags.DEFINE_integer("sample_rate_hz", 8000, "Rate to resample to.")
+_NUM_THREADS = flags.DEFINE_integer(
+  "num_threads", None, "Batches read at a time; one a core if not given."
+)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timings, of which the median.")
+_TIME_S = flags.DEFINE_float("time_s", 2.0, "Seconds of a timing.")
+_CACHE_DIR = flags.DEFINE_string(
+  "cache_dir", None, "Where to remember the scan of the corpus."
+)
+
+
+def measure(corpus, *, rate_hz, speed_range):
+  """Seconds of audio read per second: the median and the extremes."""
+  reading = batches.train_batches(
+    corpus,
+    batch_size=_BATCH_SIZE.value,
+    num_sources=_NUM_SOURCES.value,
+    crop_length=round(_CROP_S.value * rate_hz),
+    sample_rate_hz=rate_hz,
+    seed=0,
+    speed_range=speed_range,
+    num_threads=_NUM_THREADS.value,
+  )
+  results = []
+  # The first timing is of batches that were read ahead: not counted.
+  for _ in range(_REPEATS.value + 1):
+    samples, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < _TIME_S.value:
+      samples += int(next(reading)["length"].sum())
+    results.append(samples / rate_hz / passed)
+  reading.close()
+  return statistics.median(results[1:]), min(results[1:]), max(results[1:])
+
+
+def main(argv):
+  """Prints the table."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  spec = _CORPUS.value
+  if spec is None:
+    folder = os.environ.get("JAXSEP_DATA")
+    if not folder:
+      raise app.UsageError("give --corpus, or set JAXSEP_DATA to a folder")
+    spec = f"librispeech:{folder}/LibriSpeech/train-clean-100"
+  corpus = corpora.open_corpus(spec, cache_dir=_CACHE_DIR.value)
+  for row in range(len(corpus)):
+    if corpus.root:
+      corpus.read(row)
+  own_hz = int(np.bincount(corpus.rate_hz).argmax())
+  num_threads = _NUM_THREADS.value or stream.default_num_threads()
+  print(
+    f"{spec}: {len(corpus)} utterances, {corpus.seconds / 60:.0f} min at"
+    f" {own_hz} Hz; {num_threads} threads, batches of {_BATCH_SIZE.value} x"
+    f" {_NUM_SOURCES.value} x {_CROP_S.value:g} s"
+  )
+  for what, rate_hz, speed_range in (
+    (f"as it is, {own_hz} Hz", own_hz, None),
+    (f"resampled to {_RATE_HZ.value} Hz", _RATE_HZ.value, None),
+    (f"and speed 0.9 to 1.1, {_RATE_HZ.value} Hz", _RATE_HZ.value, (0.9, 1.1)),
+  ):
+    middle, low, high = measure(
+      corpus, rate_hz=rate_hz, speed_range=speed_range
+    )
+    print(
+      f"{what:32} {middle:7,.0f} s of audio per second ({low:,.0f} to"
+      f" {high:,.0f})"
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
