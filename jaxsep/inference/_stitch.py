@@ -5,7 +5,7 @@ import numpy as np
 
 from jaxsep import dsp
 from jaxsep.inference._chunks import Chunk
-from jaxsep.inference._voices import VoiceMemory
+from jaxsep.inference._voices import VoiceMemory, describe
 from jaxsep.typing import Float
 
 # How strongly the gains of a chunk hold on to those of the chunk before, as a
@@ -90,26 +90,27 @@ class Stitcher:
     else:
       before = np.full(len(match), self._gains.mean())
     order = np.arange(len(match))
-    if self._gains is not None and len(match) > 1:
+    if len(match) > 1:
       rough = _gains(gram, match, before)[:, np.newaxis] * estimate
-      order = self._order(rough, shared.astype(np.float64) / chunk.level)
+      spectrum, weight = describe(rough.astype(np.float32))
+      if self._gains is not None:
+        unlike = self._voices.distance((spectrum, weight))
+        order = self._order(rough, shared / chunk.level, unlike)
+      self._voices.update((spectrum[order], weight[order]))
     if self._gains is not None:
       before = self._gains
     self._gains = _gains(gram[np.ix_(order, order)], match[order], before)
     voices = self._gains[:, np.newaxis] * estimate[order]
-    if len(match) > 1:
-      self._voices.update(voices)
     return (chunk.level * voices).astype(np.float32)
 
-  def _order(self, estimate, shared):
+  def _order(self, estimate, shared, unlike):
     """Which estimate belongs to which voice."""
     length = shared.shape[1]
     begin = estimate[:, :length]
     floor = _EVIDENCE_FLOOR * max(length, 1)
     energy = np.sum(begin**2) + np.sum(shared**2) + floor
     # Of |estimate - voice|^2 only the product depends on the permutation.
-    cost = -2 * (begin @ shared.T) / energy
-    cost = cost + _MEMORY_WEIGHT * self._voices.distance(estimate)
+    cost = -2 * (begin @ shared.T) / energy + _MEMORY_WEIGHT * unlike
     # On the host, where it does not queue behind the model.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
       return np.asarray(_assign(cost.astype(np.float32)))
