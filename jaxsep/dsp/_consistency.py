@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jaxsep.dsp._precision import at_least_float32
 from jaxsep.typing import Array, Float
 
 
@@ -24,7 +25,7 @@ def mixture_consistency(
       sources silent.
 
   Returns:
-    Consistent signals, shape `[..., S, T]`.
+    Consistent signals, shape `[..., S, T]`, in the type of the estimates.
 
   Raises:
     ValueError: If the shapes do not fit.
@@ -39,7 +40,8 @@ def mixture_consistency(
     [[1.5 1. ]
      [0.5 0. ]]
   """
-  estimate, mixture = jnp.asarray(estimate), jnp.asarray(mixture)
+  dtype = jnp.result_type(estimate)
+  estimate, mixture = at_least_float32(estimate), at_least_float32(mixture)
   if estimate.shape[:-2] + estimate.shape[-1:] != mixture.shape:
     raise ValueError(
       f"estimate {estimate.shape} must be [..., sources, time] and mixture"
@@ -48,8 +50,8 @@ def mixture_consistency(
   error = mixture - jnp.sum(estimate, axis=-2)
   if weights is None:
     share = error[..., None, :] / estimate.shape[-2]
-    return estimate + share
-  weights = jnp.asarray(weights)
+    return (estimate + share).astype(dtype)
+  weights = at_least_float32(weights)
   if weights.shape != estimate.shape[:-1]:
     raise ValueError(
       f"weights {weights.shape} must have one value for each source of"
@@ -63,4 +65,5 @@ def mixture_consistency(
     1.0 / estimate.shape[-2],
     weights / jnp.where(nobody, 1.0, total),
   )
-  return estimate + weights[..., None] * error[..., None, :]
+  share = weights[..., None] * error[..., None, :]
+  return (estimate + share).astype(dtype)

@@ -7,7 +7,7 @@ from jaxsep.typing import Array, Float
 
 
 def db_to_amplitude(
-  level_db: Float[Array, "*shape"] | float,
+  level_db: Float[Array, "*shape"] | float | int,
 ) -> Float[Array, "*shape"]:
   """Amplitude of a level: `10 ** (level_db / 20)`.
 
@@ -26,7 +26,9 @@ def db_to_amplitude(
 
 
 def amplitude_to_db(
-  amplitude: Float[Array, "*shape"] | float, *, floor_db: float = -120.0
+  amplitude: Float[Array, "*shape"] | float | int,
+  *,
+  floor_db: float | int = -120.0,
 ) -> Float[Array, "*shape"]:
   """Level of an amplitude: `20 log10 |amplitude|`.
 
@@ -48,7 +50,7 @@ def amplitude_to_db(
 
 
 def power_to_db(
-  power: Float[Array, "*shape"] | float, *, floor_db: float = -120.0
+  power: Float[Array, "*shape"] | float | int, *, floor_db: float | int = -120.0
 ) -> Float[Array, "*shape"]:
   """Level of a power: `10 log10(power)`.
 
@@ -89,7 +91,7 @@ def gain_for_snr(
   signal: Float[Array, "*batch time"],
   noise: Float[Array, "*batch noise_time"],
   *,
-  snr_db: Float[Array, "*batch"] | float,
+  snr_db: Float[Array, "*batch"] | float | int,
 ) -> Float[Array, "*batch"]:
   """Gain for the noise that puts the signal `snr_db` above it.
 

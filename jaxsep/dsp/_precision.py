@@ -6,7 +6,7 @@ from jaxsep.typing import Array, Inexact
 
 
 def at_least_float32(
-  signal: Inexact[Array, "*shape"] | float,
+  signal: Inexact[Array, "*shape"] | float | int,
 ) -> Inexact[Array, "*shape"]:
   """The signal as an array in which sums over time can be trusted.
 

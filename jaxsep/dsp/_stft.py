@@ -121,8 +121,8 @@ def istft(
   start = n_fft // 2 if center else 0
   stop = signal.shape[-1] - start if length is None else start + length
   signal = signal[..., start:stop]
-  weight = _weight(padded_window, hop_length, num_frames)[start:stop]
-  signal = signal * _along(weight, signal)
+  weight = _inverse_weight(padded_window, hop_length, num_frames)
+  signal = signal * _along(weight[start:stop], signal)
   missing = 0 if length is None else length - signal.shape[-1]
   return jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
 
@@ -152,19 +152,26 @@ def _check_invertible(padded_window, hop_length, name):
     )
 
 
-def _weight(padded_window, hop_length, num_frames):
-  """One over the sum of the squared windows over each sample."""
-  # Only the first and the last few frames differ from the steady state.
+def _inverse_weight(padded_window, hop_length, num_frames):
+  """One over the sum of the squared windows on each sample, 0 where lost."""
   n_fft = len(padded_window)
-  total = np.zeros((num_frames - 1) * hop_length + n_fft)
-  squared = padded_window**2
-  for start in range(0, num_frames * hop_length, hop_length):
-    total[start : start + n_fft] += squared
+  num_hops = -(-n_fft // hop_length)
+  # Only within a frame of either end does it differ from the steady state.
+  num_ends = min(num_frames, 2 * num_hops)
+  total = np.zeros((num_ends - 1) * hop_length + n_fft)
+  for i in range(num_ends):
+    total[i * hop_length :][:n_fft] += padded_window**2
   least = _LEAST_WEIGHT * total.max()
-  return np.where(total > least, 1.0 / np.maximum(total, least), 0.0)
+  inverse = np.where(total > least, 1.0 / np.maximum(total, least), 0.0)
+  inverse = inverse.astype(np.float32)
+  # Repeated by the compiled code: a long recording makes no long constant.
+  middle = num_hops * hop_length
+  steady = inverse[middle - hop_length : middle]
+  steady = jnp.tile(steady, num_frames - num_ends)
+  return jnp.concatenate([inverse[:middle], steady, inverse[middle:]])
 
 
 def _along(values, signal):
   """The values shaped to go along the last axis of a signal."""
-  values = np.asarray(values, signal.dtype)
+  values = jnp.asarray(values, signal.dtype)
   return values.reshape((1,) * (signal.ndim - 1) + values.shape)

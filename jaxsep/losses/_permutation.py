@@ -61,20 +61,18 @@ def permutation_invariant(
     # Each pair by itself, so that the loss need not know about sources; what
     # depends on one of the two alone is still computed once.
     fixed = jax.lax.stop_gradient((estimate, reference))
-    against_all = jax.vmap(pair, (None, source_axis), source_axis)
-    pairwise = jax.vmap(against_all, (source_axis, None), source_axis)
-    cost = pairwise(*fixed)
+    against_all = jax.vmap(pair, (None, source_axis), -1)
+    cost = jax.vmap(against_all, (source_axis, None), -2)(*fixed)
     if cost.shape != batch + 2 * estimate.shape[source_axis : source_axis + 1]:
       raise ValueError(
         f"the loss must return one value per example, {batch}, but returned"
-        f" {cost.shape[:source_axis] + cost.shape[source_axis + 2 :]}"
+        f" {cost.shape[:-2]}"
       )
     permutation = best_permutation(cost, exhaustive=exhaustive)
     # Once more for the S pairs that count: cheaper than to differentiate all
     # S * S of them.
-    aligned = jax.vmap(pair, (source_axis, source_axis), source_axis)(
-      reorder(estimate, permutation), reference
-    )
+    estimate = reorder(estimate, permutation)
+    aligned = jax.vmap(pair, source_axis, -1)(estimate, reference)
     return jnp.mean(aligned, axis=-1), permutation
 
   return permuted

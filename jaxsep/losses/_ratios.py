@@ -9,7 +9,7 @@ def neg_si_snr(
   reference: Float[Array, "*batch time"],
   *,
   eps: float = 1e-8,
-  soft_threshold_db: float | None = None,
+  soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
   """Negative scale-invariant signal-to-noise ratio.
 
@@ -56,7 +56,7 @@ def neg_si_sdr(
   reference: Float[Array, "*batch time"],
   *,
   eps: float = 1e-8,
-  soft_threshold_db: float | None = None,
+  soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
   """Negative scale-invariant signal-to-distortion ratio.
 
@@ -99,7 +99,7 @@ def neg_snr(
   reference: Float[Array, "*batch time"],
   *,
   eps: float = 1e-8,
-  soft_threshold_db: float | None = None,
+  soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
   """Negative signal-to-noise ratio.
 
@@ -142,7 +142,7 @@ def neg_sdr(
   reference: Float[Array, "*batch time"],
   *,
   eps: float = 1e-8,
-  soft_threshold_db: float | None = None,
+  soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
   """Negative scale-dependent signal-to-distortion ratio.
 
