@@ -98,7 +98,7 @@ def load(folder: str) -> Headers | None:
   """The remembered headers; None if there are none that can be used."""
   path = os.path.join(folder, _TABLE_NAME)
   try:
-    with np.load(path, allow_pickle=False) as stored:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
       if stored["version"] != _CACHE_VERSION:
         return None
       headers = Headers(

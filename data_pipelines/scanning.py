@@ -15,7 +15,7 @@ from absl import logging
 
 from data_pipelines import scan_cache
 from data_pipelines.scan_cache import Headers
-from data_pipelines.table import CorpusError
+from data_pipelines.table import CorpusError, open_sound, reason_of
 
 # soundfile opens a file by its content, so a FLAC file called x.wav is read.
 AUDIO_SUFFIXES = frozenset(
@@ -153,7 +153,7 @@ def probe(path: str) -> tuple[int, int, str]:
   try:
     if os.path.getsize(path) == 0:
       return 0, 0, ""
-    with soundfile.SoundFile(path) as file:
+    with open_sound(path) as file:
       length, rate_hz = file.frames, file.samplerate
       if length >= _UNKNOWN_LENGTH:
         return 0, 0, "the header does not say how long the file is"
@@ -163,8 +163,7 @@ def probe(path: str) -> tuple[int, int, str]:
           return 0, 0, f"ends before the {length} samples of its header"
       return max(length, 0), rate_hz, ""
   except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-    reason = " ".join(str(error).split())
-    return 0, 0, reason.replace(f"Error opening '{path}': ", "")
+    return 0, 0, reason_of(error)
 
 
 def read_headers(

@@ -20,6 +20,21 @@ class CorpusError(ValueError):
 Reader = Callable[[str, int, int], np.ndarray]
 
 
+def open_sound(path: str) -> soundfile.SoundFile:
+  """Opens an audio file, whatever bytes its name is made of."""
+  return soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+
+
+def reason_of(error: Exception) -> str:
+  """The first reason that libsndfile or the system gives, on one line."""
+  for attribute in ("strerror", "error_string"):
+    if reason := getattr(error, attribute, None):
+      break
+  else:
+    reason = str(error)
+  return " ".join(reason.split()).rstrip(".")
+
+
 def read_file(
   path: str, start: int, length: int, *, channel: int | None = None
 ) -> np.ndarray:
@@ -41,12 +56,12 @@ def read_file(
       lacks the channel, or holds NaN or infinite samples there.
   """
   try:
-    with soundfile.SoundFile(path) as file:
+    with open_sound(path) as file:
       if start:
         file.seek(start)
       samples = file.read(length, dtype="float32")
   except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-    reason = " ".join(str(error).split())
+    reason = reason_of(error) if os.path.exists(path) else "no such file"
     raise CorpusError(f"{path}: cannot be read ({reason})") from None
   if len(samples) != length:
     raise CorpusError(

@@ -1,0 +1,44 @@
+"""Small corpora on disk, made anew for each test."""
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def tone(num_samples, rate_hz, frequency_hz, level=0.3):
+  """A sine; the level of 16-bit noise is far below any tolerance used."""
+  time = np.arange(num_samples) / rate_hz
+  return (level * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+
+
+@pytest.fixture
+def write_audio(tmp_path):
+  """Writes a file under tmp_path: noise of a level, known by its seed."""
+
+  def write(path, num_samples=4000, rate_hz=8000, seed=0, channels=1, **kwargs):
+    rng = np.random.default_rng(seed)
+    samples = 0.1 * rng.standard_normal((num_samples, channels))
+    path = tmp_path / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kwargs.setdefault("format", "FLAC" if path.suffix == ".flac" else "WAV")
+    soundfile.write(path, samples, rate_hz, **kwargs)
+    return path
+
+  return write
+
+
+@pytest.fixture
+def librispeech(tmp_path, write_audio):
+  """4 speakers, 3 utterances each of 3000 to 5200 samples, with words."""
+  for speaker in range(4):
+    chapter = f"small/{10 + speaker}/{100 + speaker}"
+    stem = f"{10 + speaker}-{100 + speaker}"
+    for number in range(3):
+      write_audio(
+        f"{chapter}/{stem}-{number:04d}.flac",
+        num_samples=3000 + 200 * (3 * speaker + number),
+        seed=10 * speaker + number,
+      )
+    lines = [f"{stem}-{n:04d} WORDS {speaker} {n}\n" for n in range(3)]
+    (tmp_path / chapter / f"{stem}.trans.txt").write_text("".join(lines))
+  return tmp_path / "small"

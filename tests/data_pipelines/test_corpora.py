@@ -1,0 +1,189 @@
+"""Corpora by layout: what is found, and what of it is read."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_pipelines import corpora
+from data_pipelines.corpora import CorpusError
+
+
+def test_librispeech(librispeech):
+  corpus = corpora.scan_librispeech(librispeech)
+  assert len(corpus) == 12
+  assert corpus.speakers == ("10", "11", "12", "13")
+  assert corpus.speaker.tolist() == [s for s in range(4) for _ in range(3)]
+  assert corpus.path[4] == "11/101/11-101-0001.flac"
+  assert corpus.text[4] == "WORDS 1 1"
+  assert corpus.length.tolist() == [3000 + 200 * i for i in range(12)]
+  assert set(corpus.rate_hz.tolist()) == {8000}
+  assert corpus.seconds == pytest.approx(corpus.length.sum() / 8000)
+  assert corpus.report.problems == ()
+
+
+def test_read_equals_soundfile(librispeech):
+  corpus = corpora.scan_librispeech(librispeech)
+  for row in (0, 7):
+    whole, _ = soundfile.read(corpus.full_path(row), dtype="float32")
+    np.testing.assert_array_equal(corpus.read(row), whole)
+    np.testing.assert_array_equal(corpus.read(row, 17, 900), whole[17:917])
+    assert corpus.read(row).dtype == np.float32
+
+
+def test_only_the_crop_is_read(librispeech, monkeypatch):
+  asked = []
+  read = soundfile.SoundFile.read
+  monkeypatch.setattr(
+    soundfile.SoundFile,
+    "read",
+    lambda self, frames=-1, **kwargs: (
+      asked.append(frames) or read(self, frames, **kwargs)
+    ),
+  )
+  corpus = corpora.scan_librispeech(librispeech)
+  asked.clear()
+  corpus.read(3, 1000, 250)
+  assert asked == [250]
+
+
+def test_root_of_several_subsets(librispeech, tmp_path, write_audio):
+  write_audio("other/10/900/10-900-0000.flac")
+  (tmp_path / "SPEAKERS.TXT").write_text(
+    "; comment | x\n10 | F | other | 1.0 | A. B.\n11   | M | small | 1 | C\n"
+  )
+  corpus = corpora.scan_librispeech(tmp_path)
+  assert len(corpus) == 13
+  assert corpus.speakers == ("10", "11", "12", "13")
+  assert corpus.path[0] == "other/10/900/10-900-0000.flac"
+  one = corpora.scan_librispeech(tmp_path, subsets=("other",))
+  assert one.speakers == ("10",)
+  both = corpora.scan_librispeech(tmp_path, subsets=("other", "small"))
+  assert both.path.tolist() == corpus.path.tolist()
+  assert both.text.tolist() == corpus.text.tolist()
+  np.testing.assert_array_equal(both.read(5), corpus.read(5))
+  assert corpora.read_sexes(tmp_path) == {"10": "F", "11": "M"}
+  assert corpora.read_sexes(librispeech) == {}
+  with pytest.raises(CorpusError, match="has no subset none"):
+    corpora.scan_librispeech(tmp_path, subsets=("none",))
+
+
+def test_speaker_folders(tmp_path, write_audio):
+  write_audio("bea/one.wav", seed=1)
+  write_audio("bea/deep/two.flac", seed=2)
+  write_audio("ann/three.aiff", seed=3, format="AIFF")
+  write_audio("stray.wav")
+  (tmp_path / "ann/notes.txt").write_text("no audio")
+  corpus = corpora.scan_speaker_folders(tmp_path)
+  assert corpus.path.tolist() == [
+    "ann/three.aiff",
+    "bea/deep/two.flac",
+    "bea/one.wav",
+  ]
+  assert corpus.speakers == ("ann", "bea")
+  assert [p.path for p in corpus.report.problems] == ["stray.wav"]
+
+
+def test_folder_of_rooms(tmp_path, write_audio):
+  path = write_audio("hall/a.wav", channels=3)
+  write_audio("b.wav", channels=3)
+  corpus = corpora.scan_folder(tmp_path, channel=1)
+  assert corpus.speakers == ("", "hall")
+  samples, _ = soundfile.read(path, dtype="float32")
+  np.testing.assert_array_equal(corpus.read(1), samples[:, 1])
+  with pytest.raises(CorpusError, match=r"b\.wav: has 3 channels"):
+    corpora.scan_folder(tmp_path, channel=3).read(0)
+
+
+def test_channels_are_averaged(tmp_path, write_audio):
+  path = write_audio("ann/eight.wav", channels=8)
+  samples, _ = soundfile.read(path, dtype="float32")
+  read = corpora.scan_speaker_folders(tmp_path).read(0, 100, 50)
+  np.testing.assert_allclose(read, samples[100:150].mean(1), atol=1e-7)
+
+
+def test_subset(librispeech, tmp_path):
+  corpus = corpora.scan_librispeech(librispeech)
+  names = tmp_path / "names.txt"
+  names.write_text("# held out\n12\n\n10\n")
+  kept = corpus.subset(speakers=names)
+  assert kept.speakers == ("10", "12")
+  assert kept.speaker.tolist() == [0, 0, 0, 1, 1, 1]
+  rest = corpus.subset(exclude=str(names))
+  assert rest.speakers == ("11", "13")
+  assert {*kept.path, *rest.path} == {*corpus.path}
+  np.testing.assert_array_equal(rest.read(3), corpus.read(9))
+  assert corpus.subset(["10", "11"], exclude=["10", "77"]).speakers == ("11",)
+  for wrong, message in (
+    ({"speakers": ["10", "77"]}, "has no speaker 77"),
+    ({"exclude": ["77"]}, "none of the speakers to exclude"),
+    ({"speakers": ["10"], "exclude": ["10"]}, "is left"),
+    ({"speakers": tmp_path / "no.txt"}, r"no\.txt: no readable list"),
+  ):
+    with pytest.raises(CorpusError, match=message):
+      corpus.subset(**wrong)
+  names.write_text("\n")
+  with pytest.raises(CorpusError, match="names nothing"):
+    corpora.read_names(names)
+
+
+def test_concatenate(librispeech, tmp_path):
+  shutil.copytree(librispeech, tmp_path / "copy/small")
+  first = corpora.scan_librispeech(librispeech)
+  second = corpora.scan_librispeech(tmp_path / "copy/small")
+  both = corpora.concatenate([first.subset(["11"]), second])
+  assert len(both) == 15
+  assert both.speakers == ("10", "11", "12", "13")
+  assert both.speaker.tolist()[:6] == [1, 1, 1, 0, 0, 0]
+  np.testing.assert_array_equal(both.read(4), second.read(1))
+
+
+def test_open_corpus(librispeech, tmp_path):
+  corpus = corpora.open_corpus(
+    f"librispeech:{librispeech}", exclude=["10"], cache_dir=tmp_path / "cache"
+  )
+  assert corpus.speakers == ("11", "12", "13")
+  assert len(corpora.open_corpus(f"folder:{librispeech}")) == 12
+  for spec, message in (
+    ("librispeach:x", "names no corpus; expected layout:where"),
+    ("librispeech", "does not say where"),
+    (f"librispeech:{tmp_path}/none", "none: no such folder"),
+    ("voices:x", "voices need no folder"),
+  ):
+    with pytest.raises(CorpusError, match=message):
+      corpora.open_corpus(spec)
+
+
+def test_read_outside_the_utterance(librispeech):
+  corpus = corpora.scan_librispeech(librispeech)
+  for start, length in ((-1, 5), (0, 3001), (2999, 2)):
+    with pytest.raises(ValueError, match="of an utterance of 3000"):
+      corpus.read(0, start, length)
+
+
+def test_columns_must_fit():
+  columns = {
+    "path": ["a", "b"],
+    "start": [0, 0],
+    "length": [5, 5],
+    "rate_hz": [8000, 8000],
+    "speaker": [0, 1],
+    "text": ["", ""],
+  }
+  with pytest.raises(ValueError, match=r"column length has shape \(1,\)"):
+    corpora.Corpus(**columns | {"length": [5]}, speakers=("x", "y"))
+  with pytest.raises(ValueError, match="do not fit 1 speakers"):
+    corpora.Corpus(**columns, speakers=("x",))
+
+
+def test_scanning_needs_no_tensorflow():
+  code = "import sys; from data_pipelines import corpora;"
+  code += "sys.exit('tensorflow' in sys.modules or 'jax' in sys.modules)"
+  root = pathlib.Path(__file__).parents[2]
+  environment = os.environ | {"PYTHONPATH": str(root)}
+  subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -1,0 +1,235 @@
+"""Bad files of every kind, by name; and a scan that is remembered."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_pipelines import corpora, scan_cache, scanning
+from data_pipelines.corpora import CorpusError
+
+
+@pytest.fixture
+def bad_corpus(tmp_path, write_audio):
+  """Three good files of two speakers, and one of each trouble."""
+  root = tmp_path / "bad"
+  write_audio("bad/ann/good.wav", seed=1)
+  write_audio("bad/ann/other.wav", seed=2)
+  write_audio("bad/bea/good.wav", seed=3)
+  write_audio("bad/bea/odd_rate.wav", rate_hz=7919, seed=4)
+  write_audio("bad/bea/flac_inside.wav", format="FLAC", seed=5)
+  (root / "ann/zero_bytes.wav").write_bytes(b"")
+  write_audio("bad/ann/no_samples.wav", num_samples=0)
+  (root / "ann/text.wav").write_text("this is no audio at all")
+  (root / "ann/folder.wav").mkdir()
+  (root / "ann/folder.wav/inside.wav").write_bytes(b"never looked at")
+  whole = write_audio("bad/ann/cut_off.flac", num_samples=40000)
+  whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+  lying = write_audio("bad/ann/lying.flac", num_samples=8000)
+  data = bytearray(lying.read_bytes())
+  # The last 36 bits before the checksum of STREAMINFO: number of samples.
+  data[21:26] = bytes([data[21] & 0xF0, 0, 1, 0, 0])
+  lying.write_bytes(data)
+  unsure = write_audio("bad/ann/unsure.flac", num_samples=8000)
+  data = bytearray(unsure.read_bytes())
+  data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])
+  unsure.write_bytes(data)
+  (root / "ann/dangling.wav").symlink_to(root / "nowhere.wav")
+  (root / "ann/loop").symlink_to(root)
+  return root
+
+
+def test_every_kind_by_name(bad_corpus):
+  corpus = corpora.scan_speaker_folders(bad_corpus)
+  report = corpus.report
+  kinds = {problem.path: problem.kind for problem in report.problems}
+  expected = {
+    "ann/cut_off.flac": "broken",
+    "ann/dangling.wav": "broken",
+    "ann/folder.wav": "folder",
+    "ann/loop": "folder",
+    "ann/lying.flac": "broken",
+    "ann/no_samples.wav": "empty",
+    "ann/text.wav": "broken",
+    "ann/unsure.flac": "broken",
+    "ann/zero_bytes.wav": "empty",
+    "bea/odd_rate.wav": "odd rate",
+  }
+  assert kinds == expected
+  assert corpus.path.tolist() == [
+    "ann/good.wav",
+    "ann/other.wav",
+    "bea/flac_inside.wav",
+    "bea/good.wav",
+    "bea/odd_rate.wav",
+  ]
+  # Whatever is left can be read to the end.
+  for row in range(len(corpus)):
+    assert len(corpus.read(row)) == 4000
+
+
+def test_report(bad_corpus, caplog):
+  report = corpora.scan_speaker_folders(bad_corpus).report
+  summary = report.summary()
+  assert "broken, left out: 5 of" in summary
+  assert "ann/cut_off.flac (" in summary and "and 2 more" in summary
+  assert "odd rate, kept: 1 of" in summary
+  assert "7919 Hz, most files have 8000" in summary
+  with open(report.written_to) as file:
+    lines = file.read().splitlines()
+  assert len(lines) == len(report.problems) == 10
+  assert lines[0].startswith("ann/cut_off.flac\tbroken\t")
+  assert all(line.count("\t") == 2 for line in lines)
+
+
+def test_header_shorter_than_the_file_is_believed(tmp_path, write_audio):
+  path = write_audio("ann/short.flac", num_samples=8000)
+  data = bytearray(path.read_bytes())
+  data[21:26] = bytes([data[21] & 0xF0, *(5000).to_bytes(4)])
+  path.write_bytes(data)
+  corpus = corpora.scan_speaker_folders(tmp_path)
+  assert corpus.length.tolist() == [5000]
+  assert len(corpus.read(0)) == 5000
+
+
+def test_nothing_usable(tmp_path):
+  (tmp_path / "ann").mkdir()
+  with pytest.raises(CorpusError, match="none of its 0 audio files"):
+    corpora.scan_speaker_folders(tmp_path)
+  (tmp_path / "ann/x.wav").write_bytes(b"")
+  with pytest.raises(CorpusError, match=r"ann/x\.wav: no samples$"):
+    corpora.scan_speaker_folders(tmp_path)
+
+
+def test_missing_or_wrong_root(tmp_path):
+  with pytest.raises(CorpusError, match="none: no such folder; expected a"):
+    corpora.scan_librispeech(tmp_path / "none")
+  (tmp_path / "file").write_text("")
+  with pytest.raises(CorpusError, match="file: is a file; expected a folder"):
+    corpora.scan_speaker_folders(tmp_path / "file")
+
+
+def test_misplaced_in_librispeech(librispeech, write_audio):
+  write_audio("small/10/loose.flac")
+  corpus = corpora.scan_librispeech(librispeech)
+  assert len(corpus) == 12
+  assert [(p.path, p.kind) for p in corpus.report.problems] == [
+    ("10/loose.flac", "misplaced")
+  ]
+
+
+def probed(monkeypatch):
+  """Names of the files that are opened from now on."""
+  names = []
+  probe = scanning.probe
+  monkeypatch.setattr(
+    scanning,
+    "probe",
+    lambda path: names.append(os.path.basename(path)) or probe(path),
+  )
+  return names
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_remembered(bad_corpus, tmp_path, write_audio, monkeypatch, elsewhere):
+  cache_dir = tmp_path / "cache" if elsewhere else None
+
+  def scan():
+    return corpora.scan_speaker_folders(bad_corpus, cache_dir=cache_dir)
+
+  names = probed(monkeypatch)
+  first = scan()
+  assert len(names) == 11  # Not the folder, nor the link to nothing.
+  assert (bad_corpus / ".scan.npz").exists() != elsewhere
+  names.clear()
+  again = scan()
+  assert names == []
+  assert again.path.tolist() == first.path.tolist()
+  assert again.length.tolist() == first.length.tolist()
+  assert again.report.problems == first.report.problems
+  write_audio("bad/ann/good.wav", num_samples=5000)
+  write_audio("bad/ann/new.wav", num_samples=600)
+  (bad_corpus / "ann/other.wav").unlink()
+  changed = scan()
+  assert sorted(names) == ["good.wav", "new.wav"]
+  assert changed.path.tolist()[:2] == ["ann/good.wav", "ann/new.wav"]
+  assert changed.length.tolist()[:2] == [5000, 600]
+
+
+def test_same_size_and_new_time_is_read_again(
+  tmp_path, write_audio, monkeypatch
+):
+  path = write_audio("ann/x.wav", rate_hz=8000)
+  corpora.scan_speaker_folders(tmp_path)
+  before = path.stat()
+  write_audio("ann/x.wav", rate_hz=8001)
+  assert path.stat().st_size == before.st_size
+  os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+  assert corpora.scan_speaker_folders(tmp_path).rate_hz.tolist() == [8001]
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", None])
+def test_damaged_table_is_ignored(librispeech, damage):
+  corpora.scan_librispeech(librispeech)
+  table = librispeech / ".scan.npz"
+  data = table.read_bytes()
+  table.write_bytes(data[: len(data) // 2] if damage is None else damage)
+  assert len(corpora.scan_librispeech(librispeech)) == 12
+  assert table.read_bytes() == data or len(table.read_bytes()) > 100
+
+
+def test_nowhere_to_remember(librispeech, monkeypatch):
+  monkeypatch.setattr(scan_cache.os, "access", lambda *_: False)
+  corpus = corpora.scan_librispeech(librispeech)
+  assert len(corpus) == 12
+  assert not (librispeech / ".scan.npz").exists()
+
+
+def test_read_only_root_uses_the_users_cache(
+  librispeech, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+  access = os.access
+  monkeypatch.setattr(
+    scan_cache.os,
+    "access",
+    lambda path, mode: str(path) != str(librispeech) and access(path, mode),
+  )
+  corpora.scan_librispeech(librispeech)
+  assert not (librispeech / ".scan.npz").exists()
+  assert len(list((tmp_path / "home/jaxsep").glob("*/.scan.npz"))) == 1
+
+
+def test_names_outside_unicode(tmp_path, write_audio):
+  name = os.fsdecode(b"ann/caf\xe9 \xf0\x9f\x8e\xb5.wav")
+  write_audio("ann/plain.wav")
+  os.rename(tmp_path / "ann/plain.wav", os.path.join(tmp_path, name))
+  for _ in range(2):
+    corpus = corpora.scan_speaker_folders(tmp_path)
+    assert corpus.path.tolist() == [name]
+    assert len(corpus.read(0)) == 4000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_is_named_when_read(tmp_path, value):
+  samples = np.zeros(1000, np.float32)
+  samples[700] = value
+  (tmp_path / "ann").mkdir()
+  soundfile.write(tmp_path / "ann/x.wav", samples, 8000, subtype="FLOAT")
+  corpus = corpora.scan_speaker_folders(tmp_path)
+  np.testing.assert_array_equal(corpus.read(0, 0, 700), np.zeros(700))
+  with pytest.raises(CorpusError, match=r"x\.wav: holds NaN or infinite"):
+    corpus.read(0, 600, 200)
+
+
+def test_file_cut_after_the_scan(librispeech):
+  corpus = corpora.scan_librispeech(librispeech)
+  path = corpus.full_path(0)
+  os.truncate(path, os.path.getsize(path) // 2)
+  with pytest.raises(CorpusError, match=re.escape(path)):
+    corpus.read(0)
+  os.remove(path)
+  with pytest.raises(CorpusError, match="cannot be read"):
+    corpus.read(0)
