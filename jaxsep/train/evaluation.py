@@ -1,15 +1,18 @@
 """Means over an evaluation set."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxsep.metrics import MaskedMean
 from jaxsep.tasks import Batch, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train.errors import TrainingError
+from jaxsep.train.state import pack
 
 #: Evaluation mixtures are the same in every run, whatever its seed.
 EVAL_SEED = 0
@@ -30,10 +33,11 @@ class Evaluator:
       batch = dict(batch)
       mask = batch.pop("mask")
       values = task.evaluate(params, model_state, batch, key=eval_key())
-      return {
-        name: MaskedMean.from_values(value, mask)
+      totals = {
+        name: MaskedMean.from_values(value, mask).total
         for name, value in values.items()
       }
+      return pack({**totals, "count": mask.sum()})
 
     def demo(params, model_state, batch):
       batch = {name: x for name, x in batch.items() if name != "mask"}
@@ -41,17 +45,8 @@ class Evaluator:
 
     self._step = jax.jit(step, out_shardings=sharding)
     self._demo = jax.jit(demo, out_shardings=sharding)
-    self._merge = jax.jit(
-      lambda one, two: {name: one[name].merge(two[name]) for name in one},
-      out_shardings=sharding,
-    )
-    self._compute = jax.jit(
-      lambda total: {
-        name: (mean.compute(), mean.count) for name, mean in total.items()
-      },
-      out_shardings=sharding,
-    )
     self._first: Any = None
+    self._size = 0
 
   def means(
     self,
@@ -75,32 +70,40 @@ class Evaluator:
     Raises:
       TrainingError: If the set has no example.
     """
-    total = waited = None
+    totals = []
     for batch in batches:
       if interrupted():
         return None
-      batch = mesh_lib.pad_batch(batch, multiple=self._mesh.local_mesh.size)
-      batch = mesh_lib.shard_batch(batch, self._mesh)
+      batch = self._padded(batch)
       if self._first is None:
         self._first = batch
-      means = self._step(params, model_state, batch)
-      total = means if total is None else self._merge(total, means)
+      totals.append(self._step(params, model_state, batch))
       # One batch is under way while the next is read, and no more.
-      jax.block_until_ready(waited)
-      waited = total
-    means = jax.device_get(self._compute(total)) if total else {}
-    if not any(count for _, count in means.values()):
+      if len(totals) > 1:
+        jax.block_until_ready(totals[-2])
+    # Added up in float64: a long set is as exact as a short one.
+    rows = [np.asarray(total.values, np.float64) for total in totals]
+    columns = zip(*rows, strict=True)
+    names = totals[0].names if totals else ()
+    sums = dict(zip(names, map(math.fsum, columns), strict=True))
+    count = sums.pop("count", 0.0)
+    if not count:
       raise TrainingError("the evaluation set has no examples")
-    return {name: float(mean) for name, (mean, _) in means.items()}
+    return {name: total / count for name, total in sums.items()}
+
+  def _padded(self, batch):
+    """A batch on the devices, the last as large as the first."""
+    num_devices = self._mesh.local_mesh.size
+    size = mesh_lib.batch_size(batch)
+    if size < self._size:
+      batch = mesh_lib.pad_batch(batch, multiple=self._size)
+    batch = mesh_lib.pad_batch(batch, multiple=num_devices)
+    self._size = self._size or mesh_lib.batch_size(batch)
+    return mesh_lib.shard_batch(batch, self._mesh)
 
   def demo(self, params: Any, model_state: Any) -> Any:
     """Signals of the first example of the first set."""
     return jax.device_get(self._demo(params, model_state, self._first))
-
-  @property
-  def num_traces(self) -> int:
-    """How often the evaluation has been compiled."""
-    return self._step._cache_size()
 
 
 def eval_key() -> jax.Array:

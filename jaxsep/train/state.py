@@ -1,7 +1,9 @@
 """The state of a run, one pytree."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from flax import struct
 
 
@@ -49,3 +51,10 @@ class Scalars:
 
   values: Any
   names: tuple[str, ...] = struct.field(pytree_node=False)
+
+
+def pack(scalars: Mapping[str, Any]) -> Scalars:
+  """Puts named scalars into one array."""
+  names = tuple(sorted(scalars))
+  values = [jnp.asarray(scalars[name], jnp.float32) for name in names]
+  return Scalars(values=jnp.stack(values), names=names)

@@ -13,7 +13,7 @@ from jaxsep.tasks import Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train.config import TrainConfig
 from jaxsep.train.optimizer import make_optimizer, make_schedule
-from jaxsep.train.state import Scalars, TrainState
+from jaxsep.train.state import Scalars, TrainState, pack
 
 
 def make_init(
@@ -118,7 +118,7 @@ def make_train_step(
     }
     if stop is not None:
       scalars["stop"] = jnp.max(stop)
-    return state, _pack(scalars)
+    return state, pack(scalars)
 
   return jax.jit(
     step, donate_argnums=0, out_shardings=mesh_lib.replicated(mesh)
@@ -206,10 +206,3 @@ def _averaged(ema, params, decay, state):
   age = (state.step - state.skipped).astype(jnp.float32)
   decay = jnp.minimum(decay, (1.0 + age) / (10.0 + age))
   return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
-
-
-def _pack(scalars):
-  """Scalars by name to one array."""
-  names = tuple(sorted(scalars))
-  values = [jnp.asarray(scalars[name], jnp.float32) for name in names]
-  return Scalars(values=jnp.stack(values), names=names)

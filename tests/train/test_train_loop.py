@@ -33,6 +33,7 @@ def fit(workdir, *, task=None, make_train_batches=None, **options):
     if name in options
   }
   fit_options.setdefault("make_eval_batches", toy_task.eval_batches)
+  fit_options.setdefault("mesh", one_device())
   return train.fit(
     toy_task.ToyTask() if task is None else task,
     workdir=workdir,
@@ -56,7 +57,7 @@ def one_device():
 
 
 def test_equals_adam_written_out(tmp_path):
-  result = fit(tmp_path, num_steps=3, mesh=one_device(), make_eval_batches=None)
+  result = fit(tmp_path, num_steps=3, make_eval_batches=None)
   task = toy_task.ToyTask()
   key = jax.random.key(0)
   params, state = task.init(key, toy_task.batch_at(0))
@@ -95,7 +96,7 @@ def test_log_holds_the_means_of_each_period(tmp_path):
 
 
 def test_evaluation_leaves_padding_out(tmp_path):
-  result = fit(tmp_path, num_steps=1)
+  result = fit(tmp_path, num_steps=1, mesh=None)
   task = toy_task.ToyTask()
   rows = [
     task.evaluate(result.params, None, batch, key=jax.random.key(0))["loss"]
@@ -127,8 +128,8 @@ def test_finished_run_returns_what_it_had(tmp_path):
 
 
 def test_devices_do_not_change_the_loss(tmp_path):
-  one = fit(tmp_path / "one", log_every=1, mesh=one_device())
-  eight = fit(tmp_path / "eight", log_every=1)
+  one = fit(tmp_path / "one", log_every=1)
+  eight = fit(tmp_path / "eight", log_every=1, mesh=None)
   losses = [
     [line["loss"] for line in log_of(tmp_path / name, "train")]
     for name in ("one", "eight")
@@ -182,8 +183,7 @@ def test_is_traced_once(tmp_path):
     monitor="error",
     monitor_mode="max",
   )
-  assert traces.count("evaluate") == 1
-  assert len(traces) == 2
+  assert len(traces) == 2 and "evaluate" in traces
   # Nor does a state that was read compile anything else.
   fit(
     tmp_path,
@@ -387,7 +387,11 @@ def test_batches_that_run_out(tmp_path):
 def test_batch_that_does_not_spread(tmp_path):
   batch = toy_task.batch_at(0, size=6)
   with pytest.raises(ValueError, match="multiple of 8"):
-    fit(tmp_path, make_train_batches=lambda start: iter([batch] * 99))
+    fit(
+      tmp_path,
+      make_train_batches=lambda start: iter([batch] * 99),
+      mesh=None,
+    )
 
 
 def test_unknown_monitor(tmp_path):
