@@ -1,0 +1,390 @@
+"""From nothing to separated voices, in minutes on two cores.
+
+Trains a small ConvTasNet on the built-in voices, separates mixtures of talkers
+that it never heard, and leaves a folder to listen to and look at:
+
+  python -m experiments.quickstart --output_dir=quickstart
+
+Started again with the same folder, it goes on where it was stopped, or makes
+the results anew if the training had ended.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from data_pipelines.batches import eval_batches, train_batches
+from data_pipelines.voices import make_voices, talker_of
+from experiments.plots import plot_separation
+from jaxsep import audio, dsp, inference, metrics, models, simulate
+from jaxsep.tasks import SeparationTask
+from jaxsep.train import OptimizerConfig, TrainConfig, TrainingError, fit
+
+_OUTPUT_DIR = flags.DEFINE_string(
+  "output_dir", "quickstart", "Folder for everything that is made."
+)
+_NUM_STEPS = flags.DEFINE_integer(
+  "num_steps", None, "Training steps, if not the usual number.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Seed of voices, parameters and mixtures.", lower_bound=0
+)
+
+SAMPLE_RATE_HZ = 8000
+#: Tells that a folder is ours; holds the recipe.
+MARKER = "quickstart.json"
+#: Talkers whose mean pitch differs by less count as similar.
+SIMILAR_SEMITONES = 3.0
+
+COLUMNS = (
+  "example",
+  "talker_1",
+  "talker_2",
+  "pitch_1_hz",
+  "pitch_2_hz",
+  "mixture_si_sdr_db",
+  "si_sdr_db",
+  "si_sdr_improvement_db",
+  "sdr_db",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """What is trained, on what, for how long.
+
+  Attributes:
+    model: Sizes of the ConvTasNet.
+    num_steps: Training steps.
+    batch_size: Mixtures in a step.
+    crop_s: Duration of a mixture in training.
+    learning_rate: Its highest value.
+    ema_decay: Decay of the moving average of the parameters.
+    num_speakers: Talkers to train on.
+    utterances_per_speaker: Utterances of each.
+    num_examples: Mixtures of unseen talkers to separate.
+    num_to_keep: Of those, how many to write as audio.
+    seed: Seed of every draw.
+  """
+
+  model: dict[str, Any] = dataclasses.field(
+    default_factory=lambda: dict(
+      num_filters=128,
+      filter_length=32,
+      bottleneck_channels=64,
+      hidden_channels=128,
+      skip_channels=64,
+      num_blocks=6,
+      num_repeats=2,
+      mask_activation="relu",
+    )
+  )
+  num_steps: int = 2500
+  batch_size: int = 4
+  crop_s: float = 1.5
+  learning_rate: float = 2e-3
+  ema_decay: float | None = 0.995
+  num_speakers: int = 300
+  utterances_per_speaker: int = 6
+  num_examples: int = 40
+  num_to_keep: int = 3
+  seed: int = 0
+
+
+class QuickstartError(ValueError):
+  """Something that the caller can mend; the message is one line."""
+
+
+def run(
+  output_dir: str | pathlib.Path,
+  recipe: Recipe | None = None,
+  *,
+  progress: bool | None = None,
+) -> list[dict[str, Any]] | None:
+  """Trains, separates and writes the folder.
+
+  Args:
+    output_dir: New, empty, or left by an earlier run with the same recipe.
+    recipe: What to do, the usual thing by default.
+    progress: Whether to show a progress bar; None shows one on a terminal.
+
+  Returns:
+    The rows of the table, one a mixture; None if a signal ended the training,
+    which the same call then goes on with.
+
+  Raises:
+    QuickstartError: If the folder is not ours or of another recipe.
+    TrainingError: If the training cannot start or go on.
+  """
+  recipe = recipe or Recipe()
+  folder = _claim(pathlib.Path(output_dir), recipe)
+  task = SeparationTask(
+    model=models.ConvTasNet(num_sources=2, **recipe.model),
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    simulate=simulate.make_simulator(snr_db=(-2.5, 2.5), flip_polarity=True),
+    settings={"snr_db": [-2.5, 2.5], "flip_polarity": True},
+  )
+  result = _train(task, recipe, folder, progress)
+  if result.reason == "signal":
+    return None
+  task.save(folder / "model", result.params, result.state.model_state)
+  scored = [
+    _score(task.model, result.params, example, recipe)
+    for example in _unseen(task, recipe)
+  ]
+  _write(folder, scored, recipe)
+  return [row for row, _ in scored]
+
+
+def _claim(folder, recipe):
+  """Makes the folder ours, unless it is somebody else's."""
+  wanted = json.loads(json.dumps(dataclasses.asdict(recipe)))
+  marker = folder / MARKER
+  if marker.is_file():
+    found = json.loads(marker.read_text())
+    changed = sorted(k for k in wanted if found.get(k) != wanted[k])
+    if changed:
+      name = changed[0]
+      raise QuickstartError(
+        f"{folder} was made with {name}={found.get(name)}, not {wanted[name]};"
+        " choose another --output_dir"
+      )
+    return folder
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise QuickstartError(
+      f"{folder} exists and was not made by the quickstart; choose another"
+      " --output_dir"
+    )
+  folder.mkdir(parents=True, exist_ok=True)
+  marker.write_text(json.dumps(wanted, indent=2) + "\n")
+  return folder
+
+
+def _train(task, recipe, folder, progress):
+  """Fits the model to mixtures of the talkers to train on."""
+  voices = make_voices(
+    num_speakers=recipe.num_speakers,
+    utterances_per_speaker=recipe.utterances_per_speaker,
+    seed=recipe.seed,
+    # Synthesised once, when first drawn; the cores are needed for training.
+    cache_mb=500,
+  )
+  crops = dict(
+    batch_size=recipe.batch_size,
+    num_sources=2,
+    crop_length=round(recipe.crop_s * SAMPLE_RATE_HZ),
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    seed=recipe.seed,
+    num_threads=1,
+  )
+  valid = make_voices(
+    num_speakers=20,
+    utterances_per_speaker=2,
+    split="valid",
+    seed=recipe.seed,
+    cache_mb=50,
+  )
+  config = TrainConfig(
+    num_steps=recipe.num_steps,
+    seed=recipe.seed,
+    ema_decay=recipe.ema_decay,
+    optimizer=OptimizerConfig(
+      learning_rate=recipe.learning_rate,
+      schedule="cosine",
+      warmup_steps=min(100, recipe.num_steps // 10),
+      end_learning_rate=0.01 * recipe.learning_rate,
+    ),
+    log_every=50,
+    eval_every=max(1, recipe.num_steps // 5),
+    checkpoint_every=max(1, recipe.num_steps // 10),
+    monitor="si_sdr_improvement",
+    monitor_mode="max",
+    tensorboard=False,
+    progress=progress,
+  )
+  return fit(
+    task,
+    workdir=folder / "training",
+    config=config,
+    make_train_batches=lambda step: train_batches(
+      voices, start_step=step, **crops
+    ),
+    make_eval_batches=lambda: eval_batches(valid, num_examples=32, **crops),
+    run_config={"voices": [recipe.num_speakers, recipe.utterances_per_speaker]},
+  )
+
+
+def _unseen(task, recipe):
+  """Mixtures of talkers that are in no training mixture, each once."""
+  voices = make_voices(
+    num_speakers=2 * recipe.num_examples,
+    utterances_per_speaker=1,
+    split="test",
+    seed=recipe.seed,
+  )
+  batches = eval_batches(
+    voices,
+    num_examples=recipe.num_examples,
+    batch_size=8,
+    num_sources=2,
+    crop_length=4 * SAMPLE_RATE_HZ,
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    seed=recipe.seed,
+  )
+  return simulate.fixed_examples(
+    task.simulate, batches, key=jax.random.key(recipe.seed)
+  )
+
+
+def _score(model, params, example, recipe):
+  """Separates an example; returns its row of the table and its signals."""
+  mixture, reference = example["mixture"], example["reference"]
+  estimate = inference.separate(model, params, mixture)
+  # Pairwise [S, S]: every estimate against every reference.
+  pairs = np.broadcast_shapes(estimate[:, None].shape, reference[None].shape)
+  ratio = metrics.si_sdr(
+    np.broadcast_to(estimate[:, None], pairs),
+    np.broadcast_to(reference[None], pairs),
+  )
+  estimate = np.asarray(
+    dsp.reorder(estimate, dsp.best_permutation(-np.asarray(ratio)))
+  )
+  before = metrics.si_sdr(np.broadcast_to(mixture, reference.shape), reference)
+  after = metrics.si_sdr(estimate, reference)
+  sdr, _, _ = metrics.bss_eval(estimate, reference)
+  talkers = [int(speaker) for speaker in example["speaker"]]
+  pitches = [
+    talker_of(seed=recipe.seed, split="test", speaker=number).f0_hz
+    for number in talkers
+  ]
+  before_db, after_db = float(np.mean(before)), float(np.mean(after))
+  row = dict(
+    zip(
+      COLUMNS,
+      [
+        int(example["index"]),
+        *talkers,
+        *(round(pitch, 1) for pitch in pitches),
+        before_db,
+        after_db,
+        after_db - before_db,
+        float(np.mean(sdr)),
+      ],
+      strict=True,
+    )
+  )
+  return row, (mixture, estimate, reference)
+
+
+def _write(folder, scored, recipe):
+  """Writes table, audio and picture."""
+  rows = [row for row, _ in scored]
+  with open(folder / "scores.csv", "w", newline="") as file:
+    writer = csv.DictWriter(file, COLUMNS)
+    writer.writeheader()
+    for row in [*rows, _mean_row(rows)]:
+      writer.writerow(
+        {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()}
+      )
+  for row, (mixture, estimate, reference) in scored[: recipe.num_to_keep]:
+    place = folder / "audio" / f"example_{row['example']}"
+    place.mkdir(parents=True, exist_ok=True)
+    signals = {"mixture": mixture}
+    for number in (1, 2):
+      signals[f"estimate_{number}"] = estimate[number - 1]
+      signals[f"reference_{number}"] = reference[number - 1]
+    for name, signal in signals.items():
+      audio.write(place / f"{name}.wav", signal, sample_rate_hz=SAMPLE_RATE_HZ)
+  row, signals = scored[0]
+  plot_separation(
+    folder / "separation.png",
+    *signals,
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    title=(
+      f"Example {row['example']}: two talkers never heard before,"
+      f" {row['si_sdr_improvement_db']:.1f} dB SI-SDR improvement"
+    ),
+  )
+
+
+def _mean_row(rows, name="mean"):
+  """The means of the ratios, in the shape of a row."""
+  values = {
+    column: float(np.mean([row[column] for row in rows]))
+    for column in COLUMNS
+    if column.endswith("_db")
+  }
+  return {column: values.get(column, "") for column in COLUMNS} | {
+    "example": name
+  }
+
+
+def _is_similar(row):
+  octaves = np.log2(row["pitch_1_hz"] / row["pitch_2_hz"])
+  return abs(12.0 * octaves) < SIMILAR_SEMITONES
+
+
+def _print_table(rows):
+  print(
+    f"{'':>24} {'pitch (Hz)':>11} {'mixture':>8} {'SI-SDR':>7}"
+    f" {'improved by':>11} {'SDR (dB)':>8}"
+  )
+  groups = {
+    f"similar pitch ({SIMILAR_SEMITONES:g} semitones)": [
+      row for row in rows if _is_similar(row)
+    ],
+    "other pairs": [row for row in rows if not _is_similar(row)],
+    f"mean of {len(rows)}": rows,
+  }
+  means = [_mean_row(group, name) for name, group in groups.items() if group]
+  for row in [*rows, *means]:
+    pitch = ""
+    if row["pitch_1_hz"]:
+      pitch = f"{row['pitch_1_hz']:.0f} + {row['pitch_2_hz']:.0f}"
+    print(
+      f"{row['example']:>27} {pitch:>11} {row['mixture_si_sdr_db']:8.1f}"
+      f" {row['si_sdr_db']:7.1f} {row['si_sdr_improvement_db']:11.1f}"
+      f" {row['sdr_db']:8.1f}"
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs with the flags; complains in one line."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  recipe = Recipe(seed=_SEED.value)
+  if _NUM_STEPS.value is not None:
+    recipe = dataclasses.replace(recipe, num_steps=_NUM_STEPS.value)
+  folder = pathlib.Path(_OUTPUT_DIR.value)
+  started = time.monotonic()
+  try:
+    rows = run(folder, recipe, progress=True)
+  except (QuickstartError, TrainingError) as error:
+    sys.exit(f"quickstart: {error}")
+  if rows is None:
+    sys.exit("quickstart: stopped; the same command goes on from here")
+  _print_table(rows)
+  minutes = (time.monotonic() - started) / 60
+  print(
+    f"""
+All of it took {minutes:.1f} minutes and is in {folder.resolve()}
+  scores.csv       the table above
+  separation.png   waveforms and spectrograms of the first example
+  audio/           mixtures, estimates and references of the first examples
+  model/           the trained model
+Next, try it on a recording of your own:
+  jaxsep separate --model={folder}/model your.wav --output_dir=separated"""
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)
