@@ -5,16 +5,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsep import losses, metrics
+from jaxsep.simulate import simulate_batch
 from jaxsep.tasks.task import Batch
 from jaxsep.typing import Array, Float, Key
-
-#: What of a batch of ingredients is not an ingredient of the mixture.
-_NOT_INGREDIENTS = ("index", "mask", "speaker")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,7 @@ class SeparationTask:
     simulate: From `(key, ingredients of one example)` to a dict with
       `mixture` `[T]` and `reference` `[S, T]`, as made by
       `jaxsep.simulate.make_simulator`. None adds up the sources.
-    loss: Compares `(estimate, reference)`, one value per signal.
+    loss_function: Compares `(estimate, reference)`, one value per signal.
     settings: What fixes `simulate`, as JSON values; part of `describe`.
   """
 
@@ -229,13 +226,7 @@ class SeparationTask:
     if self.simulate is None:
       sources = batch["sources"]
       return jnp.sum(sources, axis=-2), sources
-    ingredients = {
-      name: value
-      for name, value in batch.items()
-      if name not in _NOT_INGREDIENTS
-    }
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
-    mixed = jax.vmap(self.simulate)(keys, ingredients)
+    mixed = simulate_batch(self.simulate, dict(batch), key=key)
     return mixed["mixture"], mixed["reference"]
 
 

@@ -1,0 +1,1 @@
+"""Options of the experiments, one system and size a file."""

@@ -1,0 +1,92 @@
+r"""Trains a separator on mixtures of two voices, made on the fly.
+
+  python -m experiments.harmonic_probes.train \
+    --config=experiments/harmonic_probes/configs/conv_tasnet.py \
+    --workdir=DIR \
+    --config.data.corpus=librispeech:LibriSpeech/train-clean-100 \
+    --config.data.valid_speakers=LibriSpeech/cv_speakers.txt \
+    --config.optimizer.learning_rate=5e-4
+
+Without a corpus it trains on the built-in voices. Killed at any moment and
+started again with the same line, it goes on. The exit status is 0 when the run
+is over, 143 or 130 when SIGTERM or SIGINT ended it after a checkpoint, and 1
+when something is wrong, which one line explains.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from experiments.harmonic_probes import job
+from jaxsep import train
+from jaxsep.train import flags as train_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "File of options; --config.name=value changes one."
+)
+train_flags.define_flags()
+
+
+def run() -> int:
+  """Trains as the flags say; returns the exit status."""
+  config = _CONFIG.value
+  if config is None:
+    raise ValueError(
+      "--config is missing, such as --config="
+      "experiments/harmonic_probes/configs/conv_tasnet.py"
+    )
+  workdir = train_flags.require_workdir()
+  train_flags.start_processes()
+  first = jax.process_index() == 0
+  task = job.make_task(config)
+  data = job.open_data(config, say=say if first else lambda line: None)
+  here = {
+    "process_index": jax.process_index(),
+    "process_count": jax.process_count(),
+  }
+  result = train.fit(
+    task,
+    workdir=workdir,
+    config=job.make_train_config(config),
+    make_train_batches=lambda step: data.train_batches(step, **here),
+    make_eval_batches=lambda: data.eval_batches(**here),
+    run_config=plain(config),
+    may_change=job.MAY_CHANGE,
+  )
+  if first and result.reason != "signal":
+    say(f"{result.reason}; the best model is of step {result.best_step}")
+  return train_flags.exit_code(result.signal)
+
+
+def plain(config) -> dict:
+  """The parts of a config that the loop does not know of, as JSON values."""
+  whole = config.to_dict()
+  return {name: whole[name] for name in ("data", "num_sources")}
+
+
+def say(line: str) -> None:
+  """Prints a line where the loop prints its own."""
+  print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs, and turns what a user can mend into one line."""
+  logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    status = run()
+  except (ValueError, train.TrainingError, OSError) as error:
+    if flags.FLAGS.debug:
+      raise
+    say(f"error: {' '.join(str(error).split())}")
+    status = 1
+  sys.exit(status)
+
+
+if __name__ == "__main__":
+  flags.DEFINE_bool("debug", False, "Show where an error comes from.")
+  app.run(main)
