@@ -81,6 +81,8 @@ def _try_all(cost):
   return jnp.asarray(orders)[best]
 
 
+# Compiled also where the caller does not: its loops would be traced each time.
+@jax.jit
 def _hungarian(cost):
   """The Hungarian method, batched."""
 

@@ -1,0 +1,124 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal as scipy_signal
+
+from jaxsep import dsp
+
+# Reference.
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_against_numpy(length, taps):
+  rng = np.random.default_rng(length * 61 + taps)
+  signal, response = rng.standard_normal(length), rng.standard_normal(taps)
+  got = dsp.fft_convolve(signal.astype(np.float32), response.astype(np.float32))
+  np.testing.assert_allclose(got, np.convolve(signal, response), atol=2e-5)
+
+
+def test_room_sized_against_scipy(rng):
+  signal = rng.standard_normal((3, 32_000)).astype(np.float32)
+  response = rng.standard_normal((3, 4_001)).astype(np.float32)
+  got = dsp.fft_convolve(signal, response)
+  expected = scipy_signal.fftconvolve(
+    signal.astype(np.float64), response, axes=-1
+  )
+  assert got.shape == (3, 36_000)
+  np.testing.assert_allclose(got, expected, atol=1e-6 * np.abs(expected).max())
+
+
+# Law.
+
+
+def test_leading_axes_broadcast(rng):
+  signal = rng.standard_normal((2, 1, 30)).astype(np.float32)
+  response = rng.standard_normal((2, 3, 8)).astype(np.float32)
+  got = np.asarray(dsp.fft_convolve(signal, response))
+  assert got.shape == (2, 3, 37)
+  for i, j in np.ndindex(2, 3):
+    np.testing.assert_allclose(
+      got[i, j], np.convolve(signal[i, 0], response[i, j]), atol=1e-5
+    )
+  shared = dsp.fft_convolve(signal, response[0, 0])
+  np.testing.assert_allclose(shared[0, 0], got[0, 0], atol=1e-5)
+
+
+def test_an_impulse_delays(rng):
+  signal = rng.standard_normal(20).astype(np.float32)
+  response = np.zeros(4, np.float32)
+  response[3] = 1.0
+  got = dsp.fft_convolve(signal, response)
+  np.testing.assert_allclose(got[3:], signal, atol=1e-6)
+  np.testing.assert_allclose(got[:3], 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 97, 1024, 1025, 7919, 100_003])
+def test_fast_length_is_the_next_even_smooth_number(length):
+  def is_smooth(number):
+    for prime in (2, 3, 5):
+      while number % prime == 0:
+        number //= prime
+    return number == 1
+
+  expected = length + length % 2
+  while not is_smooth(expected):
+    expected += 2
+  assert dsp.fast_length(length) == expected
+
+
+# Edge.
+
+
+def test_types():
+  low = jnp.ones(4, jnp.bfloat16)
+  assert dsp.fft_convolve(low, low).dtype == jnp.bfloat16
+  got = dsp.fft_convolve(low, jnp.ones(4, jnp.float32))
+  assert got.dtype == jnp.float32
+
+
+# Transform.
+
+
+def test_gradient_against_torch(rng):
+  signal = rng.standard_normal(40).astype(np.float32)
+  response = rng.standard_normal(9).astype(np.float32)
+
+  def loss(signal, response):
+    return jnp.sum(jnp.tanh(dsp.fft_convolve(signal, response)))
+
+  got = jax.jit(jax.grad(loss, argnums=(0, 1)))(signal, response)
+  inputs = [
+    torch.tensor(array, dtype=torch.float64, requires_grad=True)
+    for array in (signal, response)
+  ]
+  output = torch.nn.functional.conv1d(
+    inputs[0][None, None], inputs[1].flip(0)[None, None], padding=8
+  )
+  torch.tanh(output).sum().backward()
+  for ours, theirs in zip(got, inputs, strict=True):
+    np.testing.assert_allclose(ours, theirs.grad.numpy(), atol=1e-4)
+
+
+def test_convolution_under_vmap(rng):
+  signal = rng.standard_normal((3, 30)).astype(np.float32)
+  response = rng.standard_normal((3, 8)).astype(np.float32)
+  np.testing.assert_allclose(
+    jax.vmap(dsp.fft_convolve)(signal, response),
+    dsp.fft_convolve(signal, response),
+    atol=1e-5,
+  )
+
+
+# Failure.
+
+
+def test_bad_shapes_are_named(unchecked):
+  with pytest.raises(ValueError, match=r"\(2, 9\) and response \(3, 4\)"):
+    dsp.fft_convolve(jnp.ones((2, 9)), jnp.ones((3, 4)))
+  with pytest.raises(ValueError, match="at least one sample"):
+    dsp.fft_convolve(jnp.ones((2, 9)), jnp.ones((2, 0)))
