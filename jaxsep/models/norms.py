@@ -1,7 +1,9 @@
-"""Normalisation over channels and time, whole or cumulative.
+"""Normalisation over channels and time, of the whole or of the past.
 
-Statistics are float32 whatever the input: a sum over time and channels in
-bfloat16 would lose the small terms.
+A feature map `[B, N, C]` is brought to zero mean and unit variance, either by
+the statistics of the whole example (the paper's gLN) or, in each frame, by
+those of all frames up to it (its cLN). The statistics are float32 whatever
+the input is: a long sum in bfloat16 stops growing.
 """
 
 from collections.abc import Callable
@@ -15,8 +17,69 @@ from jaxsep.typing import Array, Float
 #: Added to the variance before the square root.
 EPS = 1e-8
 
-#: Statistics of a feature map: mean and reciprocal standard deviation.
+#: Mean and reciprocal standard deviation, `[B, 1, 1]` or `[B, N, 1]`.
 Statistics = tuple[jax.Array, jax.Array]
+
+
+def feature_sums(
+  features: Float[Array, "batch frames channels"], *, causal: bool
+) -> tuple[jax.Array, jax.Array]:
+  """Sum and sum of squares, in one pass over the features.
+
+  Args:
+    features: Feature map, shape `[B, N, C]`.
+    causal: Whether to keep the frames apart.
+
+  Returns:
+    Both sums, float32, shape `[B, N, 1]` if causal, else `[B, 1, 1]`.
+
+  Example:
+    >>> total, energy = feature_sums(2 * jnp.ones((1, 3, 5)), causal=False)
+    >>> total.item(), energy.item()
+    (30.0, 60.0)
+  """
+  axes = (2,) if causal else (1, 2)
+  features = features.astype(jnp.float32)
+  total = jnp.sum(features, axis=axes, keepdims=True)
+  energy = jnp.sum(jnp.square(features), axis=axes, keepdims=True)
+  return total, energy
+
+
+def statistics_from_sums(
+  total: Float[Array, "batch _ 1"],
+  energy: Float[Array, "batch _ 1"],
+  *,
+  values_per_sum: int,
+  causal: bool,
+  eps: float = EPS,
+) -> Statistics:
+  """Mean and reciprocal deviation from the sums of `feature_sums`.
+
+  Args:
+    total: Sums, shape `[B, N, 1]` if causal, else `[B, 1, 1]`.
+    energy: Sums of squares, same shape.
+    values_per_sum: How many values went into one sum.
+    causal: Whether frame `k` takes the sums of the frames `0 ... k` together.
+    eps: Added to the variance.
+
+  Returns:
+    Mean and `1 / sqrt(variance + eps)`, of the shape of `total`. The variance
+    is that of the population.
+
+  References:
+    Luo and Mesgarani, Conv-TasNet, 2019, eq. (15), (17) and (18).
+  """
+  count = jnp.float32(values_per_sum)
+  if causal:
+    # What a stream has to carry from one chunk to the next is the last of
+    # these sums and their number.
+    total, energy = jnp.cumsum(total, axis=1), jnp.cumsum(energy, axis=1)
+    frames = jnp.arange(1, total.shape[1] + 1, dtype=jnp.float32)
+    count = count * frames[None, :, None]
+  mean = total / count
+  # Rounding can leave a constant input with a variance just below zero.
+  variance = jnp.maximum(energy / count - jnp.square(mean), 0.0)
+  return mean, jax.lax.rsqrt(variance + eps)
 
 
 def global_statistics(
@@ -24,23 +87,12 @@ def global_statistics(
 ) -> Statistics:
   """Mean and reciprocal deviation of each example, over channels and time.
 
-  Args:
-    features: Feature map, shape `[B, N, C]`.
-    eps: Added to the variance.
-
-  Returns:
-    Mean and `1 / sqrt(variance + eps)`, each float32 of shape `[B, 1, 1]`.
-
   Example:
-    >>> mean, scale = global_statistics(jnp.ones((1, 4, 2)))
-    >>> mean.shape, float(mean[0, 0, 0])
-    ((1, 1, 1), 1.0)
+    >>> mean, _ = global_statistics(jnp.array([[[1.0], [3.0]]]))
+    >>> mean.ravel().tolist()
+    [2.0]
   """
-  features = features.astype(jnp.float32)
-  # The population moments, in one pass over the data.
-  mean = jnp.mean(features, axis=(1, 2), keepdims=True)
-  power = jnp.mean(jnp.square(features), axis=(1, 2), keepdims=True)
-  return mean, _reciprocal_deviation(mean, power, eps)
+  return _statistics(features, False, eps)
 
 
 def cumulative_statistics(
@@ -48,74 +100,75 @@ def cumulative_statistics(
 ) -> Statistics:
   """Mean and reciprocal deviation up to each frame, over all channels.
 
-  Frame `k` sees frames `0 ... k` and nothing later.
-
-  Args:
-    features: Feature map, shape `[B, N, C]`.
-    eps: Added to the variance.
-
-  Returns:
-    Mean and `1 / sqrt(variance + eps)`, each float32 of shape `[B, N, 1]`.
-
   Example:
     >>> mean, _ = cumulative_statistics(jnp.array([[[1.0], [3.0]]]))
     >>> mean.ravel().tolist()
     [1.0, 2.0]
   """
-  features = features.astype(jnp.float32)
-  num_frames, num_channels = features.shape[1:]
-  count = num_channels * jnp.arange(1, num_frames + 1, dtype=jnp.float32)
-  count = count[None, :, None]
-  total = jnp.sum(features, axis=2, keepdims=True)
-  energy = jnp.sum(jnp.square(features), axis=2, keepdims=True)
-  mean = jnp.cumsum(total, axis=1) / count
-  power = jnp.cumsum(energy, axis=1) / count
-  return mean, _reciprocal_deviation(mean, power, eps)
+  return _statistics(features, True, eps)
 
 
-def _reciprocal_deviation(mean, power, eps):
-  # Rounding can leave a constant input with a variance just below zero.
-  variance = jnp.maximum(power - jnp.square(mean), 0.0)
-  return jax.lax.rsqrt(variance + eps)
+def _statistics(features, causal, eps):
+  _, frames, channels = features.shape
+  total, energy = feature_sums(features, causal=causal)
+  return statistics_from_sums(
+    total,
+    energy,
+    values_per_sum=channels if causal else frames * channels,
+    causal=causal,
+    eps=eps,
+  )
 
 
 class _LayerNorm(nn.Module):
-  statistics: Callable[[Array], Statistics]
+  eps: float = EPS
 
   @nn.compact
   def __call__(
     self, features: Float[Array, "batch frames channels"]
   ) -> Float[Array, "batch frames channels"]:
+    """Normalises, then scales and shifts each channel."""
     shape = (features.shape[-1],)
     gain = self.param("scale", nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
-    mean, scale = self.statistics(features)
+    mean, scale = self._statistics()(features, eps=self.eps)
     normalised = (features.astype(jnp.float32) - mean) * scale
     normalised = normalised * gain[None, None, :] + bias[None, None, :]
     return normalised.astype(features.dtype)
+
+  def _statistics(self) -> Callable[..., Statistics]:
+    raise NotImplementedError
 
 
 class GlobalLayerNorm(_LayerNorm):
   """Normalises each example over channels and time: gLN of the paper.
 
   Maps `[[B]atch, [N]frames, [C]hannels]` to the same shape. The statistics
-  include whatever padding the batch carries.
+  include whatever padding the batch carries: train on crops of one length.
+
+  Attributes:
+    eps: Added to the variance.
 
   References:
     Luo and Mesgarani, Conv-TasNet, 2019, eq. (14) and (15).
   """
 
-  statistics: Callable[[Array], Statistics] = global_statistics
+  def _statistics(self):
+    return global_statistics
 
 
 class CumulativeLayerNorm(_LayerNorm):
-  """Normalises each frame by all that came so far: cLN of the paper.
+  """Normalises each frame by all frames up to it: cLN of the paper.
 
   Maps `[[B]atch, [N]frames, [C]hannels]` to the same shape; no frame sees a
   later one.
+
+  Attributes:
+    eps: Added to the variance.
 
   References:
     Luo and Mesgarani, Conv-TasNet, 2019, eq. (16) to (18).
   """
 
-  statistics: Callable[[Array], Statistics] = cumulative_statistics
+  def _statistics(self):
+    return cumulative_statistics

@@ -1,0 +1,276 @@
+"""The arithmetic of one TCN block, and its gradient written by hand.
+
+The matmuls of a block are few and large; what costs time around them is
+reading and writing feature maps of the hidden width. Forward, the second
+normalisation is folded into the matmul that follows it. Backward, automatic
+differentiation would keep a dozen hidden maps per block and transpose the
+large factor of each weight gradient; this one keeps a single map, the output
+of the first matmul, and recomputes the rest. Forward-mode differentiation is
+not available.
+
+Letters in the comments: `z` is a map after its PReLU, `g` and `b` are the gain
+and bias of a norm, `W` is a kernel.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep.models.norms import feature_sums, statistics_from_sums
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockOptions:
+  """What is fixed when a block is traced.
+
+  Attributes:
+    dilation: Frames between two taps of the depthwise convolution.
+    causal: Whether frames see only the past.
+    keep_hidden: Whether the gradient keeps the output of the first matmul;
+      else it is computed again.
+  """
+
+  dilation: int
+  causal: bool
+  keep_hidden: bool
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_block(params, x, options: BlockOptions):
+  """Expand, PReLU, norm, depthwise convolution, PReLU, norm, heads.
+
+  Args:
+    params: `expand` and `depthwise`, each with `kernel`, `bias`, `slope`,
+      `norm_scale` and `norm_bias`, and `heads` with `kernel` and `bias`;
+      float32.
+    x: Features `[B, N, C]`, in the type to compute in.
+    options: What is fixed at trace time.
+
+  Returns:
+    Both heads next to each other, float32, shape `[B, N, C + skip]`.
+  """
+  return _forward(params, x, options)[0]
+
+
+def _forward(params, x, options):
+  expand, depthwise = params["expand"], params["depthwise"]
+  hidden = _linear(x, expand)
+  sums = feature_sums(_prelu(hidden, expand["slope"]), causal=options.causal)
+  statistics = _statistics(hidden, options)(*sums)
+  conv = _normalised_conv(hidden, statistics, expand, depthwise, options)
+  active = _prelu(conv, depthwise["slope"])
+  conv_sums = feature_sums(active, causal=options.causal)
+  statistics = _statistics(conv, options)(*conv_sums)
+  heads = _normalised_linear(active, statistics, depthwise, params["heads"])
+  kept = hidden if options.keep_hidden else None
+  return heads, (params, x, kept, sums, conv_sums)
+
+
+def _backward(options, residuals, d_heads):
+  params, x, hidden, sums, conv_sums = residuals
+  depthwise, heads = params["depthwise"], params["heads"]
+  # A zero that the compiler cannot see through. It makes what is recomputed
+  # depend on the incoming gradient; otherwise XLA on the CPU recognises the
+  # expressions of the forward pass and keeps their results until now. One
+  # per example, so that devices need not talk.
+  zero = jnp.minimum(jnp.abs(d_heads[:, :1, :1]), 0.0)
+  expand = params["expand"] | {"slope": params["expand"]["slope"] + zero}
+  if hidden is None:
+    hidden = _linear(x + zero.astype(x.dtype), expand)
+  statistics, pullback = jax.vjp(_statistics(hidden, options), *sums)
+  conv = _normalised_conv(hidden, statistics, expand, depthwise, options)
+  conv_statistics, conv_pullback = jax.vjp(
+    _statistics(conv, options), *conv_sums
+  )
+  d_conv, d_depthwise, d_heads = _normalised_linear_gradient(
+    conv, conv_statistics, conv_pullback, depthwise, heads, d_heads, options
+  )
+  d_hidden, d_expand, d_kernel = _normalised_conv_gradient(
+    hidden, statistics, pullback, expand, depthwise, d_conv, options
+  )
+  d_depthwise |= {"kernel": d_kernel, "bias": _sum_examples(d_conv)}
+  d_expand |= {
+    "kernel": _weight_gradient(x, d_hidden),
+    "bias": _sum_examples(d_hidden),
+  }
+  d_x = _matmul(d_hidden, expand["kernel"].T, x.dtype)
+  return {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}, d_x
+
+
+conv_block.defvjp(_forward, _backward)
+
+
+def _normalised_conv(hidden, statistics, expand, depthwise, options):
+  """Normalised PReLU of the hidden map, convolved along time."""
+  normalised = _normalise(_prelu(hidden, expand["slope"]), statistics)
+  normalised *= _row(expand["norm_scale"])
+  normalised += _row(expand["norm_bias"])
+  kernel = depthwise["kernel"]
+  # Shifted copies, scaled and added: they fuse into one loop, where a grouped
+  # convolution is slow on CPUs and GPUs alike.
+  taps = _taps(normalised.astype(hidden.dtype), len(kernel), options)
+  conv = sum(tap * _row(row) for tap, row in zip(taps, kernel, strict=True))
+  return (conv + _row(depthwise["bias"])).astype(hidden.dtype)
+
+
+def _normalised_conv_gradient(
+  hidden, statistics, pullback, expand, depthwise, d_conv, options
+):
+  """Gradients of `_normalised_conv`: the input, `expand` and the kernel."""
+  active = _prelu(hidden, expand["slope"])
+  normalised = _normalise(active, statistics)
+  gain, kernel = expand["norm_scale"], depthwise["kernel"]
+  # The convolution run backwards in time.
+  taps = _taps(d_conv, len(kernel), options, reverse=True)
+  # Sums over frames, by example and channel, of each tap and of each tap
+  # times the input; from these follow the kernel and the norm.
+  sums = jnp.stack([jnp.sum(tap, axis=1) for tap in taps])
+  products = jnp.stack([jnp.sum(tap * normalised, axis=1) for tap in taps])
+  bias = expand["norm_bias"][None, None]
+  d_kernel = jnp.sum(products * gain[None, None] + sums * bias, axis=1)
+  sums = jnp.sum(kernel[:, None] * sums, axis=0)
+  products = jnp.sum(kernel[:, None] * products, axis=0)
+  d_expand = {
+    "norm_scale": jnp.sum(products, axis=0),
+    "norm_bias": jnp.sum(sums, axis=0),
+  }
+  gained = kernel * gain[None]
+  d_normalised = sum(
+    tap * _row(row) for tap, row in zip(taps, gained, strict=True)
+  )
+  if options.causal:
+    d_sums = _sums(d_normalised, normalised, options)
+  else:
+    d_sums = (sums @ gain)[:, None, None], (products @ gain)[:, None, None]
+  d_active = _normalise_gradient(
+    active, statistics, pullback, d_normalised, d_sums
+  )
+  d_hidden, d_expand["slope"] = _prelu_gradient(
+    hidden, expand["slope"], d_active
+  )
+  return d_hidden, d_expand, d_kernel
+
+
+def _normalised_linear(active, statistics, depthwise, heads):
+  """Both heads of the normalised map, which is never written out."""
+  # norm(z) W = ((z gW) - mean (g W)) scale + b W, with scalars per frame.
+  mean, scale = statistics
+  kernel = depthwise["norm_scale"][:, None] * heads["kernel"]
+  offset = depthwise["norm_bias"] @ heads["kernel"] + heads["bias"]
+  product = _matmul(active, kernel, jnp.float32)
+  product = (product - mean * _row(jnp.sum(kernel, axis=0))) * scale
+  return product + _row(offset)
+
+
+def _normalised_linear_gradient(
+  conv, statistics, pullback, depthwise, heads, d_heads, options
+):
+  """Gradients through PReLU, norm and heads: `conv`, its norm, the heads."""
+  active = _prelu(conv, depthwise["slope"])
+  mean, scale = statistics
+  gain = depthwise["norm_scale"]
+  # Of the normalised map before its gain, transposed, without writing it out.
+  scaled = d_heads * scale
+  gram = _weight_gradient(scaled.astype(active.dtype), active)
+  gram -= _sum_examples(scaled * mean)[:, None]
+  d_offset = _sum_examples(d_heads)
+  d_kernel = (
+    gram * gain[None] + d_offset[:, None] * depthwise["norm_bias"][None]
+  )
+  d_norm = {
+    "norm_scale": jnp.sum(gram * heads["kernel"].T, axis=0),
+    "norm_bias": heads["kernel"] @ d_offset,
+  }
+  kernel = gain[:, None] * heads["kernel"]
+  d_normalised = _matmul(d_heads.astype(active.dtype), kernel.T, active.dtype)
+  d_sums = _sums(d_normalised, _normalise(active, statistics), options)
+  d_active = _normalise_gradient(
+    active, statistics, pullback, d_normalised, d_sums
+  )
+  d_conv, d_norm["slope"] = _prelu_gradient(conv, depthwise["slope"], d_active)
+  return d_conv, d_norm, {"kernel": d_kernel.T, "bias": d_offset}
+
+
+def _statistics(features, options):
+  """The function from the sums of `features` to mean and reciprocal scale."""
+  _, frames, channels = features.shape
+  return functools.partial(
+    statistics_from_sums,
+    values_per_sum=channels if options.causal else frames * channels,
+    causal=options.causal,
+  )
+
+
+def _normalise(active, statistics):
+  mean, scale = statistics
+  return (active - mean) * scale
+
+
+def _sums(d_normalised, normalised, options):
+  """What the gradients of mean and scale are made of."""
+  axes = (2,) if options.causal else (1, 2)
+  d_normalised = d_normalised.astype(jnp.float32)
+  return (
+    jnp.sum(d_normalised, axis=axes, keepdims=True),
+    jnp.sum(d_normalised * normalised, axis=axes, keepdims=True),
+  )
+
+
+def _normalise_gradient(active, statistics, pullback, d_normalised, d_sums):
+  """Gradient of `_normalise`, also through the statistics."""
+  _, scale = statistics
+  d_total, d_energy = pullback((-scale * d_sums[0], d_sums[1] / scale))
+  return scale * d_normalised + d_total + 2 * d_energy * active
+
+
+def _prelu(x, slope):
+  x = x.astype(jnp.float32)
+  return jnp.where(x >= 0, x, slope * x)
+
+
+def _prelu_gradient(x, slope, d_active):
+  """Gradients of the input, in its type, and of the slope."""
+  d_x = jnp.where(x >= 0, d_active, slope * d_active)
+  return d_x.astype(x.dtype), jnp.sum(jnp.where(x >= 0, 0.0, x * d_active))
+
+
+def _taps(x, taps, options, *, reverse=False):
+  """The copies of `x` that the taps of a convolution see, or its reverse."""
+  context = (taps - 1) * options.dilation
+  left = context if options.causal else context // 2
+  padding = (context - left, left) if reverse else (left, context - left)
+  padded = jnp.pad(x, ((0, 0), padding, (0, 0)))
+  starts = [tap * options.dilation for tap in range(taps)]
+  return [
+    jax.lax.slice_in_dim(padded, start, start + x.shape[1], axis=1).astype(
+      jnp.float32
+    )
+    for start in (reversed(starts) if reverse else starts)
+  ]
+
+
+def _linear(x, params):
+  bias = params["bias"].astype(x.dtype)
+  return _matmul(x, params["kernel"], x.dtype) + _row(bias)
+
+
+def _matmul(x, kernel, dtype):
+  return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=dtype)
+
+
+def _weight_gradient(small, large):
+  """Sum over examples and frames of outer products, float32."""
+  # XLA on the CPU transposes the first factor in memory: give it the smaller.
+  return jnp.einsum(
+    "bnc,bnh->ch", small, large, preferred_element_type=jnp.float32
+  )
+
+
+def _sum_examples(x):
+  return jnp.sum(x.astype(jnp.float32), axis=(0, 1))
+
+
+def _row(vector):
+  return vector[None, None, :]
