@@ -90,34 +90,39 @@ def factorize(lags, *, loading):
   )
 
 
-def solve(factors, target, *, num_steps=2):
+def solve(factors, target, *, num_steps=3):
   """Solves the system as given, without the loading of its factors.
 
-  Conjugate gradients with the factors as preconditioner: what is left of the
-  loading and of rounding goes within a few steps, and directions that the
-  system hardly has stay regularised.
+  Conjugate gradients with the factors as preconditioner. The first step is the
+  direct solution; the next take out the loading and what rounding did to the
+  factors, while directions that the system hardly has stay regularised.
 
   Args:
     factors: What `factorize` returns.
     target: Right-hand sides, `[B, J, S, L]`.
-    num_steps: Conjugate-gradient steps after the direct solution.
+    num_steps: Conjugate-gradient steps.
 
   Returns:
     Solutions, `[B, J, S, L]`.
   """
-  solution = _apply_inverse(factors, target)
-  residual = target - _apply_system(factors, solution)
-  direction, power = jnp.zeros_like(target), jnp.ones_like(target[..., :1, :1])
-  for _ in range(num_steps):
+
+  def step(_, carry):
+    solution, residual, direction, power = carry
     reduced = _apply_inverse(factors, residual)
     new_power = _dot(residual, reduced)
     direction = reduced + _ratio(new_power, power) * direction
-    power = new_power
-    image = _apply_system(factors, direction)
-    length = _ratio(power, _dot(direction, image))
-    solution = solution + length * direction
-    residual = residual - length * image
-  return solution
+    image = apply_system(factors, direction)
+    length = _ratio(new_power, _dot(direction, image))
+    return (
+      solution + length * direction,
+      residual - length * image,
+      direction,
+      new_power,
+    )
+
+  nothing = jnp.zeros_like(target)
+  start = (nothing, target, nothing, nothing[..., :1, :1])
+  return jax.lax.fori_loop(0, num_steps, step, start)[0]
 
 
 def _apply_inverse(factors, vector):
@@ -135,8 +140,8 @@ def _one_sided(predictor, weight, spectrum):
   return _sum_columns(predictor, _spectrum(weighted))
 
 
-def _apply_system(factors, vector):
-  """Product with the system as given."""
+def apply_system(factors, vector):
+  """Product with the system as given, `[B, J, S, L]` to the same."""
   return _first_lags(_sum_columns(factors.system, _spectrum(vector)))
 
 

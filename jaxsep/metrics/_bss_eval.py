@@ -61,8 +61,8 @@ def bss_eval(
     >>> print(sdr.shape, bool(jnp.all(jnp.abs(sdr - 20.0) < 1.0)))
     (2,) True
   """
-  energies = _pairwise(estimate, reference, filter_length)
-  return _ratios(*(jnp.diagonal(e, axis1=-2, axis2=-1) for e in energies))
+  estimate, reference = _checked(estimate, reference, filter_length)
+  return _in_order(estimate, reference, filter_length=filter_length)
 
 
 def bss_eval_permuted(
@@ -99,7 +99,33 @@ def bss_eval_permuted(
     >>> print(permutation)
     [1 0]
   """
-  energies = _pairwise(estimate, reference, filter_length)
+  estimate, reference = _checked(estimate, reference, filter_length)
+  return _permuted(estimate, reference, filter_length=filter_length)
+
+
+def _checked(estimate, reference, filter_length):
+  """Both signals, if their shapes fit."""
+  estimate, reference = dsp.paired(estimate, reference)
+  if estimate.ndim < 2 or not estimate.size:
+    raise ValueError(
+      f"estimate {estimate.shape} must be [..., sources, time] and not empty"
+    )
+  if filter_length < 1:
+    raise ValueError(f"filter_length {filter_length} must be at least 1")
+  return estimate, reference
+
+
+@functools.partial(jax.jit, static_argnames="filter_length")
+def _in_order(estimate, reference, *, filter_length):
+  """Ratios of each estimate for its own reference."""
+  energies = _energies(estimate, reference, filter_length)
+  return _ratios(*(jnp.diagonal(e, axis1=-2, axis2=-1) for e in energies))
+
+
+@functools.partial(jax.jit, static_argnames="filter_length")
+def _permuted(estimate, reference, *, filter_length):
+  """Ratios under the best permutation, and the permutation."""
+  energies = _energies(estimate, reference, filter_length)
   _, sir, _ = _ratios(*energies)
   permutation = dsp.best_permutation(-sir)
   chosen = permutation[..., None, :]
@@ -109,30 +135,20 @@ def bss_eval_permuted(
   return *ratios, permutation
 
 
-def _pairwise(estimate, reference, filter_length):
-  """Energies of all pairs, after a check of the shapes."""
-  estimate, reference = dsp.paired(estimate, reference)
-  if estimate.ndim < 2 or not estimate.size:
-    raise ValueError(
-      f"estimate {estimate.shape} must be [..., sources, time] and not empty"
-    )
-  if filter_length < 1:
-    raise ValueError(f"filter_length {filter_length} must be at least 1")
+def _energies(estimate, reference, filter_length):
+  """Energies of all pairs, each `[..., J, S]`."""
   batch, shape = estimate.shape[:-2], estimate.shape[-2:]
-  energies = _energies(
-    estimate.reshape(-1, *shape),
-    reference.reshape(-1, *shape),
-    filter_length=filter_length,
+  energies = _split(
+    estimate.reshape(-1, *shape), reference.reshape(-1, *shape), filter_length
   )
   return [e.reshape(*batch, *e.shape[1:]) for e in energies]
 
 
-@functools.partial(jax.jit, static_argnames="filter_length")
-def _energies(estimate, reference, *, filter_length):
+def _split(estimate, reference, filter_length):
   """Target, interference and artifacts of each estimate for each reference.
 
-  Every energy is a sum of squares or close to one: none is the difference of
-  two large ones, which is what fails in float32 when an estimate is good.
+  No energy is the difference of two much larger ones, which is what fails in
+  float32 when an estimate is good.
 
   Args:
     estimate: Shape `[B, J, T]`.
@@ -142,28 +158,19 @@ def _energies(estimate, reference, *, filter_length):
   Returns:
     Three energies `[B, J, S]`, relative to that of the estimate.
   """
-  num_sources, time = reference.shape[-2:]
-  n_fft = dsp.fast_length(time + filter_length - 1)
-
-  def correlate(signal, other):
-    return jnp.fft.irfft(signal * jnp.conj(other), n_fft)[..., :filter_length]
-
-  def filtered(filters, spectra):
-    return jnp.fft.rfft(filters, n_fft) * spectra
-
+  n_fft = dsp.fast_length(reference.shape[-1] + filter_length - 1)
   estimate, reference = _unit_energy(estimate), _unit_energy(reference)
-  spectra = jnp.fft.rfft(reference, n_fft)
-  lags = correlate(spectra[:, :, None], spectra[:, None])
+  spectra = jnp.fft.rfft(reference, n_fft)[:, None]
+
+  def correlate(signal):
+    product = signal[:, :, None] * jnp.conj(spectra)
+    return jnp.fft.irfft(product, n_fft)[..., :filter_length]
+
+  lags = correlate(spectra[:, 0])
   # A silent reference gets a unit diagonal, and so filters of zero.
   heard = jnp.any(reference != 0, axis=-1)
   loading = jnp.where(heard, _LOADING, 1.0)
-  together = _block_toeplitz.factorize(lags, loading=loading)
-  own = [lags[:, s, s] for s in range(num_sources)]
-  alone = _block_toeplitz.factorize(
-    jnp.stack(own, axis=1).reshape(-1, 1, 1, filter_length),
-    loading=loading.reshape(-1, 1),
-  )
-  spectra = spectra[:, None]
+  system = _block_toeplitz.factorize(lags, loading=loading)
 
   # What gains alone explain goes first, in the time domain: the difference is
   # exact there, and a good estimate leaves a small one.
@@ -172,31 +179,58 @@ def _energies(estimate, reference, *, filter_length):
 
   # Then filters, twice: the second time on what rounding left of the first.
   rest = jnp.fft.rfft(rest, n_fft)
-  found, _ = _project(
-    together, correlate(rest[:, :, None], spectra), _energy(rest, n_fft)
-  )
+  found, _ = _project(system, correlate(rest), _energy(rest, n_fft))
   filters = found.at[..., 0].add(gains)
-  rest = rest - jnp.sum(filtered(found, spectra), axis=2)
-  found, artifacts = _project(
-    together, correlate(rest[:, :, None], spectra), _energy(rest, n_fft)
+  rest = rest - jnp.sum(jnp.fft.rfft(found, n_fft) * spectra, axis=2)
+  found, artifacts = _project(system, correlate(rest), _energy(rest, n_fft))
+  target, interference = _shares(system, lags, loading, filters + found)
+  return (
+    target,
+    interference,
+    jnp.broadcast_to(artifacts[..., None], target.shape),
   )
-  filters = filters + found
 
-  # Of what the other references add, their own reference could have made a
-  # part: that part is target, what remains is interference.
-  others = _all_but_one(filtered(filters, spectra))
-  target = correlate(others, spectra)
-  found, interference = _project(
-    alone,
-    jnp.swapaxes(target, 1, 2).reshape(-1, target.shape[1], 1, filter_length),
-    jnp.swapaxes(_energy(others, n_fft), 1, 2).reshape(-1, target.shape[1]),
+
+def _shares(system, lags, loading, filters):
+  """Splits what filters make of all references into target and interference.
+
+  What they add from the other references, the own reference could have made in
+  part: that part is target, the remainder is interference.
+
+  Args:
+    system: Factorised system of all references.
+    lags: Their correlations, `[B, S, S, L]`.
+    loading: Loading of the system, `[B, S]`.
+    filters: Best filters on all references, `[B, J, S, L]`.
+
+  Returns:
+    The two energies, `[B, J, S]`.
+  """
+  batch, num_estimates, num_sources, num_lags = filters.shape
+  # From here on by reference: [B, S, J, ...], then one system a reference.
+  others = 1.0 - jnp.eye(num_sources).reshape(1, num_sources, 1, num_sources, 1)
+  others = others * filters[:, None]
+  images = _block_toeplitz.apply_system(
+    system, others.reshape(batch, -1, num_sources, num_lags)
+  ).reshape(others.shape)
+  energy = jnp.sum(others * images, axis=(-2, -1))
+  single = (batch * num_sources, num_estimates, 1, num_lags)
+  overlap = jnp.stack([images[:, s, :, s] for s in range(num_sources)], axis=1)
+
+  own_lags = jnp.stack([lags[:, s, s] for s in range(num_sources)], axis=1)
+  own = _block_toeplitz.factorize(
+    own_lags.reshape(-1, 1, 1, num_lags), loading=loading.reshape(-1, 1)
   )
-  by_source = (-1, num_sources, target.shape[1])
-  found = jnp.swapaxes(found.reshape(*by_source, filter_length), 1, 2)
-  interference = jnp.swapaxes(interference.reshape(by_source), 1, 2)
-  target = _energy(filtered(filters + found, spectra), n_fft)
-  artifacts = jnp.broadcast_to(artifacts[..., None], target.shape)
-  return target, interference, artifacts
+  found, interference = _project(
+    own, overlap.reshape(single), energy.reshape(single[:2])
+  )
+  target = found + jnp.swapaxes(filters, 1, 2).reshape(single)
+  image = _block_toeplitz.apply_system(own, target)
+  target = jnp.maximum(jnp.sum(target * image, axis=(-2, -1)), 0.0)
+  shape = (batch, num_sources, num_estimates)
+  return tuple(
+    jnp.swapaxes(value.reshape(shape), 1, 2) for value in (target, interference)
+  )
 
 
 def _project(factors, target, energy):
@@ -229,20 +263,6 @@ def _gains(estimate, reference, covariance, loading):
     "bjt,bst->bjs", estimate, reference, precision=jax.lax.Precision.HIGHEST
   )
   return jnp.sum(shared[:, :, None] * inverse[:, None], axis=-1)
-
-
-def _all_but_one(images):
-  """For each source the sum over the others, `[B, J, S, F]`."""
-  # Not the total less the source: that would cancel where the source is strong.
-  size = images.shape[2]
-  sums = [
-    sum(
-      (images[:, :, other] for other in range(size) if other != source),
-      start=jnp.zeros_like(images[:, :, 0]),
-    )
-    for source in range(size)
-  ]
-  return jnp.stack(sums, axis=2)
 
 
 def _unit_energy(signal):
