@@ -13,3 +13,14 @@ The layers, lowest first; a module imports its own layer or a lower one.
 """
 
 __version__ = "0.1.0"
+
+__all__ = ["LoadedModel", "ModelFolderError", "load", "save"]
+
+
+def __getattr__(name: str):
+  # On first use only: `from jaxsep import losses` needs no Flax model.
+  if name in __all__:
+    from jaxsep import model_io
+
+    return getattr(model_io, name)
+  raise AttributeError(f"module 'jaxsep' has no attribute {name!r}")
