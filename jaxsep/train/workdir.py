@@ -93,7 +93,7 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any] | None:
     if config.pop("format") != _FORMAT:
       raise KeyError("format")
     version = config.pop("version")
-  except (ValueError, KeyError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise TrainingError(
       f"{path} is not the config of a run; choose another workdir"
     ) from error

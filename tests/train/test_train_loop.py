@@ -156,7 +156,8 @@ def test_microbatches_equal_the_whole_batch(tmp_path, devices):
 
 def test_loss_goes_down(tmp_path):
   adam = train.OptimizerConfig(learning_rate=0.05)
-  fit(tmp_path, num_steps=200, log_every=20, optimizer=adam)
+  every = {"log_every": 20, "eval_every": 100, "checkpoint_every": 100}
+  fit(tmp_path, num_steps=200, optimizer=adam, **every)
   losses = [line["loss"] for line in log_of(tmp_path, "train")]
   assert losses[-1] < 0.1 * losses[0]
 
