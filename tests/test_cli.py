@@ -14,10 +14,11 @@ import pytest
 import soundfile
 
 import jaxsep
-from jaxsep import audio, cli, metrics
+from jaxsep import audio, cli, metrics, model_io, models
 from jaxsep.cli import _info
 
 RATE = 8000
+load = _info.load
 
 
 class Bands(nn.Module):
@@ -75,7 +76,7 @@ def separate(tmp_path, capsys):
   """Runs the command; returns exit code, stdout and stderr lines."""
 
   def call(*words):
-    words = ("separate", *words, "--model=any", "--chunk_s=1")
+    words = ("separate", "--model=any", "--chunk_s=1", *words)
     code = cli.main([*words, f"--output_dir={tmp_path}/out"])
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err.splitlines()
@@ -345,6 +346,42 @@ def test_an_interruption_leaves_nothing(make, separate, tmp_path, monkeypatch):
   assert code == 130
   assert len(err) == 1
   assert outputs(tmp_path) == []
+
+
+# A model in a folder.
+
+
+def test_a_saved_model(make, separate, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(_info, "load", load)
+  model = models.ConvTasNet(
+    num_sources=3,
+    num_filters=16,
+    bottleneck_channels=8,
+    hidden_channels=8,
+    skip_channels=8,
+    num_blocks=2,
+    num_repeats=1,
+  )
+  params = model.init(jax.random.key(0), jnp.zeros((1, RATE)))["params"]
+  folder = tmp_path / "model"
+  model_io.save(folder, model, params, sample_rate_hz=16000)
+  path = make("x.wav", tones(3 * RATE).sum(0))
+  code, out, _ = separate(path, f"--model={folder}")
+  assert code == 0
+  assert len(out) == 3
+  for name in out:
+    assert audio.read(name)[0].shape == (1, 3 * RATE)
+  assert cli.main(["info", f"--model={folder}"]) == 0
+  assert "16000 Hz" in capsys.readouterr().out
+
+
+def test_folders_that_hold_no_model(make, separate, tmp_path, monkeypatch):
+  monkeypatch.setattr(_info, "load", load)
+  path = make("x.wav", tones(RATE).sum(0))
+  missing, empty = tmp_path / "missing", tmp_path / "empty"
+  empty.mkdir()
+  for folder in (missing, empty, path):
+    refused(separate, tmp_path, str(folder), path, f"--model={folder}")
 
 
 # `jaxsep score`.

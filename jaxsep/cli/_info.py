@@ -12,7 +12,7 @@ def load(folder: str):
   with user_mistakes():
     try:
       return model_io.load(folder)
-    except ValueError as error:
+    except model_io.ModelFolderError as error:
       raise UsageError(str(error)) from error
 
 

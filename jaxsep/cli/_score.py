@@ -65,12 +65,15 @@ def _read(names, options):
   for name in names:
     with user_mistakes():
       signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
-    if len(signal) > 1 and channel is None:
-      raise UsageError(
-        f"{name}: has {len(signal)} channels; say which with --channel"
-      )
-    check_channel(channel or 0, len(signal), name)
-    rows.append(audio.to_mono(signal, channel=channel or 0))
+    chosen = 0
+    if len(signal) > 1:
+      if channel is None:
+        raise UsageError(
+          f"{name}: has {len(signal)} channels; say which with --channel"
+        )
+      check_channel(channel, len(signal), name)
+      chosen = channel
+    rows.append(audio.to_mono(signal, channel=chosen))
     rates.append(rate)
     if rate != rates[0]:
       raise UsageError(

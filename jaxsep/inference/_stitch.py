@@ -8,15 +8,23 @@ from jaxsep.inference._chunks import Chunk
 from jaxsep.inference._voices import VoiceMemory, describe
 from jaxsep.typing import Float
 
-# How strongly the gains of a chunk hold on to those of the chunk before, as a
-# share of the mean energy of its estimates: it decides for a source 15 dB
-# below the others, which its own chunk tells little about.
+# How strongly the gains of a chunk hold on to the one gain that suits the
+# recording so far, as a share of the mean energy of the estimates. It decides
+# for sources 15 dB below the others: what leaks into the output of a silent
+# source must not be scaled up to explain the recording.
 _GAIN_INERTIA = 0.03
+# How fast that one gain forgets: half in about fourteen chunks.
+_GAIN_DECAY = 0.95
 # Energy below this share of the recording's level is no evidence.
 _EVIDENCE_FLOOR = 1e-3
 # What the memory of the voices counts beside the waveforms in the overlap,
 # where agreement is 1.
 _MEMORY_WEIGHT = 0.05
+
+# A voice is evidence in frames where it is not 6 dB below the loudest one:
+# what leaks into the output of a silent voice belongs to others.
+_FRAME = 256
+_LOUD = 0.25
 
 _assign = jax.jit(dsp.best_permutation)
 
@@ -27,10 +35,10 @@ class Stitcher:
   For each chunk it settles
 
   - the level: least-squares gains that make the sources add up to the
-    mixture, held near the gains of the chunk before;
+    mixture, held near the one gain that suits all of the recording so far;
   - the order: the permutation whose waveforms agree with what is already
-    there on the overlap, weighted by energy, so that a silent source has no
-    say; where all are silent, the memory of the voices decides;
+    there on the overlap, by energy and only where a voice is loud; for voices
+    that are silent there, the memory of how they sound decides;
   - the seam: a cross-fade over the middle half of the overlap, as the ends of
     a chunk are separated without the context beyond them.
   """
@@ -38,7 +46,8 @@ class Stitcher:
   def __init__(self, num_sources: int):
     self._start = 0
     self._pending = np.zeros((num_sources, 0), np.float32)
-    self._gains: np.ndarray | None = None
+    self._is_first = True
+    self._match = self._energy = 0.0
     self._voices = VoiceMemory(num_sources)
 
   def add(
@@ -83,44 +92,50 @@ class Stitcher:
     mixture = chunk.samples.astype(np.float64) / chunk.level
     estimate = estimate.astype(np.float64)
     gram, match = estimate @ estimate.T, estimate @ mixture
-    if self._gains is None:
-      # One gain for all, as long as nothing is known.
-      common = match.sum() / max(gram.sum(), np.finfo(np.float64).tiny)
-      before = np.full(len(match), common)
-    else:
-      before = np.full(len(match), self._gains.mean())
-    order = np.arange(len(match))
+    self._match = _GAIN_DECAY * self._match + match.sum()
+    self._energy = _GAIN_DECAY * self._energy + gram.sum()
+    common = self._match / max(self._energy, np.finfo(np.float64).tiny)
+    voices = _gains(gram, match, common)[:, np.newaxis] * estimate
     if len(match) > 1:
-      rough = _gains(gram, match, before)[:, np.newaxis] * estimate
-      spectrum, weight = describe(rough.astype(np.float32))
-      if self._gains is not None:
+      order, spectrum, weight = np.arange(len(match)), *describe(voices)
+      if not self._is_first:
         unlike = self._voices.distance((spectrum, weight))
-        order = self._order(rough, shared / chunk.level, unlike)
+        order = _order(voices, shared / chunk.level, unlike)
+      voices = voices[order]
       self._voices.update((spectrum[order], weight[order]))
-    if self._gains is not None:
-      before = self._gains
-    self._gains = _gains(gram[np.ix_(order, order)], match[order], before)
-    voices = self._gains[:, np.newaxis] * estimate[order]
+    self._is_first = False
     return (chunk.level * voices).astype(np.float32)
 
-  def _order(self, estimate, shared, unlike):
-    """Which estimate belongs to which voice."""
-    length = shared.shape[1]
-    begin = estimate[:, :length]
-    floor = _EVIDENCE_FLOOR * max(length, 1)
-    energy = np.sum(begin**2) + np.sum(shared**2) + floor
-    # Of |estimate - voice|^2 only the product depends on the permutation.
-    cost = -2 * (begin @ shared.T) / energy + _MEMORY_WEIGHT * unlike
-    # On the host, where it does not queue behind the model.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-      return np.asarray(_assign(cost.astype(np.float32)))
+
+def _order(estimate, shared, unlike):
+  """Which estimate belongs to which voice."""
+  length = shared.shape[1]
+  shared = _where_loud(shared)
+  begin = estimate[:, :length]
+  energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
+  floor = _EVIDENCE_FLOOR * max(length, 1)
+  cost = -(begin @ shared.T) / (energy + floor) + _MEMORY_WEIGHT * unlike
+  # On the host, where it does not queue behind the model.
+  with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    return np.asarray(_assign(cost.astype(np.float32)))
 
 
-def _gains(gram, match, before):
-  """Least-squares gains of estimates onto the mixture, near given ones."""
+def _where_loud(voices):
+  """Each voice where it is among the loudest, and zeros elsewhere."""
+  num_sources, length = voices.shape
+  padded = np.pad(voices, ((0, 0), (0, -length % _FRAME)))
+  frames = padded.reshape(num_sources, -1, _FRAME)
+  power = np.sum(frames**2, axis=-1)
+  is_loud = power >= _LOUD * power.max(axis=0)
+  frames = frames * is_loud[..., np.newaxis]
+  return frames.reshape(num_sources, -1)[:, :length]
+
+
+def _gains(gram, match, common):
+  """Least-squares gains of estimates onto the mixture, near a given one."""
   inertia = _GAIN_INERTIA * np.trace(gram) / len(gram)
   return np.linalg.solve(
-    gram + inertia * np.eye(len(gram)), match + inertia * before
+    gram + inertia * np.eye(len(gram)), match + inertia * common
   )
 
 

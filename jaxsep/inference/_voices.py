@@ -8,6 +8,8 @@ _N_FFT = 512
 _WINDOW = np.hanning(_N_FFT).astype(np.float32)
 # Frames down to 20 dB below the loudest one show a voice.
 _LOUD_POWER = 1e-2
+# ... and 6 dB above the others together.
+_DOMINANCE = 4.0
 # A memory of about the last twenty chunks.
 _DECAY = 0.95
 
@@ -41,7 +43,9 @@ class VoiceMemory:
     if not known.any() or not distance[known].mean() > 0:
       return np.zeros_like(distance)
     usual = distance[known].mean()
-    return np.where(known, distance, usual) / usual
+    distance = np.where(known, distance, usual) / usual
+    # An estimate counts by what there is of it.
+    return distance * weight / weight.mean()
 
   def update(self, description: tuple[np.ndarray, np.ndarray]) -> None:
     """Adds a chunk of which it is settled which voice is which."""
@@ -53,7 +57,9 @@ class VoiceMemory:
 def describe(
   signals: Float[np.ndarray, "sources time"],
 ) -> tuple[np.ndarray, np.ndarray]:
-  """How signals sound where they are loud.
+  """How each of some signals sounds where it is louder than the others.
+
+  What leaks from one estimate into another says nothing about its voice.
 
   Args:
     signals: Signals at comparable levels, shape `[S, T]`.
@@ -67,7 +73,10 @@ def describe(
     len(signals), num_frames, _N_FFT
   )
   loudness = np.sum(np.square(frames), axis=-1)
-  is_loud = loudness > _LOUD_POWER * loudness.max(initial=0.0)
+  others = loudness.sum(axis=0) - loudness
+  is_loud = (loudness > _LOUD_POWER * loudness.max(initial=0.0)) & (
+    loudness > _DOMINANCE * others
+  )
   spectrum = np.zeros((len(signals), _N_FFT // 2 + 1))
   for row, source, loud in zip(spectrum, frames, is_loud, strict=True):
     power = np.abs(np.fft.rfft(source[loud] * _WINDOW)) ** 2

@@ -20,7 +20,7 @@ class Bands(nn.Module):
   """Separates by frequency; puts the sources in any order, at odd scales.
 
   Order and gains follow from the samples, differently for each chunk. The
-  gains are between 20 and 32 dB, and the sign is wrong.
+  gains are between 20 and 26 dB, and the sign is wrong.
 
   Attributes:
     num_sources: Number of bands of equal width.
@@ -47,7 +47,7 @@ class Bands(nn.Module):
   def _shuffle(self, bands, seed):
     order, gain = jax.random.split(jax.random.key(seed))
     shape = (self.num_sources, 1)
-    gains = -(10.0 ** jax.random.uniform(gain, shape, minval=1.0, maxval=1.6))
+    gains = -(10.0 ** jax.random.uniform(gain, shape, minval=1.0, maxval=1.3))
     return jax.random.permutation(order, bands * gains)
 
 
@@ -118,7 +118,7 @@ def test_a_voice_survives_the_silence_of_the_other():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_voice_survives_a_pause_longer_than_a_chunk(seed):
-  reference = talk(80000, pause=0.0, seed=seed)
+  reference = talk(80000, seed=seed)
   reference[:, 20000:33000] = 0
   reference[:, 50000:61234] *= 1e-4
   estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
@@ -205,7 +205,7 @@ def test_levels_follow_the_recording_over_time():
 
 def test_what_the_model_leaves_out_stays_out():
   """A source that the model drops is not put back into the others."""
-  reference = talk(40000, num_sources=4)
+  reference = talk(40000, num_sources=4, pause=0.0)
   estimate = inference.separate(
     Bands(num_sources=4, shuffled=False), {}, reference.sum(0), **SIZES
   )
@@ -216,7 +216,7 @@ def test_what_the_model_leaves_out_stays_out():
       return Bands(num_sources=4, shuffled=False)(mixture)[:, :2]
 
   fewer = inference.separate(First(), {}, reference.sum(0), **SIZES)
-  np.testing.assert_allclose(fewer, estimate[:2], atol=0.02)
+  assert error_db(fewer, estimate[:2]).max() < -20
 
 
 # Edges.
@@ -311,7 +311,7 @@ def test_one_trace(batch_size):
 
 
 def test_few_traces_for_short_recordings():
-  seen = traces(_Unseen()(), range(1, CHUNK, 97))
+  seen = traces(_Unseen()(), range(1, CHUNK, 199))
   assert len(seen) == len(set(seen)) <= 9
   for length in (700, 1400, 2900):
     filled = min(shape[1] for shape in seen if shape[1] >= length)
