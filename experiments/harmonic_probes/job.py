@@ -129,6 +129,24 @@ class Data:
       **self._ingredients(),
     )
 
+  def describe(self) -> dict[str, Any]:
+    """What fixes the examples, as JSON values.
+
+    Corpora may move to another folder, but not become others: their layout
+    and sizes are part of it.
+    """
+    whole = self.config.to_dict()
+    parts = {"train": self.train, "valid": self.valid}
+    parts |= {"noise": self.noise, "rirs": self.rirs}
+    return {
+      "num_sources": whole["num_sources"],
+      "data": whole["data"],
+      "layout": whole["data"]["corpus"].partition(":")[0],
+      "sizes": {
+        name: 0 if part is None else len(part) for name, part in parts.items()
+      },
+    }
+
   def samples(self, seconds: float) -> int:
     """Samples in so many seconds."""
     return round(seconds * self.config.sample_rate_hz)

@@ -53,18 +53,12 @@ def run() -> int:
     config=job.make_train_config(config),
     make_train_batches=lambda step: data.train_batches(step, **here),
     make_eval_batches=lambda: data.eval_batches(**here),
-    run_config=plain(config),
+    run_config=data.describe(),
     may_change=job.MAY_CHANGE,
   )
   if first and result.reason != "signal":
     say(f"{result.reason}; the best model is of step {result.best_step}")
   return train_flags.exit_code(result.signal)
-
-
-def plain(config) -> dict:
-  """The parts of a config that the loop does not know of, as JSON values."""
-  whole = config.to_dict()
-  return {name: whole[name] for name in ("data", "num_sources")}
 
 
 def say(line: str) -> None:

@@ -1,0 +1,305 @@
+r"""Evaluates a trained separator: a table, and a row for every mixture.
+
+On the run's own validation set:
+
+  python -m experiments.harmonic_probes.evaluate --workdir=DIR
+
+On a fixed list of mixtures, whole:
+
+  python -m experiments.harmonic_probes.evaluate --workdir=DIR \
+    --mixture_list=experiments/harmonic_probes/lists/libri_test_other_2mix.csv \
+    --root=LibriSpeech/test-other --output=rows.csv
+
+On mixtures of another corpus, drawn and simulated as in training but fixed:
+
+  python -m experiments.harmonic_probes.evaluate --model=DIR/best \
+    --corpus=librispeech:LibriSpeech/test-other --num_examples=300
+
+Values are means over the sources of a mixture, in dB, under the permutation
+of the training loss; SDR is that of BSS-eval with 512 taps. An improvement is
+over the mixture itself. The table goes next to the rows, with the ending .md.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from absl import app, flags, logging
+from ml_collections import config_dict
+
+import jaxsep
+from data_pipelines import batches, corpora, mixture_lists
+from experiments.harmonic_probes import job
+from jaxsep import metrics, tasks, train
+from jaxsep.train.evaluation import eval_key
+from jaxsep.train.workdir import read_config
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_MODEL = flags.DEFINE_string(
+  "model", None, "Model folder; the best or else the last of --workdir."
+)
+_MIXTURE_LIST = flags.DEFINE_string(
+  "mixture_list", None, "CSV of fixed mixtures; their files are in --root."
+)
+_ROOT = flags.DEFINE_string("root", None, "Folder of the list's paths.")
+_CORPUS = flags.DEFINE_string(
+  "corpus", None, "Utterances or mixtures as layout:where."
+)
+_SPLIT = flags.DEFINE_string(
+  "split", None, "Split, for layouts that have some."
+)
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  "num_examples", 300, "Mixtures to draw from a --corpus of utterances."
+)
+_CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of a drawn mixture.")
+_LENGTH_MULTIPLE_S = flags.DEFINE_float(
+  "length_multiple_s",
+  1.0,
+  "Whole mixtures are cut down to a multiple of this; every length is a "
+  "compilation.",
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Mixtures at a time.")
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "Rows as .csv or .jsonl; evaluation.csv in --workdir if that is given.",
+)
+_CACHE_DIR = flags.DEFINE_string(
+  "cache_dir", None, "Where to remember the scan of a corpus."
+)
+
+#: Columns of the table, and what they are called there.
+TABLE = {
+  "si_sdr": "SI-SDR",
+  "si_sdr_improvement": "SI-SDRi",
+  "si_snr_improvement": "SI-SNRi",
+  "sdr": "SDR",
+  "sdr_improvement": "SDRi",
+  "mixture_si_sdr": "mixture SI-SDR",
+  "mixture_sdr": "mixture SDR",
+}
+
+
+def score(reference: Any, estimate: Any, mixture: Any) -> dict[str, Any]:
+  """Metrics of every source of a batch of separated mixtures.
+
+  Args:
+    reference: References, `[B, S, T]`.
+    estimate: Estimates in the order of the references, `[B, S, T]`.
+    mixture: Mixtures, `[B, T]`.
+
+  Returns:
+    Values in dB by name, each `[B, S]`.
+  """
+  before = jnp.broadcast_to(mixture[:, None], reference.shape)
+  values = {}
+  for name, metric in (
+    ("si_sdr", metrics.si_sdr),
+    ("si_snr", metrics.si_snr),
+    ("sdr", lambda *pair: metrics.bss_eval(*pair)[0]),
+  ):
+    values[name] = metric(estimate, reference)
+    values[f"mixture_{name}"] = metric(before, reference)
+    values[f"{name}_improvement"] = values[name] - values[f"mixture_{name}"]
+  return values
+
+
+def evaluate(
+  task: tasks.SeparationTask, params: Any, batches_: Iterable[dict]
+) -> Iterator[dict[str, Any]]:
+  """Separates and scores batches.
+
+  Args:
+    task: The task with its model.
+    params: Parameters of the model.
+    batches_: Batches of ingredients or of mixtures.
+
+  Yields:
+    A dict for every mixture: its `index`, its length in `samples`, the mean
+    over the sources of every value, and `si_sdr_1` ... of each source.
+  """
+
+  @jax.jit
+  def step(params, batch):
+    signals = task.separate(params, {}, batch, key=eval_key())
+    return score(signals["reference"], signals["estimate"], signals["mixture"])
+
+  for batch in batches_:
+    values = jax.device_get(step(params, batch))
+    mask = batch.get("mask", np.ones(len(batch["index"]), bool))
+    samples = np.asarray(batch["length"])
+    for i in np.flatnonzero(mask):
+      row = {
+        "index": int(batch["index"][i]),
+        "samples": int(samples[i] if samples.ndim == 1 else samples[i].min()),
+      }
+      for name, value in values.items():
+        row[name] = float(np.mean(value[i]))
+      for source, value in enumerate(values["si_sdr"][i]):
+        row[f"si_sdr_{source + 1}"] = float(value)
+      yield row
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+  """A Markdown table of means, standard errors and medians."""
+  lines = [
+    f"| {len(rows)} mixtures | mean | standard error | median |",
+    "|---|---|---|---|",
+  ]
+  for name, title in TABLE.items():
+    values = np.array([row[name] for row in rows])
+    error = values.std() / max(len(values) - 1, 1) ** 0.5
+    lines.append(
+      f"| {title} (dB) | {values.mean():.2f} | {error:.2f} "
+      f"| {np.median(values):.2f} |"
+    )
+  return "\n".join(lines)
+
+
+def write_rows(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
+  """Writes rows as CSV or JSON lines, by the ending of the path."""
+  hidden = path.with_name(f".{path.name}")
+  with open(hidden, "w", newline="") as file:
+    if path.suffix == ".csv":
+      writer = csv.DictWriter(file, list(rows[0]))
+      writer.writeheader()
+      for row in rows:
+        writer.writerow(
+          {
+            name: f"{value:.4f}" if isinstance(value, float) else value
+            for name, value in row.items()
+          }
+        )
+    else:
+      for row in rows:
+        file.write(json.dumps(row) + "\n")
+  os.replace(hidden, path)
+
+
+def model_folder() -> pathlib.Path:
+  """The model that the flags name."""
+  if _MODEL.value:
+    return pathlib.Path(_MODEL.value)
+  if not _WORKDIR.value:
+    raise ValueError("name a model by --workdir or --model")
+  workdir = pathlib.Path(_WORKDIR.value)
+  for name in ("best", "last"):
+    if (workdir / name / "config.json").exists():
+      return workdir / name
+  raise ValueError(f"{workdir} holds no model yet: neither best nor last")
+
+
+def output_path() -> pathlib.Path | None:
+  """Where the rows go, checked before there are any."""
+  if _OUTPUT.value:
+    path = pathlib.Path(_OUTPUT.value)
+  elif _WORKDIR.value:
+    path = pathlib.Path(_WORKDIR.value) / "evaluation.csv"
+  else:
+    return None
+  if path.suffix not in (".csv", ".jsonl"):
+    raise ValueError(f"--output is {path}; it ends in .csv or .jsonl")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if not os.access(path.parent, os.W_OK):
+    raise ValueError(f"cannot write to {path.parent}; choose another --output")
+  return path
+
+
+def open_batches(config: Any) -> tuple[Any, Sequence[str] | None]:
+  """The batches that the flags name, and the names of the mixtures."""
+  rate = config.sample_rate_hz
+  whole = {
+    "batch_size": _BATCH_SIZE.value,
+    "sample_rate_hz": rate,
+    "length_multiple": round(_LENGTH_MULTIPLE_S.value * rate),
+  }
+  if _MIXTURE_LIST.value:
+    if not _ROOT.value:
+      raise ValueError("--mixture_list needs --root, where its files are")
+    mixtures = mixture_lists.read_list(_MIXTURE_LIST.value)
+    return mixture_lists.list_batches(mixtures, _ROOT.value, **whole), (
+      mixtures.id
+    )
+  if _CORPUS.value:
+    options = {"split": _SPLIT.value} if _SPLIT.value else {}
+    corpus = corpora.open_corpus(
+      _CORPUS.value, cache_dir=_CACHE_DIR.value, **options
+    )
+    if job.Data.is_premixed(corpus):
+      return batches.premixed_eval_batches(corpus, **whole), corpus.name
+    drawn = batches.eval_batches(
+      corpus,
+      num_examples=_NUM_EXAMPLES.value,
+      batch_size=_BATCH_SIZE.value,
+      num_sources=config.num_sources,
+      crop_length=round(_CROP_S.value * rate),
+      sample_rate_hz=rate,
+      seed=0,
+    )
+    return drawn, None
+  if "data" not in config:
+    raise ValueError("name what to evaluate on: --mixture_list or --corpus")
+  return job.open_data(config, say=say).eval_batches(), None
+
+
+def run() -> None:
+  """Evaluates as the flags say."""
+  folder, output = model_folder(), output_path()
+  loaded = jaxsep.load(folder)
+  config = config_dict.ConfigDict(
+    {
+      "sample_rate_hz": loaded.sample_rate_hz,
+      "num_sources": loaded.model.num_sources,
+      "simulate": {},
+    }
+  )
+  if _WORKDIR.value:
+    made = read_config(_WORKDIR.value)
+    if made is None:
+      raise ValueError(f"{_WORKDIR.value} is not the folder of a run")
+    config.data = made["run"]["data"]
+    config.simulate = made["task"]["simulate"]
+  task = job.make_task(config, loaded.model)
+  data, names = open_batches(config)
+  rows = []
+  progress = tqdm.tqdm(data, unit="batch", disable=not sys.stderr.isatty())
+  for row in evaluate(task, loaded.params, progress):
+    row = {"id": str(names[row["index"]]) if names is not None else "", **row}
+    row["seconds"] = round(row.pop("samples") / loaded.sample_rate_hz, 4)
+    rows.append(row)
+  rows.sort(key=lambda row: row["index"])
+  text = table(rows)
+  print(f"{folder}\n{text}")
+  if output is not None:
+    write_rows(output, rows)
+    output.with_suffix(".md").write_text(f"{text}\n")
+    print(f"rows: {output}")
+
+
+def say(line: str) -> None:
+  """Prints a line beside the results."""
+  print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs, and turns what a user can mend into one line."""
+  logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    run()
+  except (ValueError, train.TrainingError, OSError) as error:
+    say(f"error: {' '.join(str(error).split())}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  app.run(main)
