@@ -336,7 +336,7 @@ def _build(folder, config):
     if not _is_like(value, defaults[option], is_dtype=option == "dtype"):
       raise ModelFolderError(f"{path}: {option} cannot be {value!r}.")
   if "dtype" in options:
-    options["dtype"] = jnp.dtype(options["dtype"])
+    options["dtype"] = getattr(jnp, options["dtype"])
   model = _MODELS[name](**options)
   try:
     _checked_rate(config["sample_rate_hz"])

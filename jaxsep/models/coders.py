@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxsep.models._options import check_positive
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
 from jaxsep.typing import Array, Float
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
     self, signal: Float[Array, "batch time"]
   ) -> Float[Array, "batch frames filters"]:
     """Filters the signal."""
+    check_positive(num_filters=self.num_filters)
     _check(self.filter_length)
     hop = self.filter_length // 2
     batch, length = signal.shape

@@ -3,8 +3,10 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxsep.models._conv_block import BlockOptions, conv_block
+from jaxsep.models._options import check_floating, check_positive
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
@@ -13,9 +15,19 @@ from jaxsep.typing import Float
 _SLOPE = nn.initializers.constant(0.25)
 
 
+def receptive_field(kernel_size: int, num_blocks: int, num_repeats: int) -> int:
+  """Frames that one output frame of the network depends on, norms aside.
+
+  Example:
+    >>> receptive_field(kernel_size=3, num_blocks=8, num_repeats=3)
+    1531
+  """
+  return 1 + num_repeats * (kernel_size - 1) * (2**num_blocks - 1)
+
+
 class _Linear(nn.Module):
   features: int
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(self, x):
@@ -74,7 +86,7 @@ class ConvBlock(nn.Module):
   kernel_size: int
   dilation: int
   causal: bool = False
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   remat: bool = False
   skip_only: bool = False
 
@@ -146,14 +158,13 @@ class TemporalConvNet(nn.Module):
   num_repeats: int = 3
   causal: bool = False
   mask_activation: str | None = "sigmoid"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   remat: bool = False
 
   @property
   def receptive_field(self) -> int:
-    """Frames that one frame of the masks depends on."""
-    per_repeat = (self.kernel_size - 1) * (2**self.num_blocks - 1)
-    return 1 + self.num_repeats * per_repeat
+    """Frames that one frame of the masks depends on, norms aside."""
+    return receptive_field(self.kernel_size, self.num_blocks, self.num_repeats)
 
   @nn.compact
   def __call__(
@@ -191,6 +202,16 @@ class TemporalConvNet(nn.Module):
     return get_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
 
   def _check(self):
+    check_floating(self.dtype)
+    check_positive(
+      num_sources=self.num_sources,
+      bottleneck_channels=self.bottleneck_channels,
+      hidden_channels=self.hidden_channels,
+      skip_channels=self.skip_channels,
+      kernel_size=self.kernel_size,
+      num_blocks=self.num_blocks,
+      num_repeats=self.num_repeats,
+    )
     if not self.causal and self.kernel_size % 2 == 0:
       raise ValueError(
         f"kernel_size must be odd, not {self.kernel_size}, unless the network "

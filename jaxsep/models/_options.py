@@ -1,0 +1,19 @@
+"""Checks of hyper-parameters, when a model is traced."""
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def check_positive(**values: int) -> None:
+  """Raises a ValueError for the first value that is not a positive count."""
+  for name, value in values.items():
+    if value < 1:
+      raise ValueError(f"{name} must be at least 1, not {value}.")
+
+
+def check_floating(dtype: DTypeLike) -> None:
+  """Raises a ValueError unless the type is a floating-point type."""
+  if not jnp.issubdtype(dtype, jnp.floating):
+    raise ValueError(
+      f"dtype must be a floating-point type, not {jnp.dtype(dtype).name}."
+    )
