@@ -111,15 +111,15 @@ def resample_blocks(
       yield block
   if shape is None:
     return
-  if callable(length):
-    length = length()
   if length is None:
-    length = -(-taken * target_rate_hz // orig_rate_hz)
+    total = -(-taken * target_rate_hz // orig_rate_hz)
+  else:
+    total = length if isinstance(length, int) else length()
   if stream is not None:
     rest = np.zeros((0, shape), np.float32)
-    rest = stream.resample_chunk(rest, last=True).T[:, : length - given]
+    rest = stream.resample_chunk(rest, last=True).T[:, : max(0, total - given)]
     given += rest.shape[1]
     if rest.shape[1]:
       yield rest
-  if given < length:
-    yield np.zeros((shape, length - given), np.float32)
+  if given < total:
+    yield np.zeros((shape, total - given), np.float32)

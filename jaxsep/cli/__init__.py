@@ -100,7 +100,7 @@ def _add_info(parser):
 
 
 def _make_parser():
-  parser = _Parser(prog="jaxsep", description=jaxsep.__doc__.split("\n")[0])
+  parser = _Parser(prog="jaxsep", description="Separate and score recordings.")
   parser.add_argument(
     "--version", action="version", version=f"jaxsep {jaxsep.__version__}"
   )

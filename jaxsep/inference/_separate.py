@@ -159,7 +159,7 @@ def separate_blocks(
 
 def _separate(model, params, chunks, chunk_length, batch_size, progress):
   """Runs the batches, one of them ahead, and joins what they give."""
-  stitcher = None
+  stitcher: Stitcher | None = None
 
   def finish(batch, result):
     nonlocal stitcher
@@ -193,6 +193,7 @@ def _separate(model, params, chunks, chunk_length, batch_size, progress):
     waiting = batch, result
   if waiting is not None:
     yield from report(finish(*waiting))
+  if stitcher is not None:
     yield from report([stitcher.flush()])
 
 
@@ -215,17 +216,15 @@ def _stack(batch: list[Chunk], rows: int, chunk_length: int) -> np.ndarray:
   return stacked
 
 
-def _filled_length(length, chunk_length):
+def _filled_length(length: int, chunk_length: int) -> int:
   """The next of few lengths, each at least two thirds of the one above."""
-  filled = chunk_length
-  for halvings in itertools.count():
-    for shorter in (
-      3 * chunk_length >> 2 + halvings,
-      chunk_length >> 1 + halvings,
-    ):
-      if shorter < max(length, _SHORTEST):
-        return filled
-      filled = shorter
+  quarters = [(quarter, n) for n in range(32) for quarter in (4, 3)]
+  lengths = [chunk_length * quarter >> 2 + n for quarter, n in quarters]
+  return min(
+    filled
+    for filled in [chunk_length, *lengths]
+    if filled >= min(max(length, _SHORTEST), chunk_length)
+  )
 
 
 def _power_of_two(count):

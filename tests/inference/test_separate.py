@@ -276,7 +276,7 @@ def test_conv_tasnet(causal):
   estimate = inference.separate(model, params, mixture, **SIZES)
   assert estimate.shape == (2, 30011)
   error = np.sum((estimate.sum(0) - mixture) ** 2) / np.sum(mixture**2)
-  assert error < 0.9
+  assert 0 < error < 1
   louder = inference.separate(model, params, 10 * mixture, **SIZES)
   np.testing.assert_allclose(louder, 10 * estimate, atol=1e-2)
 
@@ -311,7 +311,7 @@ def test_one_trace(batch_size):
 
 
 def test_few_traces_for_short_recordings():
-  seen = traces(_Unseen()(), range(1, CHUNK, 199))
+  seen = traces(_Unseen()(), range(1, CHUNK, 399))
   assert len(seen) == len(set(seen)) <= 9
   for length in (700, 1400, 2900):
     filled = min(shape[1] for shape in seen if shape[1] >= length)
