@@ -28,6 +28,11 @@ def active_rms(samples: np.ndarray, rate_hz: int) -> float:
 
   Returns:
     The level; 0 for silence.
+
+  Example:
+    >>> tone = np.sin(np.arange(8000))
+    >>> round(active_rms(np.append(tone, np.zeros(24000)), 8000), 3)
+    0.707
   """
   frame = max(min(rate_hz // 50, len(samples)), 1)
   whole = samples[: len(samples) // frame * frame].astype(np.float64)
@@ -174,5 +179,6 @@ def _with_levels(corpus, rows, snr_db, mode) -> MixtureList:
     length=length,
     path=corpus.path[rows],
     start=corpus.start[rows],
+    source_length=np.minimum(corpus.length[rows], length[:, None]),
     gain_db=20 * np.log10(gain),
   )

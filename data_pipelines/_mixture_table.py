@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.table import CorpusError
 
-_SOURCE_COLUMNS = ("path", "start", "gain_db")
+_SOURCE_COLUMNS = ("path", "start", "length", "gain_db")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,6 +23,8 @@ class MixtureList:
     length: Samples at that rate, `[M]`.
     path: Paths relative to the corpus (objects of type str), `[M, S]`.
     start: First sample in each file, `[M, S]`.
+    source_length: Samples taken from each file; the source is silent after
+      them, `[M, S]`.
     gain_db: Gain of each file's samples, `[M, S]`.
   """
 
@@ -31,6 +33,7 @@ class MixtureList:
   length: np.ndarray
   path: np.ndarray
   start: np.ndarray
+  source_length: np.ndarray
   gain_db: np.ndarray
 
   def __len__(self) -> int:
@@ -54,11 +57,15 @@ def write_list(mixtures: MixtureList, path: str | os.PathLike[str]) -> None:
     )
     for m in range(len(mixtures)):
       sources = zip(
-        mixtures.path[m], mixtures.start[m], mixtures.gain_db[m], strict=True
+        mixtures.path[m],
+        mixtures.start[m],
+        mixtures.source_length[m],
+        mixtures.gain_db[m],
+        strict=True,
       )
       writer.writerow(
         [mixtures.id[m], mixtures.rate_hz[m], mixtures.length[m]]
-        + [x for p, s, g in sources for x in (p, s, f"{g:.3f}")]
+        + [x for *place, gain in sources for x in (*place, f"{gain:.3f}")]
       )
 
 
@@ -96,6 +103,7 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
               int(row["length"]),
               [row[f"path_{n}"] for n in numbers],
               [int(row[f"start_{n}"]) for n in numbers],
+              [int(row[f"length_{n}"]) for n in numbers],
               [float(row[f"gain_db_{n}"]) for n in numbers],
             )
           )
@@ -107,12 +115,13 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
     raise CorpusError(f"{path}: cannot be read ({error})") from None
   if not rows:
     raise CorpusError(f"{path}: lists no mixture")
-  names, rates, lengths, paths, starts, gains = zip(*rows, strict=True)
+  names, rates, lengths, paths, starts, sources, gains = zip(*rows, strict=True)
   return MixtureList(
     id=np.array(names, dtype=object),
     rate_hz=np.array(rates, dtype=np.int32),
     length=np.array(lengths, dtype=np.int64),
     path=np.array(paths, dtype=object),
     start=np.array(starts, dtype=np.int64),
+    source_length=np.array(sources, dtype=np.int64),
     gain_db=np.array(gains),
   )

@@ -14,7 +14,6 @@ for corpora whose mixtures are files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from data_pipelines.mixture_batches import (
   premixed_eval_batches,
   premixed_train_batches,
 )
-from data_pipelines.stream import Batch, Stream, check_hosts
+from data_pipelines.stream import Batch, Stream, StreamIterator, check_hosts
 from data_pipelines.table import Corpus
 
 __all__ = [
@@ -52,7 +51,7 @@ def train_batches(
   weighting: str = "utterance",
   max_broken_files: int = 100,
   num_threads: int | None = None,
-) -> Iterator[Batch]:
+) -> StreamIterator:
   """Endless batches of the ingredients of mixtures.
 
   A file that turns out to be broken while training is reported by name and
@@ -90,6 +89,20 @@ def train_batches(
     CorpusError: If the corpus has too few speakers; while iterating, if too
       many files are broken.
     ValueError: If an option is out of range.
+
+  Example:
+    >>> from data_pipelines.voices import make_voices
+    >>> batches = train_batches(
+    ...   make_voices(num_speakers=3, utterances_per_speaker=2),
+    ...   batch_size=4,
+    ...   num_sources=2,
+    ...   crop_length=8000,
+    ...   sample_rate_hz=8000,
+    ...   seed=0,
+    ... )
+    >>> next(batches)["sources"].shape
+    (4, 2, 8000)
+    >>> batches.close()
   """
   ingredients = Ingredients(
     corpus,

@@ -45,6 +45,19 @@ def read_crop(
   Returns:
     float32, shape `[..., length]`, or shorter if the recording is; only the
     samples of the crop and a few around it are read.
+
+  Example:
+    >>> signal = np.ones(16000, np.float32)
+    >>> crop = read_crop(
+    ...   lambda start, length: signal[start : start + length],
+    ...   len(signal),
+    ...   rate_hz=16000 * 1.1,  # Ten percent faster,
+    ...   target_rate_hz=8000,  # and at half the rate.
+    ...   length=4000,
+    ...   share=0.5,
+    ... )
+    >>> crop.shape
+    (4000,)
   """
   ratio = rate_hz / target_rate_hz
   if ratio == 1:
@@ -61,7 +74,11 @@ def read_crop(
   # soxr wants time first; it is exact about time: sample 0 stays sample 0.
   resampled = soxr.resample(samples.T, rate_hz, target_rate_hz, "HQ").T
   skip = round(before / ratio)
-  return resampled[..., skip : skip + length]
+  crop = resampled[..., skip : skip + length]
+  if (missing := length - crop.shape[-1]) > 0:
+    # soxr may round away the last sample of a recording.
+    crop = np.pad(crop, [(0, 0)] * (crop.ndim - 1) + [(0, missing)])
+  return crop
 
 
 class Tolerance:

@@ -9,14 +9,13 @@ the corpus has it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines.crops import Tolerance, read_crop
 from data_pipelines.premixed import PremixedCorpus
-from data_pipelines.stream import Batch, Stream, check_hosts
+from data_pipelines.stream import Batch, Stream, StreamIterator, check_hosts
 from data_pipelines.table import CorpusError
 
 # Streams of draws.
@@ -35,7 +34,7 @@ def premixed_train_batches(
   process_count: int = 1,
   max_broken_files: int = 100,
   num_threads: int | None = None,
-) -> Iterator[Batch]:
+) -> StreamIterator:
   """Endless batches of crops of mixtures, all of them once an epoch.
 
   Args:

@@ -2,8 +2,9 @@
 
 A list says which utterances are mixed at which levels; it holds no audio. A
 row has `id`, `rate_hz` and `length` (samples of the mixture at that rate),
-and for each source `n`: `path_n` relative to the corpus, `start_n` (first
-sample) and `gain_db_n` (applied to the samples of the file as they are).
+and for each source `n`: `path_n` relative to the corpus, `start_n`
+(first sample), `length_n` (samples taken) and `gain_db_n` (applied to the
+samples of the file as they are).
 
 Levels follow the recipe of WSJ0-2mix: sources are brought to the same active
 level, moved apart by their SNRs, and mixture and sources are scaled together
@@ -47,13 +48,11 @@ class OpenedList:
   Attributes:
     mixtures: The list.
     root: Folder that the paths of the list start from.
-    available: Samples that each file has from its start on, `[M, S]`.
     reader: Reads `(full path, first sample, number of samples)`.
   """
 
   mixtures: MixtureList
   root: str
-  available: np.ndarray
   reader: Reader = read_file
 
   has_noise = False
@@ -102,7 +101,7 @@ class OpenedList:
     length = int(self.length[row]) - start if length is None else length
     parts = np.zeros((1 + self.num_sources, length), dtype=np.float32)
     for source in range(self.num_sources):
-      end = min(start + length, int(self.available[row, source]))
+      end = min(start + length, int(self.mixtures.source_length[row, source]))
       if end <= start:
         continue
       samples = self.reader(
@@ -148,9 +147,10 @@ def open_list(
       )
   inverse = inverse.reshape(mixtures.path.shape)
   rate_hz = np.array([entry[1] for entry in found])[inverse]
-  available = np.array([entry[0] for entry in found])[inverse] - mixtures.start
+  num_samples = np.array([entry[0] for entry in found])[inverse]
+  needed = mixtures.start + mixtures.source_length
   wrong = (rate_hz != mixtures.rate_hz[:, None]).any(axis=1)
-  short = available.max(axis=1) < mixtures.length
+  short = (num_samples < needed).any(axis=1)
   for bad, what in ((wrong, "of another rate"), (short, "shorter")):
     if bad.any():
       m = int(np.argmax(bad))
@@ -158,7 +158,7 @@ def open_list(
         f"mixture {mixtures.id[m]}: its files under {root} are {what} than"
         " those the list was made from"
       )
-  return OpenedList(mixtures, root, available)
+  return OpenedList(mixtures, root)
 
 
 def list_batches(

@@ -52,7 +52,22 @@ def bits(seed: int, *counters: np.ndarray | int) -> np.ndarray:
 
 
 def uniform(seed: int, *counters: np.ndarray | int) -> np.ndarray:
-  """A number in [0, 1) for each combination of counters; see `bits`."""
+  """A number in [0, 1) for each combination of counters; see `bits`.
+
+  Args:
+    seed: Seed of the run.
+    *counters: Integers that broadcast against each other; their order counts.
+
+  Returns:
+    float64, of the broadcast shape.
+
+  Example:
+    >>> drawn = uniform(0, np.arange(1000))
+    >>> bool(drawn[7] == uniform(0, 7))
+    True
+    >>> 0.45 < drawn.mean() < 0.55
+    True
+  """
   return (bits(seed, *counters) >> np.uint64(11)) * 2.0**-53
 
 
@@ -76,6 +91,11 @@ def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
 
   Returns:
     int64 in [0, size), shape `[B]`.
+
+  Example:
+    >>> walk = shuffle(np.arange(10), size=5, seed=0)
+    >>> sorted(walk[:5].tolist()), sorted(walk[5:].tolist())
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
   """
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -125,6 +127,7 @@ class StreamIterator(Iterator[Batch]):
     _hide_accelerators()
     self._failure = None
     self._work = work = _Work(read)
+    _OPEN.add(self)
     dataset = tf.data.Dataset.range(first, stop)
     dataset = dataset.map(
       lambda step: tf.numpy_function(work.do, [step], tf.int64),
@@ -141,7 +144,20 @@ class StreamIterator(Iterator[Batch]):
     """The next batch."""
     if self._failure is not None:
       raise self._failure
-    result = self._work.pick_up(int(next(self._steps)))
+    interrupt = None
+    try:
+      step = int(next(self._steps))
+    except StopIteration:
+      raise
+    except BaseException as error:
+      # Ctrl-C or a signal handler. The frames of the traceback would keep
+      # TensorFlow's iterator, and so its threads, until Python is gone, and
+      # the process would hang in the end.
+      interrupt = error.with_traceback(None)
+    if interrupt is not None:
+      self.close()
+      raise interrupt
+    result = self._work.pick_up(step)
     if isinstance(result, Exception):
       self.close()
       self._failure = result
@@ -156,3 +172,13 @@ class StreamIterator(Iterator[Batch]):
   def __del__(self):
     # Without this the threads would read on until their buffer is full.
     self._work.closed = True
+
+
+_OPEN: weakref.WeakSet[StreamIterator] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+  """Ends reading before Python does: a thread that waits for it never ends."""
+  for iterator in list(_OPEN):
+    iterator.close()

@@ -1,0 +1,232 @@
+"""Fixed lists of mixtures: made, written, read back."""
+
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_pipelines import corpora, mixture_lists
+from data_pipelines.corpora import CorpusError
+
+LISTS = pathlib.Path(__file__).parents[2] / "experiments/harmonic_probes/lists"
+
+
+@pytest.fixture
+def corpus(librispeech):
+  return corpora.scan_librispeech(librispeech)
+
+
+def same_lists(one, other):
+  return all(
+    np.array_equal(value, getattr(other, name))
+    for name, value in vars(one).items()
+    if name != "gain_db"
+  ) and np.allclose(one.gain_db, other.gain_db, atol=6e-4)
+
+
+def test_all_pairs_of_different_speakers(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus, seed=3)
+  # 4 speakers of 3 utterances: 6 pairs of speakers, 9 of utterances each.
+  assert len(mixtures) == 54
+  speakers = [[path.split("/")[0] for path in row] for row in mixtures.path]
+  assert all(a != b for a, b in speakers)
+  assert len({frozenset(row) for row in mixtures.path.tolist()}) == 54
+  assert mixtures.id[0] == "_".join(
+    pathlib.PurePath(path).stem for path in mixtures.path[0]
+  )
+  # Which one comes first is drawn.
+  assert 10 < sum(a < b for a, b in speakers) < 44
+
+
+def test_levels(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus, seed=3)
+  opened = mixture_lists.open_list(mixtures, corpus.root)
+  row_of = {path: row for row, path in enumerate(corpus.path)}
+  snrs = []
+  for m in range(len(mixtures)):
+    mixture, *sources = opened.read(m)
+    gains = 10 ** (mixtures.gain_db[m] / 20)
+    whole = [corpus.read(row_of[path]) for path in mixtures.path[m]]
+    # The levels are those of the whole utterances, the peaks of the part.
+    levels = [
+      gain * np.sqrt(np.mean(signal**2))
+      for gain, signal in zip(gains, whole, strict=True)
+    ]
+    snrs.append(20 * np.log10(levels[0] / levels[1]))
+    assert len(mixture) == min(map(len, whole)) == mixtures.length[m]
+    np.testing.assert_allclose(mixture, sum(sources), atol=1e-6)
+    peak = max(np.abs(part).max() for part in (mixture, *sources))
+    assert peak == pytest.approx(0.9, rel=1e-5)
+    for gain, signal, source in zip(gains, whole, sources, strict=True):
+      np.testing.assert_allclose(
+        source, gain * signal[: len(source)], rtol=1e-5
+      )
+  # White noise has no pauses, so its active level is its level.
+  assert 0 <= min(snrs) + 0.05 and max(snrs) <= 5.05
+  assert np.mean(snrs) == pytest.approx(2.5, abs=0.6)
+
+
+def test_the_level_of_the_files_does_not_matter(tmp_path):
+  for name in ("ann", "bea"):
+    (tmp_path / name).mkdir()
+    samples = np.sign(np.sin(np.arange(4000) * (0.1 + len(name)))) * 0.01
+    soundfile.write(tmp_path / name / "x.wav", samples, 8000, subtype="FLOAT")
+  corpus = corpora.scan_speaker_folders(tmp_path)
+  mixtures = mixture_lists.make_pair_list(corpus, snr_range_db=(-20, -20))
+  parts = mixture_lists.open_list(mixtures, tmp_path).read(0)
+  assert np.abs(parts).max() == pytest.approx(0.9, rel=1e-5)
+  ratio = np.abs(parts[1]).max() / np.abs(parts[2]).max()
+  assert 20 * np.log10(ratio) == pytest.approx(-40, abs=0.01)
+
+
+def test_active_rms():
+  rate_hz = 8000
+  speech = np.sin(np.arange(8000) * 0.3)
+  pause = 1e-4 * np.ones(24000)
+  level = mixture_lists.active_rms(np.concatenate([speech, pause]), rate_hz)
+  assert level == pytest.approx(np.sqrt(0.5), rel=0.01)
+  assert mixture_lists.active_rms(np.zeros(100), rate_hz) == 0
+  assert mixture_lists.active_rms(np.array([0.5]), rate_hz) == 0.5
+
+
+def test_same_seed_same_list(corpus):
+  one = mixture_lists.make_pair_list(corpus, seed=3)
+  assert same_lists(one, mixture_lists.make_pair_list(corpus, seed=3))
+  assert not same_lists(one, mixture_lists.make_pair_list(corpus, seed=4))
+
+
+def test_drawn_mixtures(corpus):
+  mixtures = mixture_lists.make_pair_list(
+    corpus, num_sources=3, num_examples=40, seed=1
+  )
+  assert mixtures.path.shape == (40, 3)
+  for row in mixtures.path:
+    assert len({path.split("/")[0] for path in row}) == 3
+  assert len({frozenset(row) for row in mixtures.path.tolist()}) == 40
+  # 4 triples of speakers times 27: that many, and no more.
+  mixture_lists.make_pair_list(corpus, num_sources=3, num_examples=108)
+  with pytest.raises(CorpusError, match="found 108 different mixtures"):
+    mixture_lists.make_pair_list(corpus, num_sources=3, num_examples=109)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_written_and_read_back(corpus, tmp_path, mode):
+  mixtures = mixture_lists.make_pair_list(corpus, mode=mode)
+  path = tmp_path / "list.csv"
+  mixture_lists.write_list(mixtures, path)
+  back = mixture_lists.read_list(path)
+  assert same_lists(mixtures, back)
+  mixture_lists.write_list(back, tmp_path / "again.csv")
+  assert path.read_bytes() == (tmp_path / "again.csv").read_bytes()
+  one = mixture_lists.open_list(mixtures, corpus.root).read(5)
+  other = mixture_lists.open_list(back, corpus.root).read(5)
+  np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_max_mode_pads_the_shorter(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus, mode="max")
+  opened = mixture_lists.open_list(mixtures, corpus.root)
+  length = dict(zip(corpus.path, corpus.length, strict=True))
+  for m in range(0, 54, 7):
+    _, *sources = opened.read(m)
+    for path, source in zip(mixtures.path[m], sources, strict=True):
+      assert len(source) == mixtures.length[m] >= length[path]
+      assert np.all(source[length[path] :] == 0)
+      assert np.any(source[length[path] - 5 : length[path]] != 0)
+    np.testing.assert_array_equal(
+      opened.read(m, 2900, 250), np.stack([_, *sources])[:, 2900:3150]
+    )
+
+
+def test_batches(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus)
+  options = {"sample_rate_hz": 4000, "length_multiple": 500, "batch_size": 4}
+  reading = mixture_lists.list_batches(mixtures, corpus.root, **options)
+  opened = mixture_lists.open_list(mixtures, corpus.root)
+  seen = []
+  for batch in reading:
+    num_samples = batch["mixture"].shape[1]
+    assert batch["mixture"].shape == (4, num_samples)
+    assert batch["reference"].shape == (4, 2, num_samples)
+    assert num_samples % 500 == 0
+    np.testing.assert_allclose(
+      batch["mixture"], batch["reference"].sum(1), atol=1e-5
+    )
+    for row in batch["index"][batch["mask"]].tolist():
+      seen.append(row)
+      assert 0 <= opened.length[row] // 2 - num_samples < 500
+  assert sorted(seen) == list(range(54))
+  assert len({batch["mixture"].shape for batch in reading}) <= 3
+
+
+def test_list_and_files_must_fit(corpus, tmp_path, write_audio):
+  mixtures = mixture_lists.make_pair_list(corpus)
+  path = tmp_path / "small/10/100/10-100-0000.flac"
+  path.rename(tmp_path / "kept.flac")
+  with pytest.raises(CorpusError, match=r"10-100-0000\.flac: .*No such file"):
+    mixture_lists.open_list(mixtures, corpus.root)
+  write_audio("small/10/100/10-100-0000.flac", num_samples=2000)
+  with pytest.raises(CorpusError, match=r"10-100-0000.*: its files .* shorter"):
+    mixture_lists.open_list(mixtures, corpus.root)
+  write_audio("small/10/100/10-100-0000.flac", 3000, rate_hz=16000)
+  with pytest.raises(CorpusError, match="of another rate"):
+    mixture_lists.open_list(mixtures, corpus.root)
+  with pytest.raises(CorpusError, match="no such folder; expected the corpus"):
+    mixture_lists.open_list(mixtures, tmp_path / "none")
+
+
+def test_bad_csv(tmp_path):
+  path = tmp_path / "list.csv"
+  header = "id,rate_hz,length,path_1,start_1,length_1,gain_db_1\n"
+  for text, message in (
+    ("", "has no column id, length, path_1"),
+    (header, "lists no mixture"),
+    (header + "a,8000,x,p,0,5,0\n", "line 2: invalid literal"),
+    (header + "a,8000,5,p,0,5\n", "line 2: float"),
+    (header.replace("start_1", "begin"), "has no column start_1"),
+  ):
+    path.write_text(text)
+    with pytest.raises(CorpusError, match=message):
+      mixture_lists.read_list(path)
+  with pytest.raises(CorpusError, match="cannot be read"):
+    mixture_lists.read_list(tmp_path / "none.csv")
+
+
+def test_bad_corpora(corpus, tmp_path, write_audio):
+  with pytest.raises(CorpusError, match="has 4 speakers, too few"):
+    mixture_lists.make_pair_list(corpus, num_sources=5)
+  with pytest.raises(ValueError, match="mode is 'mean'"):
+    mixture_lists.make_pair_list(corpus, mode="mean")
+  write_audio("two/ann/a.wav")
+  path = write_audio("two/bea/b.wav", rate_hz=16000)
+  with pytest.raises(CorpusError, match="several rates"):
+    mixture_lists.make_pair_list(corpora.scan_speaker_folders(tmp_path / "two"))
+  soundfile.write(path, np.zeros(500), 8000)
+  with pytest.raises(CorpusError, match=r"b\.wav: is silent"):
+    mixture_lists.make_pair_list(corpora.scan_speaker_folders(tmp_path / "two"))
+
+
+def test_committed_list_is_whole():
+  mixtures = mixture_lists.read_list(LISTS / "libri_test_other_2mix.csv")
+  assert len(mixtures) == 1000
+  files = {path for row in mixtures.path for path in row}
+  assert len(files) == 50
+  speakers = {path: path.split("/")[0] for path in files}
+  expected = sum(
+    speakers[a] != speakers[b] for a, b in itertools.combinations(files, 2)
+  )
+  assert expected == 1000 == len({frozenset(row) for row in mixtures.path})
+  assert not any(path.startswith("/") for path in files)
+
+
+@pytest.mark.data
+def test_committed_list_is_what_the_script_writes(jaxsep_data, tmp_path):
+  corpus = corpora.scan_librispeech(
+    jaxsep_data / "LibriSpeech/test-other", cache_dir=tmp_path
+  )
+  mixtures = mixture_lists.make_pair_list(corpus)
+  mixture_lists.write_list(mixtures, tmp_path / "list.csv")
+  committed = LISTS / "libri_test_other_2mix.csv"
+  assert (tmp_path / "list.csv").read_bytes() == committed.read_bytes()
