@@ -9,7 +9,6 @@ Started again with the same folder, it goes on where it was stopped, or makes
 the results anew if the training had ended.
 """
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -19,13 +18,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from absl import app, flags
 
+import jaxsep
 from data_pipelines.batches import eval_batches, train_batches
-from data_pipelines.voices import make_voices, talker_of
-from experiments.plots import plot_separation
-from jaxsep import audio, dsp, inference, metrics, models, simulate
+from data_pipelines.voices import make_voices
+from experiments._quickstart_results import (
+  print_table,
+  score,
+  write_results,
+)
+from jaxsep import inference, models, simulate
 from jaxsep.tasks import SeparationTask
 from jaxsep.train import OptimizerConfig, TrainConfig, TrainingError, fit
 
@@ -40,22 +43,10 @@ _SEED = flags.DEFINE_integer(
 )
 
 SAMPLE_RATE_HZ = 8000
+#: Longest duration of a mixture to separate.
+MIXTURE_S = 4
 #: Tells that a folder is ours; holds the recipe.
 MARKER = "quickstart.json"
-#: Talkers whose mean pitch differs by less count as similar.
-SIMILAR_SEMITONES = 3.0
-
-COLUMNS = (
-  "example",
-  "talker_1",
-  "talker_2",
-  "pitch_1_hz",
-  "pitch_2_hz",
-  "mixture_si_sdr_db",
-  "si_sdr_db",
-  "si_sdr_improvement_db",
-  "sdr_db",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +62,7 @@ class Recipe:
     ema_decay: Decay of the moving average of the parameters.
     num_speakers: Talkers to train on.
     utterances_per_speaker: Utterances of each.
+    num_valid: Mixtures of other talkers to watch the training with.
     num_examples: Mixtures of unseen talkers to separate.
     num_to_keep: Of those, how many to write as audio.
     seed: Seed of every draw.
@@ -95,6 +87,7 @@ class Recipe:
   ema_decay: float | None = 0.995
   num_speakers: int = 300
   utterances_per_speaker: int = 6
+  num_valid: int = 32
   num_examples: int = 40
   num_to_keep: int = 3
   seed: int = 0
@@ -136,13 +129,31 @@ def run(
   result = _train(task, recipe, folder, progress)
   if result.reason == "signal":
     return None
-  task.save(folder / "model", result.params, result.state.model_state)
-  scored = [
-    _score(task.model, result.params, example, recipe)
-    for example in _unseen(task, recipe)
-  ]
-  _write(folder, scored, recipe)
-  return [row for row, _ in scored]
+  jaxsep.save(
+    folder / "model",
+    task.model,
+    jax.device_get(result.params),
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    overwrite=True,
+  )
+  examples = list(_unseen(task, recipe))
+  for example in examples:
+    example["estimate"] = inference.separate(
+      task.model, result.params, example["mixture"]
+    )
+  rows = score(
+    examples,
+    seed=recipe.seed,
+    num_samples=MIXTURE_S * SAMPLE_RATE_HZ,
+  )
+  write_results(
+    folder,
+    rows,
+    examples,
+    num_to_keep=recipe.num_to_keep,
+    sample_rate_hz=SAMPLE_RATE_HZ,
+  )
+  return rows
 
 
 def _claim(folder, recipe):
@@ -218,7 +229,9 @@ def _train(task, recipe, folder, progress):
     make_train_batches=lambda step: train_batches(
       voices, start_step=step, **crops
     ),
-    make_eval_batches=lambda: eval_batches(valid, num_examples=32, **crops),
+    make_eval_batches=lambda: eval_batches(
+      valid, num_examples=recipe.num_valid, **crops
+    ),
     run_config={"voices": [recipe.num_speakers, recipe.utterances_per_speaker]},
   )
 
@@ -230,131 +243,20 @@ def _unseen(task, recipe):
     utterances_per_speaker=1,
     split="test",
     seed=recipe.seed,
+    utterance_s=MIXTURE_S,
   )
   batches = eval_batches(
     voices,
     num_examples=recipe.num_examples,
     batch_size=8,
     num_sources=2,
-    crop_length=4 * SAMPLE_RATE_HZ,
+    crop_length=MIXTURE_S * SAMPLE_RATE_HZ,
     sample_rate_hz=SAMPLE_RATE_HZ,
     seed=recipe.seed,
   )
   return simulate.fixed_examples(
     task.simulate, batches, key=jax.random.key(recipe.seed)
   )
-
-
-def _score(model, params, example, recipe):
-  """Separates an example; returns its row of the table and its signals."""
-  mixture, reference = example["mixture"], example["reference"]
-  estimate = inference.separate(model, params, mixture)
-  # Pairwise [S, S]: every estimate against every reference.
-  pairs = np.broadcast_shapes(estimate[:, None].shape, reference[None].shape)
-  ratio = metrics.si_sdr(
-    np.broadcast_to(estimate[:, None], pairs),
-    np.broadcast_to(reference[None], pairs),
-  )
-  estimate = np.asarray(
-    dsp.reorder(estimate, dsp.best_permutation(-np.asarray(ratio)))
-  )
-  before = metrics.si_sdr(np.broadcast_to(mixture, reference.shape), reference)
-  after = metrics.si_sdr(estimate, reference)
-  sdr, _, _ = metrics.bss_eval(estimate, reference)
-  talkers = [int(speaker) for speaker in example["speaker"]]
-  pitches = [
-    talker_of(seed=recipe.seed, split="test", speaker=number).f0_hz
-    for number in talkers
-  ]
-  before_db, after_db = float(np.mean(before)), float(np.mean(after))
-  row = dict(
-    zip(
-      COLUMNS,
-      [
-        int(example["index"]),
-        *talkers,
-        *(round(pitch, 1) for pitch in pitches),
-        before_db,
-        after_db,
-        after_db - before_db,
-        float(np.mean(sdr)),
-      ],
-      strict=True,
-    )
-  )
-  return row, (mixture, estimate, reference)
-
-
-def _write(folder, scored, recipe):
-  """Writes table, audio and picture."""
-  rows = [row for row, _ in scored]
-  with open(folder / "scores.csv", "w", newline="") as file:
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    for row in [*rows, _mean_row(rows)]:
-      writer.writerow(
-        {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()}
-      )
-  for row, (mixture, estimate, reference) in scored[: recipe.num_to_keep]:
-    place = folder / "audio" / f"example_{row['example']}"
-    place.mkdir(parents=True, exist_ok=True)
-    signals = {"mixture": mixture}
-    for number in (1, 2):
-      signals[f"estimate_{number}"] = estimate[number - 1]
-      signals[f"reference_{number}"] = reference[number - 1]
-    for name, signal in signals.items():
-      audio.write(place / f"{name}.wav", signal, sample_rate_hz=SAMPLE_RATE_HZ)
-  row, signals = scored[0]
-  plot_separation(
-    folder / "separation.png",
-    *signals,
-    sample_rate_hz=SAMPLE_RATE_HZ,
-    title=(
-      f"Example {row['example']}: two talkers never heard before,"
-      f" {row['si_sdr_improvement_db']:.1f} dB SI-SDR improvement"
-    ),
-  )
-
-
-def _mean_row(rows, name="mean"):
-  """The means of the ratios, in the shape of a row."""
-  values = {
-    column: float(np.mean([row[column] for row in rows]))
-    for column in COLUMNS
-    if column.endswith("_db")
-  }
-  return {column: values.get(column, "") for column in COLUMNS} | {
-    "example": name
-  }
-
-
-def _is_similar(row):
-  octaves = np.log2(row["pitch_1_hz"] / row["pitch_2_hz"])
-  return abs(12.0 * octaves) < SIMILAR_SEMITONES
-
-
-def _print_table(rows):
-  print(
-    f"{'':>24} {'pitch (Hz)':>11} {'mixture':>8} {'SI-SDR':>7}"
-    f" {'improved by':>11} {'SDR (dB)':>8}"
-  )
-  groups = {
-    f"similar pitch ({SIMILAR_SEMITONES:g} semitones)": [
-      row for row in rows if _is_similar(row)
-    ],
-    "other pairs": [row for row in rows if not _is_similar(row)],
-    f"mean of {len(rows)}": rows,
-  }
-  means = [_mean_row(group, name) for name, group in groups.items() if group]
-  for row in [*rows, *means]:
-    pitch = ""
-    if row["pitch_1_hz"]:
-      pitch = f"{row['pitch_1_hz']:.0f} + {row['pitch_2_hz']:.0f}"
-    print(
-      f"{row['example']:>27} {pitch:>11} {row['mixture_si_sdr_db']:8.1f}"
-      f" {row['si_sdr_db']:7.1f} {row['si_sdr_improvement_db']:11.1f}"
-      f" {row['sdr_db']:8.1f}"
-    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -372,7 +274,7 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(f"quickstart: {error}")
   if rows is None:
     sys.exit("quickstart: stopped; the same command goes on from here")
-  _print_table(rows)
+  print_table(rows)
   minutes = (time.monotonic() - started) / 60
   print(
     f"""
