@@ -5,8 +5,11 @@ import pathlib
 
 # Before the first import of jax.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    os.environ.get("XLA_FLAGS", ""),
+    "--xla_force_host_platform_device_count=8",
+  ]
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

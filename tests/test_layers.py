@@ -9,18 +9,18 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A part of the library may import the parts listed with it, and itself.
 ALLOWED = {
-    "typing": set(),
-    "dsp": {"typing"},
-    "simulate": {"typing", "dsp"},
-    "losses": {"typing", "dsp"},
-    "metrics": {"typing", "dsp"},
-    "models": {"typing", "dsp"},
+  "typing": set(),
+  "dsp": {"typing"},
+  "simulate": {"typing", "dsp"},
+  "losses": {"typing", "dsp"},
+  "metrics": {"typing", "dsp"},
+  "models": {"typing", "dsp"},
 }
 ALLOWED["audio"] = {"typing", "dsp"}
 ALLOWED["model_io"] = {"typing", "dsp", "models"}
 _MIDDLE = {"typing", "dsp", "simulate", "losses", "metrics", "models"} | {
-    "audio",
-    "model_io",
+  "audio",
+  "model_io",
 }
 ALLOWED["inference"] = _MIDDLE
 ALLOWED["tasks"] = _MIDDLE | {"inference"}
@@ -30,23 +30,23 @@ ALLOWED["__init__"] = {"model_io"}
 
 # Packages that only some places may import.
 KEPT_IN = {
-    "tensorflow": ("data_pipelines/",),
-    "tensorflow_datasets": ("data_pipelines/",),
-    "orbax": ("jaxsep/train/checkpoint.py",),
-    "absl": (
-        "jaxsep/train/",
-        "jaxsep/cli.py",
-        "experiments/",
-        "data_pipelines/",
-    ),
-    "soundfile": ("jaxsep/audio/", "data_pipelines/"),
-    "tensorboardX": ("jaxsep/train/writer.py",),
+  "tensorflow": ("data_pipelines/",),
+  "tensorflow_datasets": ("data_pipelines/",),
+  "orbax": ("jaxsep/train/checkpoint.py",),
+  "absl": (
+    "jaxsep/train/",
+    "jaxsep/cli.py",
+    "experiments/",
+    "data_pipelines/",
+  ),
+  "soundfile": ("jaxsep/audio/", "data_pipelines/"),
+  "tensorboardX": ("jaxsep/train/writer.py",),
 }
 
 FILES = sorted(
-    path.relative_to(ROOT)
-    for top in ("jaxsep", "data_pipelines", "experiments")
-    for path in (ROOT / top).rglob("*.py")
+  path.relative_to(ROOT)
+  for top in ("jaxsep", "data_pipelines", "experiments")
+  for path in (ROOT / top).rglob("*.py")
 )
 
 
@@ -80,11 +80,14 @@ def test_imports_stay_in_their_layer(path):
       if parts[0] == "jaxsep" and len(parts) > 1:
         part = part_of(path)
         allowed = ALLOWED[part] | {part}
-        imported = parts[1] if (ROOT / "jaxsep" / parts[1]).exists() or (
-            ROOT / "jaxsep" / f"{parts[1]}.py"
-        ).exists() else "__init__"
+        imported = (
+          parts[1]
+          if (ROOT / "jaxsep" / parts[1]).exists()
+          or (ROOT / "jaxsep" / f"{parts[1]}.py").exists()
+          else "__init__"
+        )
         assert imported in allowed or imported == "__init__", (
-            f"{path} imports {name}"
+          f"{path} imports {name}"
         )
     if top == "data_pipelines":
       assert parts[0] not in ("jax", "jaxsep", "experiments"), name
