@@ -63,13 +63,14 @@ class Ingredients:
         sample_rate_hz,
       )
     self._corpus, self._noise, self._rirs = corpus, noise, rirs
-    self._crop_length, self._rir_length = crop_length, rir_length
+    self._crop_length = crop_length
     self._sample_rate_hz = sample_rate_hz
     self._tolerance = Tolerance(max_broken_files)
-    # Rooms are few and long: keep those in use, at most 32 MiB.
-    self._response = functools.lru_cache(
-      maxsize=max(2**23 // (rir_length or 1), 1)
-    )(self._read_response)
+    if rirs is not None and rir_length is not None:
+      # Rooms are few and long: keep those in use, at most 32 MiB.
+      self._response = functools.lru_cache(maxsize=max(2**23 // rir_length, 1))(
+        functools.partial(_read_response, rirs, rir_length, sample_rate_hz)
+      )
 
   def read(self, index: np.ndarray) -> Batch:
     """The batch of some examples."""
@@ -94,7 +95,7 @@ class Ingredients:
     if self._noise is not None:
       batch["noise"] = np.stack(
         [
-          self._background(row, share)
+          self._background(self._noise, int(row), float(share))
           for row, share in zip(
             recipe.noise_row, recipe.noise_start, strict=True
           )
@@ -131,10 +132,9 @@ class Ingredients:
     crop = self._tolerance.first_readable(read, lambda _: corpus.path[row])
     return crop, row
 
-  def _background(self, row: int, share: float) -> np.ndarray:
+  def _background(self, noise: Corpus, first: int, share: float) -> np.ndarray:
     """A crop of a noise; a noise that is too short is repeated."""
-    noise = self._noise
-    first = int(row)
+    row = first
 
     def read(attempt):
       nonlocal row
@@ -154,19 +154,21 @@ class Ingredients:
     turn = int(share * len(crop))
     return np.resize(np.roll(crop, -turn), self._crop_length)
 
-  def _read_response(self, row: int) -> np.ndarray:
-    """A room response from its beginning."""
-    rirs = self._rirs
-    rate_hz = float(rirs.rate_hz[row])
-    response = read_crop(
-      functools.partial(rirs.read, row),
-      int(rirs.length[row]),
-      rate_hz=rate_hz,
-      target_rate_hz=self._sample_rate_hz,
-      length=self._rir_length,
-      share=0.0,
-    )
-    # Fewer samples a second sum to less: scaled so that a convolution has
-    # the same gain at any rate.
-    response = response * np.float32(rate_hz / self._sample_rate_hz)
-    return np.pad(response, (0, self._rir_length - len(response)))
+
+def _read_response(
+  rirs: Corpus, length: int, sample_rate_hz: int, row: int
+) -> np.ndarray:
+  """A room response from its beginning, cut or followed by zeros."""
+  rate_hz = float(rirs.rate_hz[row])
+  response = read_crop(
+    functools.partial(rirs.read, row),
+    int(rirs.length[row]),
+    rate_hz=rate_hz,
+    target_rate_hz=sample_rate_hz,
+    length=length,
+    share=0.0,
+  )
+  # Fewer samples a second sum to less: scaled so that a convolution has the
+  # same gain at any rate.
+  response = response * np.float32(rate_hz / sample_rate_hz)
+  return np.pad(response, (0, length - len(response)))

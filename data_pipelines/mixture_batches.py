@@ -9,21 +9,66 @@ the corpus has it.
 from __future__ import annotations
 
 import functools
+from typing import Protocol
 
 import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines.crops import Tolerance, read_crop
-from data_pipelines.premixed import PremixedCorpus
 from data_pipelines.stream import Batch, Stream, StreamIterator, check_hosts
 from data_pipelines.table import CorpusError
+
+
+class Mixtures(Protocol):
+  """What is read here: a `PremixedCorpus`, or an opened mixture list."""
+
+  @property
+  def root(self) -> str:
+    """Folder of the files."""
+    ...
+
+  @property
+  def name(self) -> np.ndarray:
+    """Name of each mixture."""
+    ...
+
+  @property
+  def length(self) -> np.ndarray:
+    """Samples of each mixture at `rate_hz`."""
+    ...
+
+  @property
+  def rate_hz(self) -> np.ndarray:
+    """Sample rate of each mixture."""
+    ...
+
+  @property
+  def num_sources(self) -> int:
+    """Sources in each mixture."""
+    ...
+
+  @property
+  def has_noise(self) -> bool:
+    """Whether `read` returns the noise as well."""
+    ...
+
+  def __len__(self) -> int:
+    """Number of mixtures."""
+    ...
+
+  def read(
+    self, row: int, start: int = 0, length: int | None = None
+  ) -> np.ndarray:
+    """Mixture, sources and noise, `[1 + S (+ 1), length]`."""
+    ...
+
 
 # Streams of draws.
 _ROW, _START = range(2)
 
 
 def premixed_train_batches(
-  corpus: PremixedCorpus,
+  corpus: Mixtures,
   *,
   batch_size: int,
   crop_length: int,
@@ -104,7 +149,7 @@ def premixed_train_batches(
 
 
 def premixed_eval_batches(
-  corpus: PremixedCorpus,
+  corpus: Mixtures,
   *,
   batch_size: int,
   sample_rate_hz: int,

@@ -7,8 +7,8 @@ and for each source `n`: `path_n` relative to the corpus, `start_n`
 samples of the file as they are).
 
 Levels follow the recipe of WSJ0-2mix: sources are brought to the same active
-level, moved apart by their SNRs, and mixture and sources are scaled together
-so that the highest peak of them all is 0.9 where it would be above 1. As
+level, moved apart by their SNRs, and mixture and sources are scaled
+by the same gain, such that the highest peak of them all is at most 0.9. As
 active level stands the RMS over the frames within 40 dB of the loudest one,
 not the filter of ITU-T P.56. All of this is worked into the gains, so that
 reading a list is no more than a weighted sum.
@@ -55,8 +55,6 @@ class OpenedList:
   root: str
   reader: Reader = read_file
 
-  has_noise = False
-
   def __len__(self) -> int:
     """Number of mixtures."""
     return len(self.mixtures)
@@ -80,6 +78,11 @@ class OpenedList:
   def num_sources(self) -> int:
     """Sources in each mixture."""
     return self.mixtures.num_sources
+
+  @property
+  def has_noise(self) -> bool:
+    """No: a list is of speakers only."""
+    return False
 
   def read(
     self, row: int, start: int = 0, length: int | None = None

@@ -253,10 +253,8 @@ def scan(
   """
   listing, problems = list_audio(root, top_folders)
   cache_dir = scan_cache.writable_cache(root, cache_dir)
-  known = cache_dir and scan_cache.load(cache_dir)
-  headers = read_headers(
-    root, listing, known=known or None, num_threads=num_threads
-  )
+  known = scan_cache.load(cache_dir) if cache_dir else None
+  headers = read_headers(root, listing, known=known, num_threads=num_threads)
   if cache_dir and listing and not scan_cache.same(headers, known):
     scan_cache.save(cache_dir, headers)
   problems += _header_problems(headers)

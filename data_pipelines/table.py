@@ -16,13 +16,18 @@ class CorpusError(ValueError):
   """A corpus that cannot be used as asked; the message is one line."""
 
 
+# Given as anything array-like, kept as a NumPy array of the column's dtype.
+Column = Any
+
 # (full path, first sample, number of samples) -> float32 samples, mono.
 Reader = Callable[[str, int, int], np.ndarray]
 
 
 def open_sound(path: str) -> soundfile.SoundFile:
   """Opens an audio file, whatever bytes its name is made of."""
-  return soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+  # soundfile cannot encode a name that is not Unicode, but takes bytes.
+  name: Any = os.fsencode(path) if os.name == "posix" else path
+  return soundfile.SoundFile(name)
 
 
 def reason_of(error: Exception) -> str:
@@ -138,12 +143,12 @@ class Corpus:
       scan.
   """
 
-  path: np.ndarray
-  start: np.ndarray
-  length: np.ndarray
-  rate_hz: np.ndarray
-  speaker: np.ndarray
-  text: np.ndarray
+  path: Column
+  start: Column
+  length: Column
+  rate_hz: Column
+  speaker: Column
+  text: Column
   speakers: tuple[str, ...]
   root: str = ""
   reader: Reader = read_file
@@ -293,11 +298,12 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     for name in _COLUMNS
   }
   if root:
-    columns["path"] = [
+    paths = [
       os.path.relpath(corpus.full_path(row), root)
       for corpus in corpora
       for row in range(len(corpus))
     ]
+    columns["path"] = np.array(paths, dtype=object)
   speakers = sorted({name for corpus in corpora for name in corpus.speakers})
   number = {name: i for i, name in enumerate(speakers)}
   columns["speaker"] = np.concatenate(

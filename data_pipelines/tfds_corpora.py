@@ -56,7 +56,7 @@ def from_tfds(
       lacks a feature.
   """
   try:
-    builder = tfds.builder(name, data_dir=data_dir)
+    builder: Any = tfds.builder(name, data_dir=data_dir)
     source = builder.as_data_source(split)
   except Exception as error:  # tfds raises a kind of error for every cause.
     reason = " ".join(str(error).split())[:300]
@@ -64,7 +64,7 @@ def from_tfds(
       f"tfds dataset {name}, split {split}: cannot be opened ({reason});"
       " prepare it with file_format='array_record'"
     ) from None
-  features = builder.info.features
+  features: Any = builder.info.features
   if audio is None:
     found = [
       key
@@ -75,7 +75,7 @@ def from_tfds(
       raise CorpusError(
         f"tfds dataset {name}: audio features are {found}, say which to take"
       )
-    audio = found[0]
+    audio = str(found[0])
   for key in (audio, speaker):
     if key not in features:
       raise CorpusError(

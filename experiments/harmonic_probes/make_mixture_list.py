@@ -13,9 +13,14 @@ from absl import app, flags
 from data_pipelines import corpora, mixture_lists
 
 _CORPUS = flags.DEFINE_string(
-  "corpus", None, "Utterances as layout:where, such as librispeech:DIR."
+  "corpus",
+  None,
+  "Utterances as layout:where, such as librispeech:DIR.",
+  required=True,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "CSV file to write.")
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "CSV file to write.", required=True
+)
 _NUM_SOURCES = flags.DEFINE_integer("num_sources", 2, "Speakers in a mixture.")
 _NUM_EXAMPLES = flags.DEFINE_integer(
   "num_examples", None, "Mixtures to draw; all there are if not given."
@@ -57,5 +62,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["corpus", "output"])
   app.run(main)

@@ -27,7 +27,7 @@ SPEAKER = np.array([0] * 20 + [1, 2, 2, 3, 3, 3] + [0] * 10 + [1, 4])
 
 
 def recipe_arrays(recipe):
-  return {k: v for k, v in vars(recipe).items() if v is not None}
+  return vars(recipe)
 
 
 def test_shuffle_visits_everything_once_an_epoch():
