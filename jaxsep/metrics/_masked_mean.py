@@ -18,8 +18,8 @@ class MaskedMean:
 
   Attributes:
     total: Sum of the values kept.
-    correction: What rounding has taken from `total` over the merges, so that a
-      long evaluation in float32 stays as exact as a single batch.
+    correction: What rounding took from `total` over the merges, so that a long
+      evaluation in float32 stays as exact as a single batch.
     count: Number of values kept.
 
   Example:
@@ -72,19 +72,26 @@ class MaskedMean:
 
   def merge(self, other: "MaskedMean") -> "MaskedMean":
     """The mean over the rows of both."""
-    total = self.total + other.total
-    # Knuth's two-sum: the exact rounding error of the line above.
-    theirs = total - self.total
-    lost = (self.total - (total - theirs)) + (other.total - theirs)
-    # An infinite total has an undefined error; keep the infinity.
-    lost = jnp.where(jnp.isfinite(total), lost, 0.0)
+    total, lost = _two_sum(self.total, other.total)
+    # Folded back in each time, so that what is left over stays small enough to
+    # be exact itself.
+    total, correction = _two_sum(
+      total, self.correction + other.correction + lost
+    )
     return MaskedMean(
-      total=total,
-      correction=self.correction + other.correction + lost,
-      count=self.count + other.count,
+      total=total, correction=correction, count=self.count + other.count
     )
 
   def compute(self) -> Float[Array, "*shape"]:
     """The mean; NaN if no row was kept."""
     count = self.count.astype(jnp.float32)
     return (self.total + self.correction) / count
+
+
+def _two_sum(left, right):
+  """A sum in float32 and its exact rounding error (Knuth)."""
+  total = left + right
+  added = total - left
+  error = (left - (total - added)) + (right - added)
+  # The error of an infinite total is undefined; keep the infinity.
+  return total, jnp.where(jnp.isfinite(total), error, 0.0)

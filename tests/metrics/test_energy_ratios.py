@@ -1,0 +1,212 @@
+"""SNR, SI-SDR, SI-SNR and their improvements."""
+
+import functools
+
+import fast_bss_eval
+import jax
+import jax.numpy as jnp
+import mir_eval
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxsep import metrics
+
+RATIOS = [metrics.snr, metrics.si_sdr, metrics.si_snr]
+
+
+def pair(shape=(4, 2, 900), seed=0):
+  rng = np.random.default_rng(seed)
+  reference = rng.standard_normal(shape)
+  estimate = 0.5 * reference + 0.2 * rng.standard_normal(shape)
+  return estimate.astype(np.float32), reference.astype(np.float32)
+
+
+# Reference.
+
+
+def test_closed_form():
+  # A signal and a noise that are orthogonal and without a mean.
+  time = np.arange(800)
+  signal, noise = np.sin(time * np.pi / 10), np.cos(time * np.pi / 10)
+  estimate = 0.5 * signal + 0.05 * noise + 0.2
+  scores = [ratio(jnp.array(estimate), jnp.array(signal)) for ratio in RATIOS]
+  wanted = [
+    10 * np.log10(0.5 / (0.5 * (0.5**2 + 0.05**2) + 0.2**2)),
+    10 * np.log10(0.5 * 0.5**2 / (0.5 * 0.05**2 + 0.2**2)),
+    20 * np.log10(0.5 / 0.05),
+  ]
+  np.testing.assert_allclose(scores, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_fast_bss_eval(centered):
+  estimate, reference = pair((4, 1, 900))
+  estimate = estimate + 0.1
+  ours = (metrics.si_snr if centered else metrics.si_sdr)(estimate, reference)
+  theirs, _ = fast_bss_eval.si_sdr(
+    reference.astype(np.float64),
+    estimate.astype(np.float64),
+    zero_mean=centered,
+    return_perm=True,
+  )
+  np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_snr_is_that_of_numpy():
+  estimate, reference = pair()
+  power = np.square(reference.astype(np.float64)).sum(-1)
+  rest = np.square(reference.astype(np.float64) - estimate).sum(-1)
+  np.testing.assert_allclose(
+    metrics.snr(estimate, reference), 10 * np.log10(power / rest), atol=1e-3
+  )
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_si_sdr_is_mir_eval_with_one_tap():
+  estimate, reference = pair((1, 300))
+  parts = mir_eval.separation._bss_decomp_mtifilt(
+    reference.astype(np.float64), estimate[0].astype(np.float64), 0, 1
+  )
+  sdr = mir_eval.separation._bss_source_crit(*parts)[0]
+  ours = metrics.si_sdr(estimate[0], reference[0])
+  np.testing.assert_allclose(ours, sdr, atol=1e-3)
+
+
+# Law.
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_batch_equals_stack(ratio):
+  estimate, reference = pair()
+  rows = [
+    [ratio(e, r) for e, r in zip(*rows, strict=True)]
+    for rows in zip(estimate, reference, strict=True)
+  ]
+  np.testing.assert_allclose(ratio(estimate, reference), rows, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [-1.0, 0.01, 100.0])
+def test_what_a_gain_changes(gain):
+  estimate, reference = pair()
+  for ratio in (metrics.si_sdr, metrics.si_snr):
+    np.testing.assert_allclose(
+      ratio(gain * estimate, reference), ratio(estimate, reference), atol=1e-3
+    )
+  np.testing.assert_allclose(
+    metrics.snr(gain * estimate, gain * reference),
+    metrics.snr(estimate, reference),
+    atol=1e-3,
+  )
+  assert np.all(
+    np.abs(
+      metrics.snr(gain * estimate, reference) - metrics.snr(estimate, reference)
+    )
+    > 0.1
+  )
+
+
+def test_improvement_is_the_difference():
+  estimate, reference = pair()
+  mixture = reference.sum(-2)
+  for ratio, improved in zip(
+    RATIOS,
+    (
+      metrics.snr_improvement,
+      metrics.si_sdr_improvement,
+      metrics.si_snr_improvement,
+    ),
+    strict=True,
+  ):
+    wide = np.broadcast_to(mixture[:, None], estimate.shape)
+    wanted = ratio(estimate, reference) - ratio(wide, reference)
+    for given_mixture in (mixture, wide):
+      np.testing.assert_allclose(
+        improved(estimate, reference, given_mixture), wanted, atol=1e-4
+      )
+    assert improved.__name__ == f"{ratio.__name__}_improvement"
+
+
+def test_improvement_takes_options_of_the_metric():
+  estimate, reference = pair((2, 300))
+  improved = metrics.improvement(functools.partial(metrics.bss_eval))
+  sdr, _, _ = improved(estimate, reference, reference.sum(0), filter_length=1)
+  wanted = metrics.si_sdr_improvement(estimate, reference, reference.sum(0))
+  np.testing.assert_allclose(sdr, wanted, atol=1e-2)
+
+
+# Edge.
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_silence_and_exactness_have_finite_values_and_gradients(ratio):
+  sound = np.random.default_rng(1).standard_normal(50).astype(np.float32)
+  silence = np.zeros_like(sound)
+  for estimate in (sound, silence):
+    for reference in (sound, silence):
+      value, gradient = jax.value_and_grad(ratio)(estimate, reference)
+      assert np.isfinite(value)
+      assert np.isfinite(gradient).all()
+  assert ratio(sound, sound) > 80
+  assert ratio(sound, silence) < -80
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_low_precision_is_summed_in_float32(ratio):
+  estimate, reference = (jnp.asarray(x, jnp.bfloat16) for x in pair())
+  score = ratio(estimate, reference)
+  assert score.dtype == jnp.float32
+  wide = ratio(estimate.astype(jnp.float32), reference.astype(jnp.float32))
+  np.testing.assert_allclose(score, wide, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+  st.sampled_from(RATIOS),
+  st.lists(st.integers(1, 3), max_size=3),
+  st.integers(1, 40),
+  st.integers(0, 2**32 - 1),
+  st.integers(-12, 12),
+)
+def test_any_shape_and_size_is_finite(ratio, batch, time, seed, magnitude):
+  rng = np.random.default_rng(seed)
+  shape = (*batch, time)
+  estimate = (rng.integers(-2, 3, shape) * 10.0**magnitude).astype(np.float32)
+  reference = (rng.integers(-2, 3, shape) * 10.0**-magnitude).astype(np.float32)
+  score = ratio(estimate, reference)
+  assert score.shape == tuple(batch)
+  assert np.isfinite(score).all()
+
+
+# Transform.
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_jit_vmap_and_sharding_change_nothing(ratio):
+  estimate, reference = pair((8, 2, 100))
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  place = NamedSharding(mesh, PartitionSpec("data"))
+  shards = jax.device_put((estimate, reference), place)
+  plain = ratio(estimate, reference)
+  for other in (
+    jax.vmap(jax.vmap(ratio))(estimate, reference),
+    jax.jit(ratio)(*shards),
+  ):
+    np.testing.assert_allclose(other, plain, rtol=1e-5)
+
+
+# Failure.
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_shapes_must_agree(unchecked, ratio):
+  with pytest.raises(ValueError, match=r"\(2, 8\) and reference \(2, 9\)"):
+    ratio(jnp.ones((2, 8)), jnp.ones((2, 9)))
+
+
+def test_mixture_must_fit(unchecked):
+  estimate, reference = pair((2, 8))
+  with pytest.raises(ValueError, match=r"mixture \(9,\)"):
+    metrics.si_sdr_improvement(estimate, reference, jnp.ones(9))
