@@ -83,4 +83,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   flags.DEFINE_bool("debug", False, "Show where an error comes from.")
-  app.run(main)
+  app.run(main, flags_parser=train_flags.parse)

@@ -1,9 +1,11 @@
 """Flags that every training job has: its folder, and the other processes."""
 
 import os
+import sys
+from collections.abc import Sequence
 
 import jax
-from absl import flags
+from absl import app, flags
 
 from jaxsep.train.errors import TrainingError
 
@@ -87,3 +89,13 @@ def require_workdir() -> str:
   if not workdir:
     raise TrainingError("--workdir is missing: the folder of the run")
   return os.path.expanduser(workdir)
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags for `app.run`; a key that a config lacks takes one line."""
+  try:
+    return app.parse_flags_with_usage(list(argv))
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    reason = " ".join(str(error).replace("\\n", " ").split())
+    print(f"error: bad flags: {reason}", file=sys.stderr, flush=True)
+    sys.exit(1)
