@@ -1,5 +1,8 @@
 """Cutting signals into frames and adding frames up again."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 
 from jaxsep.typing import Array, Inexact
@@ -45,29 +48,7 @@ def frame(
       f"signal of {time} samples is shorter than a frame of {frame_length};"
       " pad it first"
     )
-  num_frames = 1 + (time - frame_length) // hop_length
-  num_hops = -(-frame_length // hop_length)
-  if num_hops > _MANY_HOPS:
-    starts = hop_length * jnp.arange(num_frames)[:, None]
-    return signal[..., starts + jnp.arange(frame_length)[None, :]]
-  # A frame is `num_hops` neighbouring blocks. Each fills its own stretch of the
-  # frame, so the sum of the padded blocks is their concatenation, which unlike
-  # a concatenation the compiler fuses with what follows, and whose gradient is
-  # a sum of slices. Indexing would scatter backwards.
-  num_blocks = num_frames + num_hops - 1
-  blocks = _fit(signal, num_blocks * hop_length)
-  blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
-  frames = None
-  for i in range(num_hops):
-    start = i * hop_length
-    width = min(hop_length, frame_length - start)
-    part = _pad_last_two(
-      blocks[..., i : i + num_frames, :width],
-      (0, 0),
-      (start, frame_length - start - width),
-    )
-    frames = part if frames is None else frames + part
-  return frames
+  return _frame(signal, frame_length, hop_length)
 
 
 def overlap_add(
@@ -96,7 +77,42 @@ def overlap_add(
   _check_lengths(frame_length, hop_length)
   if not num_frames:
     raise ValueError(f"frames {frames.shape} hold no frame")
-  batch = frames.shape[:-2]
+  return _overlap_add(frames, hop_length)
+
+
+# Compiled also where the caller does not: step by step, each is compiled alone.
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _frame(signal, frame_length, hop_length):
+  """The frames of a signal that is long enough."""
+  num_frames = 1 + (signal.shape[-1] - frame_length) // hop_length
+  num_hops = -(-frame_length // hop_length)
+  if num_hops > _MANY_HOPS:
+    starts = hop_length * jnp.arange(num_frames)[:, None]
+    return signal[..., starts + jnp.arange(frame_length)[None, :]]
+  # A frame is `num_hops` neighbouring blocks. Each fills its own stretch of the
+  # frame, so the sum of the padded blocks is their concatenation, which unlike
+  # a concatenation the compiler fuses with what follows, and whose gradient is
+  # a sum of slices. Indexing would scatter backwards.
+  num_blocks = num_frames + num_hops - 1
+  blocks = _fit(signal, num_blocks * hop_length)
+  blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
+  frames = None
+  for i in range(num_hops):
+    start = i * hop_length
+    width = min(hop_length, frame_length - start)
+    part = _pad_last_two(
+      blocks[..., i : i + num_frames, :width],
+      (0, 0),
+      (start, frame_length - start - width),
+    )
+    frames = part if frames is None else frames + part
+  return frames
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _overlap_add(frames, hop_length):
+  """The sum of at least one frame."""
+  *batch, num_frames, frame_length = frames.shape
   time = (num_frames - 1) * hop_length + frame_length
   num_hops = -(-frame_length // hop_length)
   if num_hops > _MANY_HOPS:

@@ -1,5 +1,8 @@
 """The short-time Fourier transform and its inverse."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,19 +52,15 @@ def stft(
     >>> print(stft(jnp.ones(32), n_fft=8, hop_length=4).shape)
     (9, 5)
   """
-  signal = at_least_float32(signal)
-  padded_window = _padded_window(window, win_length, n_fft)
-  if center:
-    half = n_fft // 2
-    if pad_mode == "reflect" and signal.shape[-1] <= half:
-      raise ValueError(
-        f"signal of {signal.shape[-1]} samples is too short to mirror"
-        f" {half} of them; use pad_mode='constant'"
-      )
-    pads = [(0, 0)] * (signal.ndim - 1) + [(half, half)]
-    signal = jnp.pad(signal, pads, mode=pad_mode)
-  frames = frame(signal, frame_length=n_fft, hop_length=hop_length)
-  return jnp.fft.rfft(frames * _along(padded_window, frames), n_fft)
+  return _stft(
+    at_least_float32(signal),
+    n_fft,
+    hop_length,
+    win_length,
+    window,
+    center,
+    pad_mode,
+  )
 
 
 def istft(
@@ -107,12 +106,36 @@ def istft(
     [1. 1. 1. 1. 1.]
   """
   spectrum = jnp.asarray(spectrum)
-  num_frames, num_bins = spectrum.shape[-2:]
+  num_bins = spectrum.shape[-1]
   if num_bins != n_fft // 2 + 1:
     raise ValueError(
       f"spectrum {spectrum.shape} has {num_bins} bins; n_fft={n_fft} has"
       f" {n_fft // 2 + 1}"
     )
+  return _istft(spectrum, n_fft, hop_length, win_length, window, center, length)
+
+
+# Compiled also where the caller does not: step by step, each is compiled alone.
+@functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
+def _stft(signal, n_fft, hop_length, win_length, window, center, pad_mode):
+  """The transform of a signal of float32 or better."""
+  padded_window = _padded_window(window, win_length, n_fft)
+  if center:
+    half = n_fft // 2
+    if pad_mode == "reflect" and signal.shape[-1] <= half:
+      raise ValueError(
+        f"signal of {signal.shape[-1]} samples is too short to mirror"
+        f" {half} of them; use pad_mode='constant'"
+      )
+    pads = [(0, 0)] * (signal.ndim - 1) + [(half, half)]
+    signal = jnp.pad(signal, pads, mode=pad_mode)
+  frames = frame(signal, frame_length=n_fft, hop_length=hop_length)
+  return jnp.fft.rfft(frames * _along(padded_window, frames), n_fft)
+
+
+@functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
+def _istft(spectrum, n_fft, hop_length, win_length, window, center, length):
+  """The inverse for a spectrum with the right number of bins."""
   padded_window = _padded_window(window, win_length, n_fft)
   _check_invertible(padded_window, hop_length, window)
   frames = jnp.fft.irfft(spectrum, n_fft)
@@ -121,7 +144,7 @@ def istft(
   start = n_fft // 2 if center else 0
   stop = signal.shape[-1] - start if length is None else start + length
   signal = signal[..., start:stop]
-  weight = _inverse_weight(padded_window, hop_length, num_frames)
+  weight = _inverse_weight(padded_window, hop_length, spectrum.shape[-2])
   signal = signal * _along(weight[start:stop], signal)
   missing = 0 if length is None else length - signal.shape[-1]
   return jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])

@@ -12,7 +12,7 @@ from jaxsep import dsp
 # Reference.
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(deadline=None, derandomize=True, max_examples=12)
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_against_numpy(length, taps):
   rng = np.random.default_rng(length * 61 + taps)

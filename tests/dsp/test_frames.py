@@ -1,0 +1,150 @@
+import jax
+import jax.numpy as jnp
+import librosa
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxsep import dsp
+
+# Frame and hop: dividing, not dividing, equal, with gaps, and many hops.
+LENGTHS = [(8, 2), (8, 3), (8, 8), (5, 7), (16, 8), (1, 1), (40, 1), (99, 2)]
+
+
+# Reference.
+
+
+@pytest.mark.parametrize("frame_length, hop_length", LENGTHS)
+def test_frame_against_librosa(rng, frame_length, hop_length):
+  signal = rng.standard_normal((2, 3, 150)).astype(np.float32)
+  expected = librosa.util.frame(
+    signal, frame_length=frame_length, hop_length=hop_length, axis=-1
+  )
+  got = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
+  np.testing.assert_array_equal(got, np.moveaxis(expected, -1, -2))
+
+
+@pytest.mark.parametrize("frame_length, hop_length", LENGTHS)
+def test_overlap_add_against_torch(rng, frame_length, hop_length):
+  frames = rng.standard_normal((2, 6, frame_length)).astype(np.float32)
+  time = 5 * hop_length + frame_length
+  expected = torch.nn.functional.fold(
+    torch.tensor(np.moveaxis(frames, -1, -2).copy()),
+    output_size=(1, time),
+    kernel_size=(1, frame_length),
+    stride=(1, hop_length),
+  )
+  got = dsp.overlap_add(frames, hop_length=hop_length)
+  assert got.shape == (2, time)
+  np.testing.assert_allclose(got, expected[:, 0, 0], atol=1e-5)
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(st.integers(1, 80), st.integers(1, 40), st.integers(0, 60))
+def test_any_lengths_against_numpy(frame_length, hop_length, extra):
+  time = frame_length + extra
+  signal = np.arange(1.0, time + 1.0, dtype=np.float32)
+  windows = np.lib.stride_tricks.sliding_window_view(signal, frame_length)
+  frames = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
+  np.testing.assert_array_equal(frames, windows[::hop_length])
+  expected = np.zeros(hop_length * (len(frames) - 1) + frame_length)
+  for i, values in enumerate(np.asarray(frames)):
+    expected[i * hop_length :][:frame_length] += values
+  np.testing.assert_allclose(
+    dsp.overlap_add(frames, hop_length=hop_length), expected, rtol=1e-6
+  )
+
+
+# Law.
+
+
+@pytest.mark.parametrize("frame_length, hop_length", LENGTHS)
+def test_overlap_add_is_the_transpose_of_frame(rng, frame_length, hop_length):
+  time = 5 * hop_length + frame_length
+  signal = rng.standard_normal((2, time)).astype(np.float32)
+  frames = rng.standard_normal((2, 6, frame_length)).astype(np.float32)
+  framed = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
+  added = dsp.overlap_add(frames, hop_length=hop_length)
+  np.testing.assert_allclose(
+    np.sum(framed * frames), np.sum(signal * added), rtol=1e-4, atol=1e-3
+  )
+
+
+def test_frames_without_overlap_are_the_signal(rng):
+  signal = rng.standard_normal((2, 24)).astype(np.float32)
+  frames = dsp.frame(signal, frame_length=4, hop_length=4)
+  np.testing.assert_array_equal(frames, signal.reshape(2, 6, 4))
+  np.testing.assert_array_equal(dsp.overlap_add(frames, hop_length=4), signal)
+
+
+# Edge.
+
+
+@pytest.mark.parametrize("hop_length", [2, 3])
+def test_nan_and_inf_stay_in_their_frames(hop_length):
+  signal = np.ones(20, np.float32)
+  signal[5], signal[11] = np.nan, np.inf
+  windows = np.lib.stride_tricks.sliding_window_view(signal, 4)[::hop_length]
+  frames = dsp.frame(signal, frame_length=4, hop_length=hop_length)
+  np.testing.assert_array_equal(frames, windows)
+  added = np.asarray(dsp.overlap_add(frames, hop_length=hop_length))
+  assert list(np.flatnonzero(~np.isfinite(added))) == [5, 11]
+
+
+def test_types_stay():
+  for dtype in (jnp.bfloat16, jnp.float32, jnp.complex64):
+    frames = dsp.frame(jnp.ones(9, dtype), frame_length=4, hop_length=2)
+    assert frames.dtype == dtype
+    assert dsp.overlap_add(frames, hop_length=2).dtype == dtype
+
+
+# Transform.
+
+
+@pytest.mark.parametrize("frame_length, hop_length", [(8, 4), (7, 3), (80, 1)])
+def test_frames_under_jit_grad_and_vmap(rng, frame_length, hop_length):
+  signal = rng.standard_normal((3, 120)).astype(np.float32)
+
+  def there_and_back(signal):
+    frames = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
+    return dsp.overlap_add(frames, hop_length=hop_length)
+
+  expected = there_and_back(signal)
+  for transform in (jax.jit, jax.vmap):
+    np.testing.assert_allclose(
+      transform(there_and_back)(signal), expected, rtol=1e-5, atol=1e-6
+    )
+  # Framing and its transpose: the gradient counts the frames over a sample.
+  slope = jax.grad(lambda signal: jnp.sum(there_and_back(signal)))(signal)
+  count = there_and_back(jnp.ones_like(signal))
+  behind = [(0, 0), (0, 120 - count.shape[-1])]
+  np.testing.assert_allclose(slope, jnp.pad(count, behind))
+
+
+@pytest.mark.parametrize("hop_length", [64, 100])
+def test_no_gather_and_no_scatter(hop_length):
+  def there_and_back(signal):
+    frames = dsp.frame(signal, frame_length=256, hop_length=hop_length)
+    return jnp.sum(jnp.tanh(dsp.overlap_add(frames, hop_length=hop_length)))
+
+  code = str(jax.make_jaxpr(jax.grad(there_and_back))(jnp.ones(4000)))
+  assert "gather" not in code
+  assert "scatter" not in code
+
+
+# Failure.
+
+
+def test_bad_lengths_are_named():
+  with pytest.raises(
+    ValueError, match="3 samples is shorter than a frame of 4"
+  ):
+    dsp.frame(jnp.ones(3), frame_length=4, hop_length=2)
+  with pytest.raises(ValueError, match="hop length 0 must be positive"):
+    dsp.frame(jnp.ones(9), frame_length=4, hop_length=0)
+  with pytest.raises(ValueError, match="frame length 0"):
+    dsp.overlap_add(jnp.ones((3, 0)), hop_length=2)
+  with pytest.raises(ValueError, match="hold no frame"):
+    dsp.overlap_add(jnp.ones((0, 4)), hop_length=2)

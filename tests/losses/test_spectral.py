@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep import losses
+
+
+def spectra(rng, shape=(2, 3, 9, 5)):
+  values = rng.standard_normal((2, 2, *shape)).astype(np.float32)
+  return values[0, 0] + 1j * values[0, 1], values[1, 0] + 1j * values[1, 1]
+
+
+# Reference.
+
+
+def test_against_numpy(rng):
+  estimate, reference = spectra(rng)
+  expected = np.mean((np.abs(estimate) - np.abs(reference)) ** 2, axis=(-2, -1))
+  got = losses.magnitude_l2(estimate, reference)
+  assert got.shape == (2, 3)
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+# Law.
+
+
+def test_complex_and_magnitude_are_the_same(rng):
+  estimate, reference = spectra(rng)
+  np.testing.assert_allclose(
+    losses.magnitude_l2(np.abs(estimate), np.abs(reference)),
+    losses.magnitude_l2(estimate, reference),
+    rtol=1e-5,
+  )
+
+
+def test_phases_do_not_matter(rng):
+  estimate, _ = spectra(rng)
+  turned = estimate * np.exp(1j * rng.uniform(0, 6, estimate.shape))
+  got = losses.magnitude_l2(turned.astype(np.complex64), estimate)
+  np.testing.assert_allclose(got, 0.0, atol=1e-10)
+
+
+# Edge.
+
+
+@pytest.mark.parametrize("dtype", [jnp.complex64, jnp.float32])
+@pytest.mark.parametrize("levels", [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
+def test_silence_has_finite_gradients(levels, dtype):
+  estimate, reference = (jnp.full((3, 4), level, dtype) for level in levels)
+  value, slope = jax.value_and_grad(losses.magnitude_l2)(estimate, reference)
+  assert value == float(levels[0] != levels[1])
+  assert np.all(np.isfinite(slope))
+
+
+def test_bfloat16_is_summed_in_float32():
+  estimate = jnp.full((300, 10), 2.0, jnp.bfloat16)
+  got = losses.magnitude_l2(estimate, jnp.ones((300, 10), jnp.bfloat16))
+  assert got.dtype == jnp.float32
+  assert got == 1.0
+
+
+# Transform.
+
+
+def test_jit_and_vmap(rng):
+  estimate, reference = spectra(rng)
+  expected = losses.magnitude_l2(estimate, reference)
+  for transform in (jax.jit, jax.vmap):
+    got = transform(losses.magnitude_l2)(estimate, reference)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+# Failure.
+
+
+def test_shapes_must_agree(unchecked):
+  with pytest.raises(ValueError, match=r"\(3, 4\) and reference \(3, 5\)"):
+    losses.magnitude_l2(jnp.ones((3, 4)), jnp.ones((3, 5)))
+  with pytest.raises(ValueError, match="frames, bins"):
+    losses.magnitude_l2(jnp.ones(4), jnp.ones(4))
