@@ -16,6 +16,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines._tensorflow import hide_accelerators
 from data_pipelines.table import Corpus, CorpusError
 
 # One stream of draws for each use.
@@ -97,6 +98,7 @@ def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
     >>> sorted(walk[:5].tolist()), sorted(walk[5:].tolist())
     ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
   """
+  hide_accelerators()
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)
   # tf.random.experimental.index_shuffle is this op, but takes no seed for

@@ -10,16 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines._tensorflow import hide_accelerators
+
 Batch = dict[str, np.ndarray]
-
-
-def _hide_accelerators() -> None:
-  """Keeps TensorFlow from taking the memory that the model needs."""
-  for kind in ("GPU", "TPU"):
-    try:
-      tf.config.set_visible_devices([], kind)
-    except RuntimeError:  # The caller has set TensorFlow up already.
-      return
 
 
 def default_num_threads() -> int:
@@ -124,7 +117,7 @@ class StreamIterator(Iterator[Batch]):
 
   def __init__(self, read, first, stop, num_threads, prefetch):
     """See `Stream`."""
-    _hide_accelerators()
+    hide_accelerators()
     self._failure = None
     self._work = work = _Work(read)
     _OPEN.add(self)
@@ -157,6 +150,8 @@ class StreamIterator(Iterator[Batch]):
     if interrupt is not None:
       self.close()
       raise interrupt
+    if self._work.closed:  # By another thread, or because Python ends.
+      raise StopIteration
     result = self._work.pick_up(step)
     if isinstance(result, Exception):
       self.close()

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
+from data_pipelines._tensorflow import hide_accelerators
 from data_pipelines.table import Corpus, CorpusError
 
 _CACHE_VERSION = 1
@@ -55,6 +56,7 @@ def from_tfds(
     CorpusError: If the dataset is not prepared, has no random access, or
       lacks a feature.
   """
+  hide_accelerators()
   try:
     builder: Any = tfds.builder(name, data_dir=data_dir)
     source = builder.as_data_source(split)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -429,6 +430,16 @@ def test_stream_raises_the_error_itself_at_its_step():
   for _ in range(2):
     with pytest.raises(OddError, match="step 3"):
       next(iterator)
+
+
+def test_closed_from_another_thread():
+  def read(step):
+    time.sleep(0.2)
+    return {"x": np.array(step)}
+
+  iterator = iter(Stream(read, first=0, stop=None, num_threads=1))
+  threading.Timer(0.05, iterator.close).start()
+  assert list(iterator) == []
 
 
 def test_dropped_iterators_stop_reading():
