@@ -137,7 +137,7 @@ def evaluate(
     mask = batch.get("mask", np.ones(len(batch["index"]), bool))
     samples = np.asarray(batch["length"])
     for i in np.flatnonzero(mask):
-      row = {
+      row: dict[str, Any] = {
         "index": int(batch["index"][i]),
         "samples": int(samples[i] if samples.ndim == 1 else samples[i].min()),
       }
@@ -213,7 +213,7 @@ def output_path() -> pathlib.Path | None:
   return path
 
 
-def open_batches(config: Any) -> tuple[Any, Sequence[str] | None]:
+def open_batches(config: Any) -> tuple[Any, Any]:
   """The batches that the flags name, and the names of the mixtures."""
   rate = config.sample_rate_hz
   whole = {

@@ -19,7 +19,10 @@ class Task(Protocol):
   batch it arrives in, nor on the number of devices.
   """
 
-  sample_rate_hz: int
+  @property
+  def sample_rate_hz(self) -> int:
+    """Sample rate of everything."""
+    ...
 
   def init(self, key: Key, batch: Batch) -> tuple[Any, Any]:
     """Makes `(params, model_state)` for batches shaped like `batch`."""

@@ -104,10 +104,10 @@ class Checkpoints:
     path = self._path(step)
     flat, treedef = _flatten(like)
     with _quiet():
-      stored = ocp.metadata(path / _ARRAYS).metadata
+      stored = ocp.metadata(str(path / _ARRAYS)).metadata
     _compare(path, stored, flat)
     with _quiet():
-      arrays = ocp.load(path / _ARRAYS, flat)
+      arrays = ocp.load(str(path / _ARRAYS), flat)
     # Copied, since a buffer of the reader must not be given away to a step.
     arrays = _copy(arrays)
     state = jax.tree.unflatten(treedef, [arrays[name] for name in flat])
@@ -141,7 +141,7 @@ class Checkpoints:
         hidden.mkdir()
       _barrier(f"checkpoint-{step}")
       with _quiet():
-        response = ocp.save_async(hidden / _ARRAYS, _copy(flat))
+        response = ocp.save_async(str(hidden / _ARRAYS), _copy(flat))
     except Exception as error:  # whatever the file system comes up with
       self._failure = (step, error)
       return self._raise_failure()

@@ -84,8 +84,10 @@ class Evaluator:
     # Added up in float64: a long set is as exact as a short one.
     rows = [np.asarray(total.values, np.float64) for total in totals]
     columns = zip(*rows, strict=True)
-    names = totals[0].names if totals else ()
-    sums = dict(zip(names, map(math.fsum, columns), strict=True))
+    names = list(totals[0].names) if totals else []
+    sums: dict[str, float] = dict(
+      zip(names, map(math.fsum, columns), strict=True)
+    )
     count = sums.pop("count", 0.0)
     if not count:
       raise TrainingError("the evaluation set has no examples")

@@ -12,7 +12,7 @@ from jaxsep.tasks import Batch
 AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """Makes the mesh of data parallelism: one axis, `"data"`.
 
   Args:

@@ -64,8 +64,8 @@ class Run:
     self.saved_step = None
     self.first_skipped = None
     self.stop = False
-    self.pace = None
-    self.batches = None
+    self.pace: Any = None
+    self.batches: Any = None
 
   def run(self, make_train_batches, make_eval_batches):
     """From the first or the newest checkpoint to the end."""

@@ -65,7 +65,7 @@ def test_loss_is_that_of_the_best_permutation():
   task, batch = task_of(small_model()), ingredients()
   params, state = task.init(KEY, batch)
   mixture = batch["sources"].sum(1)
-  estimate = task.model.apply({"params": params}, mixture)
+  estimate = jax.jit(task.model.apply)({"params": params}, mixture)
   expected = [
     min(
       np.mean(
@@ -78,7 +78,7 @@ def test_loss_is_that_of_the_best_permutation():
     )
     for b in range(3)
   ]
-  value, (new_state, extra) = task.loss(params, state, batch, key=KEY)
+  value, (new_state, extra) = jax.jit(task.loss)(params, state, batch, key=KEY)
   np.testing.assert_allclose(value, expected, rtol=1e-4)
   assert new_state == state == {} and extra == {}
 
@@ -104,13 +104,14 @@ def test_metrics_of_an_exact_estimate_in_the_other_order():
 def test_mixtures_do_not_depend_on_the_batch():
   task = task_of(simulate=simulate.make_simulator())
   batch = ingredients(size=4)
-  whole = task.separate({"gain": 1.0}, {}, batch, key=KEY)
+  separate = jax.jit(task.separate)
+  whole = separate({"gain": 1.0}, {}, batch, key=KEY)
   part = {name: value[2:] for name, value in batch.items()}
-  half = task.separate({"gain": 1.0}, {}, part, key=KEY)
+  half = separate({"gain": 1.0}, {}, part, key=KEY)
   np.testing.assert_allclose(
     whole["mixture"][2:], half["mixture"], rtol=1e-5, atol=1e-7
   )
-  other = task.separate({"gain": 1.0}, {}, part, key=jax.random.key(9))
+  other = separate({"gain": 1.0}, {}, part, key=jax.random.key(9))
   assert not np.allclose(half["mixture"], other["mixture"])
 
 
@@ -123,8 +124,9 @@ def test_mixed_and_premixed_batches_agree():
     "length": np.full(3, 80, np.int32),
   }
   params, state = task.init(KEY, premixed)
-  one, _ = task.loss(params, state, batch, key=KEY)
-  two, _ = task.loss(params, state, premixed, key=KEY)
+  loss = jax.jit(task.loss)
+  one, _ = loss(params, state, batch, key=KEY)
+  two, _ = loss(params, state, premixed, key=KEY)
   np.testing.assert_allclose(one, two, rtol=1e-5)
   assert task.num_seconds(batch) == task.num_seconds(premixed) == 0.03
 
@@ -163,7 +165,8 @@ def test_learns_a_batch_and_is_saved(tmp_path, dtype):
     make_eval_batches=lambda: [batch],
     mesh=mesh_lib.make_mesh(jax.devices()[:1]),
   )
-  before = task.evaluate(*task.init(jax.random.key(0), batch), batch, key=KEY)
+  start = task.init(jax.random.key(0), batch)
+  before = jax.jit(task.evaluate)(*start, batch, key=KEY)
   assert result.metrics["loss"] < float(before["loss"].mean()) - 3
   leaves = jax.tree.leaves(result.params)
   assert all(leaf.dtype == jnp.float32 for leaf in leaves)
@@ -171,8 +174,8 @@ def test_learns_a_batch_and_is_saved(tmp_path, dtype):
   assert loaded.sample_rate_hz == 8000 and loaded.metadata["step"] == 60
   mixture = batch["sources"].sum(1)
   np.testing.assert_allclose(
-    loaded.model.apply({"params": loaded.params}, mixture),
-    task.model.apply({"params": result.params}, mixture),
+    jax.jit(loaded.model.apply)({"params": loaded.params}, mixture),
+    jax.jit(task.model.apply)({"params": result.params}, mixture),
     rtol=1e-5,
     atol=1e-6,
   )
