@@ -96,17 +96,14 @@ def _frame(signal, frame_length, hop_length):
   num_blocks = num_frames + num_hops - 1
   blocks = _fit(signal, num_blocks * hop_length)
   blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
-  frames = None
-  for i in range(num_hops):
-    start = i * hop_length
+  parts = []
+  for start in range(0, frame_length, hop_length):
+    first = start // hop_length
     width = min(hop_length, frame_length - start)
-    part = _pad_last_two(
-      blocks[..., i : i + num_frames, :width],
-      (0, 0),
-      (start, frame_length - start - width),
-    )
-    frames = part if frames is None else frames + part
-  return frames
+    block = blocks[..., first : first + num_frames, :width]
+    behind = frame_length - start - width
+    parts.append(_pad_last_two(block, (0, 0), (start, behind)))
+  return functools.reduce(jnp.add, parts)
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
@@ -120,13 +117,12 @@ def _overlap_add(frames, hop_length):
     index = starts + jnp.arange(frame_length)[None, :]
     return jnp.zeros((*batch, time), frames.dtype).at[..., index].add(frames)
   # The transpose of `frame`: block i of every frame lands i hops later.
-  signal = None
+  parts = []
   for i in range(num_hops):
     block = frames[..., i * hop_length : (i + 1) * hop_length]
-    part = _pad_last_two(
-      block, (i, num_hops - 1 - i), (0, hop_length - block.shape[-1])
-    )
-    signal = part if signal is None else signal + part
+    missing = hop_length - block.shape[-1]
+    parts.append(_pad_last_two(block, (i, num_hops - 1 - i), (0, missing)))
+  signal = functools.reduce(jnp.add, parts)
   return signal.reshape(*batch, -1)[..., :time]
 
 

@@ -12,10 +12,13 @@ from jaxsep.typing import Array, Float, Inexact, Int
 #: What compares one estimate with one reference, batched or not.
 Loss = Callable[..., Array]
 
+#: What returns the loss of the best order, and that order.
+OrderedLoss = Callable[..., tuple[Array, Array]]
+
 
 def permutation_invariant(
   loss: Loss, *, source_axis: int = 1, exhaustive: bool | None = None
-) -> Loss:
+) -> OrderedLoss:
   """Makes a loss that takes the best order of the estimates, per example.
 
   Args:
