@@ -141,7 +141,7 @@ def _normalised_conv_gradient(
     tap * _row(row) for tap, row in zip(taps, gained, strict=True)
   )
   if options.causal:
-    d_sums = _sums(d_normalised, normalised, options)
+    d_sums = _sums(d_normalised, active, statistics, options)
   else:
     d_sums = (sums @ gain)[:, None, None], (products @ gain)[:, None, None]
   d_active = _normalise_gradient(
@@ -185,7 +185,7 @@ def _normalised_linear_gradient(
   }
   kernel = gain[:, None] * heads["kernel"]
   d_normalised = _matmul(d_heads.astype(active.dtype), kernel.T, active.dtype)
-  d_sums = _sums(d_normalised, _normalise(active, statistics), options)
+  d_sums = _sums(d_normalised, active, statistics, options)
   d_active = _normalise_gradient(
     active, statistics, pullback, d_normalised, d_sums
   )
@@ -208,14 +208,16 @@ def _normalise(active, statistics):
   return (active - mean) * scale
 
 
-def _sums(d_normalised, normalised, options):
+def _sums(d_normalised, active, statistics, options):
   """What the gradients of mean and scale are made of."""
+  mean, scale = statistics
   axes = (2,) if options.causal else (1, 2)
   d_normalised = d_normalised.astype(jnp.float32)
-  return (
-    jnp.sum(d_normalised, axis=axes, keepdims=True),
-    jnp.sum(d_normalised * normalised, axis=axes, keepdims=True),
-  )
+  total = jnp.sum(d_normalised, axis=axes, keepdims=True)
+  # Statistics outside of the sum: inside, XLA on the CPU would write them out
+  # as maps of the hidden width.
+  inner = jnp.sum(d_normalised * active, axis=axes, keepdims=True)
+  return total, (inner - mean * total) * scale
 
 
 def _normalise_gradient(active, statistics, pullback, d_normalised, d_sums):

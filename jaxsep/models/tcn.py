@@ -64,21 +64,23 @@ class _Parameters(nn.Module):
 
 
 class ConvBlock(nn.Module):
-  """A dilated depthwise-separable convolution with two heads.
+  """A dilated depthwise-separable convolution that adds to two sums.
 
-  Maps `[[B]atch, [N]frames, [C]hannels]` to what is added to the input, of
-  the same shape, and to the sum of skips, `[B, N, skip_channels]`.
+  Maps `[[B]atch, [N]frames, [C]hannels]` to the same shape. The last
+  `skip_channels` are the sum of skips, which a block adds to but does not
+  read; the others are its input, to which it adds the residual.
 
   Attributes:
     hidden_channels: Channels of the depthwise convolution.
-    skip_channels: Channels of the skip head.
+    skip_channels: Channels of the sum of skips.
     kernel_size: Taps of the depthwise convolution.
     dilation: Frames between two taps.
     causal: Whether frames see only the past.
     dtype: Type of the matmuls and of the hidden maps.
     remat: Whether the gradient computes the first matmul again.
-    skip_only: Whether to leave out the residual head, whose parameters are
-      kept: the last block of a network has no use for it.
+    skip_only: Whether to return the sum of skips alone, shape
+      `[B, N, skip_channels]`: the last block of a network has no use for a
+      residual. The parameters stay the same.
   """
 
   hidden_channels: int
@@ -97,30 +99,29 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[jax.Array, "batch frames channels"]
-  ) -> tuple[jax.Array | None, jax.Array]:
-    """Applies the block; the residual is `None` if left out."""
-    channels, hidden = x.shape[-1], self.hidden_channels
+    self, sums: Float[jax.Array, "batch frames channels"]
+  ) -> Float[jax.Array, "batch frames _"]:
+    """Adds the heads of the block."""
+    hidden, num_heads = self.hidden_channels, sums.shape[-1]
+    channels = num_heads - self.skip_channels
     params = {
       "expand": _Parameters((channels, hidden), True, name="expand")(),
       "depthwise": _Parameters(
         (self.kernel_size, hidden), True, name="depthwise"
       )(),
       # One matmul for both heads: residual first, then skip.
-      "heads": _Parameters(
-        (hidden, channels + self.skip_channels), False, name="heads"
-      )(),
+      "heads": _Parameters((hidden, num_heads), False, name="heads")(),
     }
     options = BlockOptions(
       dilation=self.dilation, causal=self.causal, keep_hidden=not self.remat
     )
+    x = sums[..., :channels].astype(self.dtype)
     if self.skip_only:
       params["heads"] = {
         name: value[..., channels:] for name, value in params["heads"].items()
       }
-      return None, conv_block(params, x.astype(self.dtype), options)
-    heads = conv_block(params, x.astype(self.dtype), options)
-    return heads[..., :channels], heads[..., channels:]
+      sums = sums[..., channels:]
+    return sums + conv_block(params, x, options)
 
 
 class TemporalConvNet(nn.Module):
@@ -176,10 +177,12 @@ class TemporalConvNet(nn.Module):
     norm = CumulativeLayerNorm if self.causal else GlobalLayerNorm
     y = norm(name="norm")(features)
     y = _Linear(self.bottleneck_channels, self.dtype, name="bottleneck")(y)
-    skips = jnp.zeros((*y.shape[:2], self.skip_channels))
+    # What the blocks add to, residual and skip side by side as their heads
+    # are: two sums would leave XLA all skips to keep until the end.
+    sums = jnp.pad(y, ((0, 0), (0, 0), (0, self.skip_channels)))
     num_blocks = self.num_repeats * self.num_blocks
     for index in range(num_blocks):
-      residual, skip = ConvBlock(
+      sums = ConvBlock(
         hidden_channels=self.hidden_channels,
         skip_channels=self.skip_channels,
         kernel_size=self.kernel_size,
@@ -189,10 +192,8 @@ class TemporalConvNet(nn.Module):
         remat=self.remat,
         skip_only=index == num_blocks - 1,
         name=f"block_{index}",
-      )(y)
-      skips = skips + skip
-      if residual is not None:
-        y = y + residual
+      )(sums)
+    skips = sums
     slope = self.param("mask_slope", _SLOPE, ())
     skips = jnp.where(skips >= 0, skips, slope * skips)
     masks = _Linear(self.num_sources * num_features, self.dtype, name="mask")(
