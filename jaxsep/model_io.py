@@ -94,8 +94,9 @@ def save(
     8000
   """
   folder = pathlib.Path(folder).absolute()
+  name = _model_name(model)
   flat = _flatten(params)
-  problem = _mismatch(model, flat)
+  problem = _mismatch(_shapes(model), flat)
   if problem:
     raise ValueError(f"the parameters do not fit the model: {problem}.")
   content = safetensors.numpy.save(flat)
@@ -103,7 +104,7 @@ def save(
     "format": _FORMAT,
     "format_version": _FORMAT_VERSION,
     "jaxsep_version": __version__,
-    "model": _model_name(model),
+    "model": name,
     "options": _options(model),
     "sample_rate_hz": _checked_rate(sample_rate_hz),
     "task": task,
@@ -141,9 +142,9 @@ def load(folder: str | os.PathLike) -> LoadedModel:
   """
   folder = pathlib.Path(folder)
   config = _read_config(folder)
-  model = _build(folder, config)
+  model, shapes = _build(folder, config)
   flat = _read_params(folder, config)
-  problem = _mismatch(model, flat)
+  problem = _mismatch(shapes, flat)
   if problem:
     raise ModelFolderError(
       f"{folder / _PARAMS} does not fit {folder / _CONFIG}: {problem}."
@@ -199,11 +200,16 @@ def _flatten(params):
   }
 
 
-def _mismatch(model, flat):
-  """What keeps parameters from fitting a model, or `None`."""
+def _shapes(model):
+  """Shapes of a model's parameters by dotted name."""
   signal = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-  expected = jax.eval_shape(model.init, jax.random.key(0), signal)["params"]
-  expected = flax.traverse_util.flatten_dict(expected, sep=".")
+  params = jax.eval_shape(model.init, jax.random.key(0), signal)["params"]
+  flat = flax.traverse_util.flatten_dict(params, sep=".")
+  return {name: value.shape for name, value in flat.items()}
+
+
+def _mismatch(expected, flat):
+  """What keeps parameters from fitting the shapes of a model, or `None`."""
   for what, names in (
     ("missing", expected.keys() - flat.keys()),
     ("unknown to the model", flat.keys() - expected.keys()),
@@ -211,10 +217,9 @@ def _mismatch(model, flat):
     if names:
       return f"{_some(names)} {'is' if len(names) == 1 else 'are'} {what}"
   for name, value in flat.items():
-    if value.shape != expected[name].shape:
+    if value.shape != expected[name]:
       return (
-        f"{name} has shape {value.shape}, but the model needs "
-        f"{expected[name].shape}"
+        f"{name} has shape {value.shape}, but the model needs {expected[name]}"
       )
     if value.dtype.name not in _DTYPES:
       return f"{name} is {value.dtype.name}, not one of {', '.join(_DTYPES)}"
@@ -321,7 +326,7 @@ def _read_config(folder):
 
 
 def _build(folder, config):
-  """The module that a configuration describes."""
+  """The module that a configuration describes, and its shapes."""
   path, name = folder / _CONFIG, config["model"]
   if name not in _MODELS:
     known = ", ".join(_MODELS)
@@ -340,10 +345,9 @@ def _build(folder, config):
   model = _MODELS[name](**options)
   try:
     _checked_rate(config["sample_rate_hz"])
-    _mismatch(model, {})
+    return model, _shapes(model)
   except ValueError as error:
     raise ModelFolderError(f"{path}: {error}") from error
-  return model
 
 
 def _is_like(value, default, *, is_dtype):

@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxsep.models import Decoder, Encoder
+from jaxsep.models.coders import num_frames
+
+
+def signal(*shape):
+  return jax.random.normal(jax.random.key(0), shape)
+
+
+def paper_rest(length, filter_length):
+  hop = filter_length // 2
+  return filter_length - (hop + length % filter_length) % filter_length
+
+
+# Reference.
+
+
+@pytest.mark.parametrize("filter_length", [2, 16, 40])
+@pytest.mark.parametrize("length", [1, 39, 40, 203, 320])
+def test_equal_to_the_convolutions_of_torch(length, filter_length):
+  hop = filter_length // 2
+  mixture, kernel = signal(2, length), signal(filter_length, 5)
+  features = Encoder(5, filter_length).apply(
+    {"params": {"kernel": kernel}}, mixture
+  )
+  rest = paper_rest(length, filter_length)
+  padded = np.pad(mixture, ((0, 0), (hop, hop + rest)))
+  weight = torch.from_numpy(np.array(kernel.T))[:, None]
+  expected = torch.nn.functional.conv1d(
+    torch.from_numpy(padded)[:, None], weight, stride=hop
+  )
+  np.testing.assert_allclose(features, expected.mT.numpy(), atol=1e-5)
+  assert features.shape[1] == num_frames(length, filter_length=filter_length)
+
+  decoded = Decoder(filter_length).apply(
+    {"params": {"kernel": kernel.T}}, features, length=length
+  )
+  expected = torch.nn.functional.conv_transpose1d(expected, weight, stride=hop)
+  expected = expected[:, 0, hop : -(rest + hop)]
+  assert decoded.shape == expected.shape == (2, length)
+  np.testing.assert_allclose(decoded, expected.numpy(), atol=1e-4)
+
+
+def test_frames_of_four_seconds():
+  assert num_frames(32_000, filter_length=16) == 4002
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("length", [1, 5, 16, 17, 100])
+def test_identity_filters_reconstruct(length):
+  # Each sample is in two frames.
+  identity = jnp.eye(16)
+  mixture = signal(1, length)
+  features = Encoder(16).apply({"params": {"kernel": identity}}, mixture)
+  decoded = Decoder().apply(
+    {"params": {"kernel": identity / 2}}, features, length=length
+  )
+  np.testing.assert_allclose(decoded, mixture, atol=1e-6)
+
+
+def test_decoder_takes_any_batch():
+  features = signal(2, 3, num_frames(50, filter_length=16), 4)
+  decoded, params = Decoder().init_with_output(
+    jax.random.key(0), features, length=50
+  )
+  assert decoded.shape == (2, 3, 50)
+  one = Decoder().apply(params, features[1, 2], length=50)
+  np.testing.assert_allclose(decoded[1, 2], one, atol=1e-6)
+
+
+def test_encoder_activation():
+  mixture = signal(1, 50)
+  linear, params = Encoder(4).init_with_output(jax.random.key(0), mixture)
+  relu = Encoder(4, activation="relu").apply(params, mixture)
+  np.testing.assert_array_equal(relu, jnp.maximum(linear, 0))
+
+
+# Failures.
+
+
+def test_refuses_frames_of_another_length():
+  features = signal(1, 10, 4)
+  with pytest.raises(ValueError, match="50 samples have 8 frames"):
+    Decoder().init(jax.random.key(0), features, length=50)

@@ -1,0 +1,291 @@
+import functools
+import pathlib
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from asteroid_weights import from_asteroid
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxsep.models import ConvTasNet
+
+REFERENCE = pathlib.Path(__file__).parent / "reference"
+SMALL = {
+  "num_filters": 16,
+  "bottleneck_channels": 8,
+  "hidden_channels": 16,
+  "skip_channels": 8,
+  "num_blocks": 3,
+  "num_repeats": 2,
+}
+
+
+def signal(*shape, seed=0):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+@functools.cache
+def small(**options):
+  """A small model, its parameters, and itself as a compiled function."""
+  model = ConvTasNet(**{**SMALL, **options})
+  params = jax.jit(model.init)(jax.random.key(1), signal(1, 100))["params"]
+  # Gains and biases of the norms that are not one and zero.
+  keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
+  params = jax.tree.map(
+    lambda value, key: value + 0.1 * jax.random.normal(key, value.shape),
+    params,
+    jax.tree.unflatten(jax.tree.structure(params), list(keys)),
+  )
+  return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
+
+
+def count(params):
+  return sum(value.size for value in jax.tree.leaves(params))
+
+
+# Reference.
+
+
+@pytest.mark.parametrize(
+  ("norm", "options"),
+  [
+    ("gLN", {"causal": False, "mask_activation": "sigmoid"}),
+    ("cgLN", {"causal": True, "mask_activation": "relu"}),
+  ],
+)
+def test_equals_asteroid(norm, options):
+  arrays = np.load(REFERENCE / "asteroid_conv_tasnet.npz")
+  weights = {
+    name.removeprefix(f"{norm}/"): arrays[name]
+    for name in arrays.files
+    if name.startswith(f"{norm}/")
+  }
+  estimate = weights.pop("estimate")
+  params = flax.traverse_util.unflatten_dict(from_asteroid(weights), sep=".")
+  model = ConvTasNet(
+    num_sources=3,
+    num_filters=12,
+    bottleneck_channels=6,
+    hidden_channels=10,
+    skip_channels=5,
+    num_blocks=3,
+    num_repeats=2,
+    **options,
+  )
+  ours = model.apply({"params": params}, arrays["mixture"])
+  error = np.abs(ours - estimate).max() / np.abs(estimate).max()
+  assert error < 1e-4
+
+
+@pytest.mark.parametrize(
+  ("options", "expected"),
+  [
+    ({}, 5_050_545),
+    ({"causal": True}, 5_050_545),
+    # Three sources: one more mask of 512 features from 128 skips.
+    ({"num_sources": 3}, 5_050_545 + 129 * 512),
+  ],
+)
+def test_number_of_parameters(options, expected):
+  shape = jax.ShapeDtypeStruct((1, 100), jnp.float32)
+  params = jax.eval_shape(ConvTasNet(**options).init, jax.random.key(0), shape)
+  assert count(params) == expected
+
+
+def test_receptive_field_of_the_paper():
+  model = ConvTasNet()
+  assert model.receptive_field == 12_256
+  assert model.hop_length == 8
+  assert ConvTasNet(num_repeats=4).receptive_field == 2040 * 8 + 16
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_examples_of_a_batch_do_not_meet(causal):
+  _, params, apply = small(causal=causal)
+  mixture = signal(3, 250)
+  alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
+  np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+
+
+def test_causal_model_ignores_the_future():
+  model, params, apply = small(causal=True)
+  mixture = signal(1, 400)
+  before = apply(params, mixture)
+  for now in (0, 37, 200, 383):
+    changed = mixture.at[:, now + model.filter_length :].multiply(-1e4)
+    after = apply(params, changed)
+    np.testing.assert_array_equal(after[..., : now + 1], before[..., : now + 1])
+    # The change is seen right after the latency.
+    assert now > 380 or not np.allclose(
+      after[..., now + 17 :], before[..., now + 17 :]
+    )
+
+
+def test_other_model_sees_the_future():
+  _, params, apply = small(causal=False)
+  mixture = signal(1, 400)
+  changed = mixture.at[:, 300:].multiply(10.0)
+  difference = apply(params, changed) - apply(params, mixture)
+  assert jnp.abs(difference[..., :100]).max() > 1e-3
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_level_changes_nothing_else(causal):
+  _, params, apply = small(causal=causal)
+  mixture = signal(2, 300)
+  np.testing.assert_allclose(
+    apply(params, 8.0 * mixture),
+    8.0 * apply(params, mixture),
+    rtol=1e-3,
+    atol=1e-4,
+  )
+
+
+# Edges.
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 15, 16, 17, 100])
+def test_any_length_comes_back_whole(length, causal):
+  _, params, apply = small(causal=causal)
+  estimate = apply(params, signal(2, length))
+  assert estimate.shape == (2, 2, length)
+  assert jnp.all(jnp.isfinite(estimate))
+  # Not even the first and the last sample are lost.
+  assert jnp.all(jnp.abs(estimate).max(axis=(0, 1)) > 0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("level", [0.0, 1e-6, 1e4])
+def test_silent_and_loud_mixtures_are_finite(level, causal):
+  _, params, apply = small(causal=causal)
+  mixture = level * signal(2, 300)
+  mixture = mixture.at[:, :100].set(0.0)
+
+  def total(params, mixture):
+    return jnp.sum(apply(params, mixture) ** 2)
+
+  value, gradient = jax.value_and_grad(total, argnums=(0, 1))(params, mixture)
+  assert jnp.isfinite(value)
+  assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+
+
+def test_one_source():
+  _, params, apply = small(num_sources=1)
+  assert apply(params, signal(1, 50)).shape == (1, 1, 50)
+
+
+# Transforms.
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_bfloat16_is_close_to_float32(causal):
+  _, params, apply = small(causal=causal)
+  half, half_params, half_apply = small(causal=causal, dtype=jnp.bfloat16)
+  assert half.dtype == jnp.bfloat16
+  assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(half_params))
+  mixture = signal(2, 800)
+  estimate, exact = half_apply(params, mixture), apply(params, mixture)
+  assert estimate.dtype == jnp.float32
+  error = jnp.sqrt(jnp.mean((estimate - exact) ** 2) / jnp.mean(exact**2))
+  assert 1e-6 < error < 0.02
+
+
+def test_one_trace_for_one_shape():
+  model, params, _ = small()
+  traces = []
+
+  @jax.jit
+  def apply(params, mixture):
+    traces.append(mixture.shape)
+    return model.apply({"params": params}, mixture)
+
+  for seed in range(3):
+    apply(params, signal(2, 64, seed=seed))
+  apply(params, signal(2, 65))
+  assert traces == [(2, 64), (2, 65)]
+
+
+def test_sharded_batch_equals_unsharded():
+  model, params, apply = small()
+  mixture = signal(8, 200)
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  sharding = NamedSharding(mesh, PartitionSpec("data"))
+  everywhere = NamedSharding(mesh, PartitionSpec())
+
+  @jax.jit
+  def gradient(params, mixture):
+    loss = lambda p: jnp.mean(model.apply({"params": p}, mixture) ** 2)  # noqa: E731
+    return jax.grad(loss)(params)
+
+  spread = jax.device_put(mixture, sharding)
+  copied = jax.device_put(params, everywhere)
+  np.testing.assert_allclose(
+    apply(copied, spread), apply(params, mixture), rtol=1e-4, atol=1e-5
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    gradient(copied, spread),
+    gradient(params, mixture),
+  )
+
+
+def test_learns_one_batch():
+  model, params, _ = small(num_filters=32)
+  time = jnp.arange(800) / 8000
+  low = jnp.sin(2 * jnp.pi * 200 * time)
+  high = jnp.sin(2 * jnp.pi * 1500 * time)
+  reference = jnp.stack([low, high])[None]
+  mixture = reference.sum(axis=1)
+  optimizer = optax.adam(1e-2)
+
+  def loss(params):
+    estimate = model.apply({"params": params}, mixture)
+    return jnp.mean((estimate - reference) ** 2)
+
+  @jax.jit
+  def step(params, state):
+    value, gradient = jax.value_and_grad(loss)(params)
+    update, state = optimizer.update(gradient, state)
+    return optax.apply_updates(params, update), state, value
+
+  state = optimizer.init(params)
+  for _ in range(150):
+    params, state, value = step(params, state)
+  # The references have a power of a half.
+  assert value < 0.005
+
+
+# Failures.
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(100,), (1, 2, 100), (2, 0)])
+def test_refuses_other_shapes(shape):
+  _, params, _ = small()
+  with pytest.raises(ValueError, match=r"\[batch, time\]"):
+    ConvTasNet(**SMALL).apply({"params": params}, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"filter_length": 15}, "filter_length must be even"),
+    ({"mask_activation": "swish"}, "unknown activation 'swish'"),
+    ({"encoder_activation": "swish"}, "unknown activation 'swish'"),
+    ({"kernel_size": 4}, "kernel_size must be odd"),
+    ({"num_sources": 0}, "num_sources"),
+    ({"num_blocks": 0}, "num_blocks"),
+    ({"dtype": jnp.int8}, "dtype"),
+  ],
+)
+def test_refuses_impossible_options(options, message):
+  model = ConvTasNet(**{**SMALL, **options})
+  with pytest.raises(ValueError, match=message):
+    model.init(jax.random.key(0), signal(1, 100))

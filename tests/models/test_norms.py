@@ -1,0 +1,70 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxsep.models import CumulativeLayerNorm, GlobalLayerNorm
+
+
+def features(*shape):
+  return 3 * jax.random.normal(jax.random.key(0), shape) + 1
+
+
+# Reference.
+
+
+def test_global_norm_is_a_group_norm_of_one_group():
+  x = features(3, 20, 6)
+  params = {"scale": jnp.arange(6.0), "bias": jnp.ones(6)}
+  ours = GlobalLayerNorm().apply({"params": params}, x)
+  theirs = torch.nn.functional.group_norm(
+    torch.from_numpy(np.array(x)).mT,
+    1,
+    torch.arange(6.0),
+    torch.ones(6),
+    eps=1e-8,
+  ).mT
+  np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+def test_cumulative_norm_takes_all_frames_so_far():
+  x = np.asarray(features(2, 9, 4), np.float64)
+  ours, params = CumulativeLayerNorm().init_with_output(
+    jax.random.key(0), jnp.asarray(x, jnp.float32)
+  )
+  assert params["params"]["scale"].shape == (4,)
+  for frame in range(9):
+    past = x[:, : frame + 1]
+    mean = past.mean(axis=(1, 2))[:, None]
+    deviation = past.std(axis=(1, 2))[:, None]
+    expected = (x[:, frame] - mean) / deviation
+    np.testing.assert_allclose(ours[:, frame], expected, atol=1e-5)
+
+
+# Edges.
+
+
+@pytest.mark.parametrize("norm", [GlobalLayerNorm, CumulativeLayerNorm])
+@pytest.mark.parametrize("value", [0.0, 1e-3, 7.0])
+def test_constant_input(norm, value):
+  x = jnp.full((2, 50, 8), value)
+  params = norm().init(jax.random.key(0), x)
+  # Cancellation must not turn a variance negative. What is left of the mean
+  # can be blown up by 1 / sqrt(eps), not more.
+  y, pullback = jax.vjp(lambda x: norm().apply(params, x), x)
+  assert jnp.all(jnp.abs(y) <= 1e-5 * value * 1e4)
+  assert jnp.all(jnp.isfinite(pullback(jnp.ones_like(y))[0]))
+
+
+@pytest.mark.parametrize("norm", [GlobalLayerNorm, CumulativeLayerNorm])
+def test_statistics_are_float32(norm):
+  # In bfloat16 a sum of ones stops at 256.
+  x = jnp.ones((1, 1000, 8), jnp.bfloat16) + features(1, 1000, 8).astype(
+    jnp.bfloat16
+  )
+  params = norm().init(jax.random.key(0), x)
+  y = norm().apply(params, x)
+  exact = norm().apply(params, x.astype(jnp.float32))
+  assert y.dtype == jnp.bfloat16
+  np.testing.assert_allclose(y.astype(jnp.float32), exact, atol=0.02)

@@ -1,0 +1,214 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep.models import TemporalConvNet, _conv_block, norms
+
+SMALL = {
+  "bottleneck_channels": 4,
+  "hidden_channels": 8,
+  "skip_channels": 4,
+  "num_blocks": 3,
+  "num_repeats": 2,
+}
+
+
+def features(*shape):
+  return jax.random.normal(jax.random.key(0), shape)
+
+
+def block_params(channels, hidden, heads, taps=3):
+  """Parameters of a block, all random, one slope negative."""
+  keys = iter(jax.random.split(jax.random.key(1), 20))
+
+  def draw(*shape):
+    return jax.random.normal(next(keys), shape)
+
+  def stage(fan_in, slope):
+    return {
+      "kernel": draw(fan_in, hidden),
+      "bias": draw(hidden),
+      "slope": jnp.float32(slope),
+      "norm_scale": draw(hidden),
+      "norm_bias": draw(hidden),
+    }
+
+  return {
+    "expand": stage(channels, 0.3),
+    "depthwise": stage(taps, -0.2),
+    "heads": {"kernel": draw(hidden, heads), "bias": draw(heads)},
+  }
+
+
+def plain_block(params, x, *, dilation, causal):
+  """The block as the paper writes it, for automatic differentiation."""
+
+  def norm(z, stage):
+    z = jnp.where(z >= 0, z, stage["slope"] * z)
+    if causal:
+      count = z.shape[2] * jnp.arange(1, z.shape[1] + 1)[None, :, None]
+      mean = jnp.cumsum(z.sum(2, keepdims=True), axis=1) / count
+      power = jnp.cumsum((z**2).sum(2, keepdims=True), axis=1) / count
+    else:
+      mean = z.mean((1, 2), keepdims=True)
+      power = (z**2).mean((1, 2), keepdims=True)
+    z = (z - mean) / jnp.sqrt(power - mean**2 + 1e-8)
+    return z * stage["norm_scale"][None, None] + stage["norm_bias"][None, None]
+
+  expand, depthwise, heads = (
+    params[name] for name in ("expand", "depthwise", "heads")
+  )
+  z = norm(x @ expand["kernel"] + expand["bias"][None, None], expand)
+  context = (len(depthwise["kernel"]) - 1) * dilation
+  left = context if causal else context // 2
+  z = jax.lax.conv_general_dilated(
+    z,
+    depthwise["kernel"][:, None],
+    window_strides=(1,),
+    padding=[(left, context - left)],
+    rhs_dilation=(dilation,),
+    dimension_numbers=("NWC", "WIO", "NWC"),
+    feature_group_count=z.shape[2],
+  )
+  z = norm(z + depthwise["bias"][None, None], depthwise)
+  return z @ heads["kernel"] + heads["bias"][None, None]
+
+
+# Reference.
+
+
+@pytest.mark.parametrize("keep_hidden", [True, False])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+  ("dilation", "taps"), [(1, 3), (4, 3), (2, 5), (32, 3)]
+)
+def test_block_and_its_gradient(dilation, taps, causal, keep_hidden):
+  params = block_params(6, 10, 14, taps)
+  x, weight = features(3, 17, 6), features(3, 17, 14)
+  options = _conv_block.BlockOptions(dilation, causal, keep_hidden)
+
+  def ours(params, x):
+    return jnp.sum(_conv_block.conv_block(params, x, options) * weight)
+
+  def plain(params, x):
+    heads = plain_block(params, x, dilation=dilation, causal=causal)
+    return jnp.sum(heads * weight)
+
+  value, gradient = jax.value_and_grad(ours, (0, 1))(params, x)
+  expected = jax.value_and_grad(plain, (0, 1))(params, x)
+  np.testing.assert_allclose(value, expected[0], rtol=1e-4)
+  for (path, actual), desired in zip(
+    jax.tree.leaves_with_path(gradient),
+    jax.tree.leaves(expected[1]),
+    strict=True,
+  ):
+    scale = np.abs(desired).max()
+    np.testing.assert_allclose(
+      actual / scale, desired / scale, atol=2e-5, err_msg=str(path)
+    )
+
+
+def test_receptive_field_of_the_paper():
+  assert TemporalConvNet().receptive_field == 1531
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_receptive_field_is_what_a_frame_depends_on(causal, monkeypatch):
+  # The statistics reach everywhere: take them out of the way.
+  def constant(total, energy, **_):
+    return jnp.zeros_like(total), jnp.ones_like(energy)
+
+  monkeypatch.setattr(_conv_block, "statistics_from_sums", constant)
+  monkeypatch.setattr(norms, "statistics_from_sums", constant)
+  model = TemporalConvNet(**SMALL, causal=causal)
+  field = model.receptive_field
+  assert field == 1 + 2 * 2 * 7
+  x = features(1, 3 * field, 5)
+  params = model.init(jax.random.key(0), x)
+  middle = 2 * field
+  gradient = jax.grad(lambda x: model.apply(params, x)[0, 0, middle].sum())(x)
+  seen = np.flatnonzero(np.abs(gradient[0]).max(axis=1))
+  first = middle - field + 1 if causal else middle - field // 2
+  np.testing.assert_array_equal(seen, np.arange(first, first + field))
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("num_features", [5, 129])
+def test_masks_of_a_spectrogram(num_features):
+  model = TemporalConvNet(**SMALL, num_sources=3)
+  x = jnp.abs(features(2, 20, num_features))
+  masks, params = model.init_with_output(jax.random.key(0), x)
+  assert masks.shape == (2, 3, 20, num_features)
+  assert 0 < masks.min() < masks.max() < 1
+  relu = TemporalConvNet(**SMALL, num_sources=3, mask_activation="relu")
+  assert relu.apply(params, x).min() == 0
+  linear = TemporalConvNet(**SMALL, num_sources=3, mask_activation=None)
+  np.testing.assert_allclose(
+    masks, jax.nn.sigmoid(linear.apply(params, x)), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize("bins", [129, 257])
+def test_number_of_parameters_on_a_spectrogram(bins):
+  # The published counts are of the masker with its last residual head.
+  expected = {129: 4_885_557, 257: 4_935_221}[bins]
+  shape = jax.ShapeDtypeStruct((1, 10, bins), jnp.float32)
+  params = jax.eval_shape(TemporalConvNet().init, jax.random.key(0), shape)
+  assert sum(v.size for v in jax.tree.leaves(params)) == expected
+
+
+def test_remat_changes_nothing_but_memory():
+  x = features(2, 40, 5)
+  params = TemporalConvNet(**SMALL).init(jax.random.key(0), x)
+
+  def gradient(**options):
+    model = TemporalConvNet(**SMALL, **options)
+    return jax.grad(lambda p: jnp.sum(model.apply(p, x) ** 2))(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    gradient(remat=True),
+    gradient(),
+  )
+
+
+def maps_kept_per_block(**options):
+  """Hidden maps that a compiled gradient holds for one more block."""
+
+  def temporary_bytes(num_repeats):
+    model = TemporalConvNet(
+      bottleneck_channels=4,
+      hidden_channels=64,
+      skip_channels=4,
+      num_blocks=1,
+      num_repeats=num_repeats,
+      **options,
+    )
+    x = features(2, 500, 4)
+    params = model.init(jax.random.key(0), x)
+    loss = lambda p: jnp.sum(model.apply(p, x) ** 2)  # noqa: E731
+    compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  hidden_map = 2 * 500 * 64 * 4
+  return (temporary_bytes(8) - temporary_bytes(4)) / 4 / hidden_map
+
+
+@pytest.mark.parametrize(("remat", "most"), [(False, 1.3), (True, 0.3)])
+def test_gradient_keeps_one_hidden_map_per_block_or_none(remat, most):
+  # Automatic differentiation keeps about a dozen.
+  assert maps_kept_per_block(remat=remat) < most
+
+
+# Failures.
+
+
+def test_refuses_even_kernel_without_centre():
+  model = TemporalConvNet(**SMALL, kernel_size=2)
+  with pytest.raises(ValueError, match="kernel_size must be odd"):
+    model.init(jax.random.key(0), features(1, 10, 5))
+  causal = TemporalConvNet(**SMALL, kernel_size=2, causal=True)
+  causal.init(jax.random.key(0), features(1, 10, 5))
