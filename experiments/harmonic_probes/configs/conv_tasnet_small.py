@@ -1,4 +1,4 @@
-"""A ConvTasNet that learns on a few CPU cores: 16 times fewer parameters."""
+"""A ConvTasNet that learns on a few CPU cores: 778 thousand parameters."""
 
 from typing import Any
 
