@@ -17,14 +17,14 @@ Array = jax.Array | np.ndarray
 Key = jax.Array
 
 __all__ = [
-    "Array",
-    "Bool",
-    "Complex",
-    "Float",
-    "Inexact",
-    "Int",
-    "Key",
-    "Num",
-    "PyTree",
-    "Shaped",
+  "Array",
+  "Bool",
+  "Complex",
+  "Float",
+  "Inexact",
+  "Int",
+  "Key",
+  "Num",
+  "PyTree",
+  "Shaped",
 ]
