@@ -65,7 +65,8 @@ def timed(function):
 
 def compare(name, ours, theirs, repeats):
   """Prints the ratio of the two, run in turns."""
-  ours(), theirs()
+  ours()
+  theirs()
   pairs = [(timed(ours)[0], timed(theirs)[0]) for _ in range(repeats)]
   own, other = np.median(pairs, axis=0)
   ratios = [a / b for a, b in pairs]

@@ -99,17 +99,13 @@ def test_closed_form_with_filters(filter_length):
 
 # It announces that it will drop the module.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("num_sources", [2, 3])
-def test_mir_eval(num_sources):
+def test_mir_eval():
   rng = np.random.default_rng(1)
-  reference = rng.standard_normal((num_sources, 1600))
+  reference = rng.standard_normal((2, 1600))
   noise = rng.standard_normal(reference.shape)
-  estimate = reference + 0.2 * np.roll(reference, 1, 0) + 0.1 * noise
-  # mir_eval takes seconds for each pair: let it search two sources only.
-  search = num_sources == 2
-  estimate = np.roll(estimate, 1, 0) if search else estimate
+  estimate = (reference + 0.2 * reference[::-1] + 0.1 * noise)[::-1]
   *theirs, their_permutation = mir_eval.separation.bss_eval_sources(
-    reference, estimate, compute_permutation=search
+    reference, estimate
   )
   *ours, permutation = metrics.bss_eval_permuted(
     estimate.astype(np.float32), reference.astype(np.float32)
