@@ -14,9 +14,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
-from data_pipelines._tensorflow import hide_accelerators
+from data_pipelines._tensorflow import hide_accelerators, tf
 from data_pipelines.table import Corpus, CorpusError
 
 # One stream of draws for each use.

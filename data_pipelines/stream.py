@@ -8,9 +8,8 @@ import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
-from data_pipelines._tensorflow import hide_accelerators
+from data_pipelines._tensorflow import hide_accelerators, tf
 
 Batch = dict[str, np.ndarray]
 
