@@ -24,6 +24,8 @@ def get_config() -> config_dict.ConfigDict:
       num_blocks=8,
       num_repeats=3,
       mask_activation="sigmoid",
+      # Of the encoder: None as in the paper, or "relu".
+      encoder_activation=config_dict.placeholder(str),
       # The dtype of the arithmetic; parameters are always float32.
       dtype="float32",
     ),

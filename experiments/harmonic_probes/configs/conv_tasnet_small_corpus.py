@@ -6,13 +6,15 @@ lets a small model learn in fewer steps; a moving average of the parameters
 stands in for a longer decay.
 """
 
+from typing import Any
+
 from ml_collections import config_dict
 
 from experiments.harmonic_probes.configs import conv_tasnet_small
 
 
 def get_config() -> config_dict.ConfigDict:
-  config = conv_tasnet_small.get_config()
+  config: Any = conv_tasnet_small.get_config()
   config.model.num_blocks = 7
   config.model.encoder_activation = "relu"
   config.data.speed_range = (0.9, 1.1)
