@@ -12,6 +12,11 @@ The layers, lowest first; a module imports its own layer or a lower one.
 - `train`: the training loop and its side effects.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from jaxsep.model_io import LoadedModel, ModelFolderError, load, save
+
 __version__ = "0.1.0"
 
 __all__ = ["LoadedModel", "ModelFolderError", "load", "save"]

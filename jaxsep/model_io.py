@@ -204,7 +204,7 @@ def _shapes(model):
   """Shapes of a model's parameters by dotted name."""
   signal = jax.ShapeDtypeStruct((1, 1), jnp.float32)
   params = jax.eval_shape(model.init, jax.random.key(0), signal)["params"]
-  flat = flax.traverse_util.flatten_dict(params, sep=".")
+  flat: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep=".")
   return {name: value.shape for name, value in flat.items()}
 
 

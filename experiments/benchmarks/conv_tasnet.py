@@ -91,19 +91,21 @@ class Side:
       text=True,
       preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
+    assert self._process.stdin and self._process.stdout
+    self._requests, self._answers = self._process.stdin, self._process.stdout
 
   def __enter__(self):
     return self
 
   def __exit__(self, *_):
-    self._process.stdin.close()
+    self._requests.close()
     self._process.wait()
 
   def ask(self, **request):
     """Sends a request and waits for its answer."""
-    self._process.stdin.write(json.dumps(request) + "\n")
-    self._process.stdin.flush()
-    line = self._process.stdout.readline()
+    self._requests.write(json.dumps(request) + "\n")
+    self._requests.flush()
+    line = self._answers.readline()
     if not line:
       sys.exit(f"{self._process.args} ended early; see its message above.")
     return json.loads(line)

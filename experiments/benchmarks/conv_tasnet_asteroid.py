@@ -91,26 +91,26 @@ def forget_peak():
 def main():
   """Answers requests until the input ends."""
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  run = None
+  work = {}
   for line in sys.stdin:
     request = json.loads(line)
     if request["do"] == "device":
       answer = {"backend": DEVICE, "name": torch.__version__}
     elif request["do"] == "prepare":
       make = make_training if request["training"] else make_forward
-      run = make(
+      work["run"] = make(
         request["batch"],
         request["samples"],
         request["dtype"],
         request["compiled"],
       )
       for _ in range(2):
-        run()
+        work["run"]()
       forget_peak()
       answer = {}
     else:
       start = time.perf_counter()
-      run()
+      work["run"]()
       answer = {"seconds": time.perf_counter() - start, "peak": peak_bytes()}
     print(json.dumps(answer), flush=True)
 

@@ -40,7 +40,8 @@ class ConvTasNet(nn.Module):
     dtype: Type of the masker's matmuls and hidden maps: `bfloat16` halves
       time and memory where the hardware has it. Encoder, decoder, statistics
       and parameters stay float32: eight bits of a waveform are too few.
-    remat: Whether to trade time for memory in training.
+    remat: Whether training keeps a fifth of the hidden maps for a ninth more
+      arithmetic.
 
   References:
     Luo and Mesgarani, Conv-TasNet: surpassing ideal time-frequency magnitude

@@ -1,7 +1,6 @@
 """The temporal convolutional network that estimates masks."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -10,7 +9,7 @@ from jaxsep.models._options import check_floating, check_positive
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
-from jaxsep.typing import Float
+from jaxsep.typing import Array, Float
 
 _SLOPE = nn.initializers.constant(0.25)
 
@@ -99,8 +98,8 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, sums: Float[jax.Array, "batch frames channels"]
-  ) -> Float[jax.Array, "batch frames _"]:
+    self, sums: Float[Array, "batch frames channels"]
+  ) -> Float[Array, "batch frames _"]:
     """Adds the heads of the block."""
     hidden, num_heads = self.hidden_channels, sums.shape[-1]
     channels = num_heads - self.skip_channels
@@ -121,7 +120,7 @@ class ConvBlock(nn.Module):
         name: value[..., channels:] for name, value in params["heads"].items()
       }
       sums = sums[..., channels:]
-    return sums + conv_block(params, x, options)
+    return jnp.add(sums, conv_block(params, x, options))
 
 
 class TemporalConvNet(nn.Module):
@@ -143,8 +142,9 @@ class TemporalConvNet(nn.Module):
     mask_activation: Name of the activation: `"sigmoid"`, `"relu"` or another.
     dtype: Type of the matmuls and of the hidden maps. Parameters, statistics,
       the sums over the blocks and the masks are float32 in any case.
-    remat: Whether to trade time for memory in training: about a tenth more
-      of the one, for a fifth of the other.
+    remat: Whether training keeps, of each block, its input alone and not
+      also the output of its first matmul: a fifth of the memory for a ninth
+      more arithmetic.
 
   References:
     Luo and Mesgarani, Conv-TasNet, 2019, section II-C.
@@ -169,8 +169,8 @@ class TemporalConvNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, features: Float[jax.Array, "batch frames features"]
-  ) -> Float[jax.Array, "batch {self.num_sources} frames features"]:
+    self, features: Float[Array, "batch frames features"]
+  ) -> Float[Array, "batch {self.num_sources} frames features"]:
     """Estimates the masks."""
     self._check()
     num_features = features.shape[-1]
