@@ -15,7 +15,8 @@ class Talker:
   Attributes:
     f0_hz: Mean pitch.
     range_semitones: Size of the pitch movements.
-    jitter: Relative deviation of one pitch period from its neighbours.
+    jitter: Deviation of a pulse from its place, in pitch periods; neighbouring
+      periods differ by twice as much.
     shimmer: Relative deviation of one pulse's amplitude.
     tract_scale: Formant frequencies relative to a tract of 17.5 cm.
     formant_scale: The talker's own factors of the first five formants.
@@ -61,8 +62,8 @@ def draw_talker(rng: np.random.Generator) -> Talker:
   return Talker(
     f0_hz=float(np.clip(f0_hz, *PITCH_RANGE_HZ)),
     range_semitones=float(rng.uniform(4.0, 9.0)),
-    jitter=float(rng.uniform(0.004, 0.015)),
-    shimmer=float(rng.uniform(0.02, 0.08)),
+    jitter=float(rng.uniform(0.001, 0.005)),
+    shimmer=float(rng.uniform(0.01, 0.04)),
     tract_scale=float(rng.normal(1.0 if low else 1.15, 0.045)),
     formant_scale=tuple(rng.normal(1.0, 0.03, 5).tolist()),
     vowel_space=float(rng.uniform(0.85, 1.1)),

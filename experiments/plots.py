@@ -47,7 +47,8 @@ def plot_separation(
   top = float(np.max(pictures[0]))
   figure = Figure(figsize=(12, 2.2 * len(rows)), layout="constrained")
   axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
-  limit = 1.05 * max(float(np.abs(signal).max()) for _, signal, _ in rows)
+  loudest = max(float(np.abs(signal).max()) for _, signal, _ in rows)
+  limit = 1.05 * loudest or 1.0
   seconds = np.arange(len(mixture)) / sample_rate_hz
   image = None
   for (wave, spectrum), (name, signal, behind), picture in zip(
