@@ -1,9 +1,10 @@
 """A small ConvTasNet for an hour of speech and a few CPU cores.
 
 Every utterance is paired with another speaker's at random, at a random place,
-level and speed, so that little speech makes many mixtures. A rectified encoder
-lets a small model learn in fewer steps; a moving average of the parameters
-stands in for a longer decay.
+level and speed, so that little speech makes many mixtures. While a model
+is far from what it can reach, many small steps teach more per second than few
+large ones: 2 mixtures of 1.5 s each. A rectified encoder lets it learn in fewer
+steps; a moving average of the parameters evens out the small batches.
 """
 
 from typing import Any
@@ -17,9 +18,11 @@ def get_config() -> config_dict.ConfigDict:
   config: Any = conv_tasnet_small.get_config()
   config.model.num_blocks = 7
   config.model.encoder_activation = "relu"
-  config.data.speed_range = (0.9, 1.1)
+  config.data.update(speed_range=(0.9, 1.1), batch_size=2, crop_s=1.5)
   config.optimizer.update(
-    learning_rate=2e-3, schedule="cosine", warmup_steps=500
+    learning_rate=1.5e-3, schedule="cosine", warmup_steps=500
   )
-  config.train.update(num_steps=10_000, ema_decay=0.999)
+  config.train.update(
+    num_steps=16_000, ema_decay=0.999, eval_every=2_000, checkpoint_every=1_000
+  )
   return config
