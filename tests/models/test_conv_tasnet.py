@@ -18,7 +18,7 @@ SMALL = {
   "bottleneck_channels": 8,
   "hidden_channels": 16,
   "skip_channels": 8,
-  "num_blocks": 3,
+  "num_blocks": 2,
   "num_repeats": 2,
 }
 
@@ -75,7 +75,7 @@ def test_equals_asteroid(norm, options):
     num_repeats=2,
     **options,
   )
-  ours = model.apply({"params": params}, arrays["mixture"])
+  ours = jax.jit(model.apply)({"params": params}, arrays["mixture"])
   error = np.abs(ours - estimate).max() / np.abs(estimate).max()
   assert error < 1e-4
 
@@ -151,7 +151,7 @@ def test_level_changes_nothing_else(causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 15, 16, 17, 100])
+@pytest.mark.parametrize("length", [1, 7, 8, 16, 17])
 def test_any_length_comes_back_whole(length, causal):
   _, params, apply = small(causal=causal)
   estimate = apply(params, signal(2, length))
@@ -162,18 +162,18 @@ def test_any_length_comes_back_whole(length, causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("level", [0.0, 1e-6, 1e4])
-def test_silent_and_loud_mixtures_are_finite(level, causal):
+def test_silent_and_loud_mixtures_are_finite(causal):
   _, params, apply = small(causal=causal)
-  mixture = level * signal(2, 300)
-  mixture = mixture.at[:, :100].set(0.0)
 
   def total(params, mixture):
     return jnp.sum(apply(params, mixture) ** 2)
 
-  value, gradient = jax.value_and_grad(total, argnums=(0, 1))(params, mixture)
-  assert jnp.isfinite(value)
-  assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+  for level in (0.0, 1e-6, 1e4):
+    mixture = (level * signal(2, 300)).at[:, :100].set(0.0)
+    value, gradient = gradient_of(params, mixture)
+    assert jnp.isfinite(value)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
 
 
 def test_one_source():
@@ -288,4 +288,4 @@ def test_refuses_other_shapes(shape):
 def test_refuses_impossible_options(options, message):
   model = ConvTasNet(**{**SMALL, **options})
   with pytest.raises(ValueError, match=message):
-    model.init(jax.random.key(0), signal(1, 100))
+    jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
