@@ -9,6 +9,7 @@ import optax
 import pytest
 from asteroid_weights import from_asteroid
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from random_params import random_params
 
 from jaxsep.models import ConvTasNet
 
@@ -31,14 +32,7 @@ def signal(*shape, seed=0):
 def small(**options):
   """A small model, its parameters, and itself as a compiled function."""
   model = ConvTasNet(**{**SMALL, **options})
-  params = jax.jit(model.init)(jax.random.key(1), signal(1, 100))["params"]
-  # Gains and biases of the norms that are not one and zero.
-  keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
-  params = jax.tree.map(
-    lambda value, key: value + 0.1 * jax.random.normal(key, value.shape),
-    params,
-    jax.tree.unflatten(jax.tree.structure(params), list(keys)),
-  )
+  params = random_params(model, signal(1, 100))["params"]
   return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
 
 
@@ -151,7 +145,7 @@ def test_level_changes_nothing_else(causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("length", [1, 7, 8, 16, 17])
+@pytest.mark.parametrize("length", [1, 8, 17])
 def test_any_length_comes_back_whole(length, causal):
   _, params, apply = small(causal=causal)
   estimate = apply(params, signal(2, length))

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from jaxsep.models import TemporalConvNet, _conv_block, norms
 
@@ -80,9 +81,7 @@ def plain_block(params, x, *, dilation, causal):
 
 @pytest.mark.parametrize("keep_hidden", [True, False])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(
-  ("dilation", "taps"), [(1, 3), (4, 3), (2, 5), (32, 3)]
-)
+@pytest.mark.parametrize(("dilation", "taps"), [(2, 5), (32, 3)])
 def test_block_and_its_gradient(dilation, taps, causal, keep_hidden):
   params = block_params(6, 10, 14, taps)
   x, weight = features(3, 17, 6), features(3, 17, 14)
@@ -125,7 +124,7 @@ def test_receptive_field_is_what_a_frame_depends_on(causal, monkeypatch):
   field = model.receptive_field
   assert field == 1 + 2 * 2 * 3
   x = features(1, 3 * field, 5)
-  params = jax.jit(model.init)(jax.random.key(0), x)
+  params = random_params(model, x)
   middle = 2 * field
   frame = lambda x: model.apply(params, x)[0, 0, middle].sum()  # noqa: E731
   gradient = jax.jit(jax.grad(frame))(x)
@@ -137,12 +136,12 @@ def test_receptive_field_is_what_a_frame_depends_on(causal, monkeypatch):
 # Laws.
 
 
-@pytest.mark.parametrize("num_features", [5, 129])
-def test_masks_of_a_spectrogram(num_features):
+def test_masks_of_a_spectrogram():
   model = TemporalConvNet(**SMALL, num_sources=3)
-  x = jnp.abs(features(2, 20, num_features))
-  masks, params = model.init_with_output(jax.random.key(0), x)
-  assert masks.shape == (2, 3, 20, num_features)
+  x = jnp.abs(features(2, 20, 129))
+  params = random_params(model, x)
+  masks = model.apply(params, x)
+  assert masks.shape == (2, 3, 20, 129)
   assert 0 < masks.min() < masks.max() < 1
   relu = TemporalConvNet(**SMALL, num_sources=3, mask_activation="relu")
   assert relu.apply(params, x).min() == 0
@@ -162,11 +161,12 @@ def test_number_of_parameters_on_a_spectrogram(bins):
 
 
 def test_remat_changes_nothing_but_memory():
+  one = SMALL | {"num_repeats": 1}
   x = features(2, 40, 5)
-  params = jax.jit(TemporalConvNet(**SMALL).init)(jax.random.key(0), x)
+  params = random_params(TemporalConvNet(**one), x)
 
   def gradient(**options):
-    model = TemporalConvNet(**SMALL, **options)
+    model = TemporalConvNet(**one, **options)
     return jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, x) ** 2)))(params)
 
   jax.tree.map(
@@ -189,13 +189,13 @@ def maps_kept_per_block(**options):
       **options,
     )
     x = features(2, 500, 4)
-    params = jax.jit(model.init)(jax.random.key(0), x)
+    params = random_params(model, x)
     loss = lambda p: jnp.sum(model.apply(p, x) ** 2)  # noqa: E731
     compiled = jax.jit(jax.grad(loss)).lower(params).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
   hidden_map = 2 * 500 * 64 * 4
-  return (temporary_bytes(6) - temporary_bytes(3)) / 3 / hidden_map
+  return (temporary_bytes(4) - temporary_bytes(2)) / 2 / hidden_map
 
 
 @pytest.mark.parametrize(("remat", "most"), [(False, 1.3), (True, 0.3)])
