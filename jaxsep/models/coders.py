@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxsep.models._options import check_positive
 from jaxsep.models.activations import get_activation
-from jaxsep.models.initializers import uniform_fan_in
+from jaxsep.models.initializers import filterbank_initializer
 from jaxsep.typing import Array, Float
 
 
@@ -46,11 +46,14 @@ class Encoder(nn.Module):
     num_filters: Features of a frame, F.
     filter_length: Samples of a frame; the hop is half of it.
     activation: `None`, `"relu"` or another name of an activation.
+    init: What the filters start as: `"uniform"` noise, or `"fourier"`, a
+      short-time Fourier transform.
   """
 
   num_filters: int = 512
   filter_length: int = 16
   activation: str | None = None
+  init: str = "uniform"
 
   @nn.compact
   def __call__(
@@ -68,7 +71,7 @@ class Encoder(nn.Module):
     frames = jnp.concatenate([hops[:, :-1], hops[:, 1:]], axis=-1)
     kernel = self.param(
       "kernel",
-      uniform_fan_in(self.filter_length),
+      filterbank_initializer(self.init, fan_in=self.filter_length),
       (self.filter_length, self.num_filters),
     )
     return get_activation(self.activation)(frames @ kernel)
@@ -82,9 +85,11 @@ class Decoder(nn.Module):
 
   Attributes:
     filter_length: Samples of a frame; the hop is half of it.
+    init: See `Encoder`.
   """
 
   filter_length: int = 16
+  init: str = "uniform"
 
   @nn.compact
   def __call__(
@@ -101,7 +106,9 @@ class Decoder(nn.Module):
       )
     kernel = self.param(
       "kernel",
-      uniform_fan_in(self.filter_length),
+      filterbank_initializer(
+        self.init, fan_in=self.filter_length, transpose=True
+      ),
       (features.shape[-1], self.filter_length),
     )
     frames = features @ kernel
