@@ -46,14 +46,14 @@ class Encoder(nn.Module):
     num_filters: Features of a frame, F.
     filter_length: Samples of a frame; the hop is half of it.
     activation: `None`, `"relu"` or another name of an activation.
-    init: What the filters start as: `"uniform"` noise, or `"fourier"`, a
-      short-time Fourier transform.
+    filterbank_init: What the filters start as: `"uniform"` noise, or
+      `"fourier"`, a short-time Fourier transform.
   """
 
   num_filters: int = 512
   filter_length: int = 16
   activation: str | None = None
-  init: str = "uniform"
+  filterbank_init: str = "uniform"
 
   @nn.compact
   def __call__(
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
     frames = jnp.concatenate([hops[:, :-1], hops[:, 1:]], axis=-1)
     kernel = self.param(
       "kernel",
-      filterbank_initializer(self.init, fan_in=self.filter_length),
+      filterbank_initializer(self.filterbank_init, fan_in=self.filter_length),
       (self.filter_length, self.num_filters),
     )
     return get_activation(self.activation)(frames @ kernel)
@@ -85,11 +85,11 @@ class Decoder(nn.Module):
 
   Attributes:
     filter_length: Samples of a frame; the hop is half of it.
-    init: See `Encoder`.
+    filterbank_init: See `Encoder`.
   """
 
   filter_length: int = 16
-  init: str = "uniform"
+  filterbank_init: str = "uniform"
 
   @nn.compact
   def __call__(
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
     kernel = self.param(
       "kernel",
       filterbank_initializer(
-        self.init, fan_in=self.filter_length, transpose=True
+        self.filterbank_init, fan_in=self.filter_length, transpose=True
       ),
       (features.shape[-1], self.filter_length),
     )

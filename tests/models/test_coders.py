@@ -65,6 +65,17 @@ def test_identity_filters_reconstruct(length):
   np.testing.assert_allclose(decoded, mixture, atol=1e-6)
 
 
+@pytest.mark.parametrize("num_filters", [32, 64])
+def test_fourier_filters_reconstruct_when_rectified(num_filters):
+  mixture = signal(2, 100)
+  encoder = Encoder(num_filters, activation="relu", filterbank_init="fourier")
+  decoder = Decoder(filterbank_init="fourier")
+  features, _ = encoder.init_with_output(jax.random.key(0), mixture)
+  assert features.min() == 0
+  decoded, _ = decoder.init_with_output(jax.random.key(0), features, length=100)
+  np.testing.assert_allclose(decoded, mixture, atol=1e-5)
+
+
 def test_decoder_takes_any_batch():
   features = signal(2, 3, num_frames(50, filter_length=16), 4)
   decoded, params = Decoder().init_with_output(
@@ -89,3 +100,17 @@ def test_refuses_frames_of_another_length():
   features = signal(1, 10, 4)
   with pytest.raises(ValueError, match="50 samples have 8 frames"):
     Decoder().init(jax.random.key(0), features, length=50)
+
+
+@pytest.mark.parametrize(
+  ("filterbank_init", "num_filters", "message"),
+  [
+    ("fourier", 30, "30 filters of 16 samples cannot start as a Fourier"),
+    ("fourier", 28, "at least 32"),
+    ("gammatone", 32, "filterbank_init is 'uniform' or 'fourier'"),
+  ],
+)
+def test_refuses_impossible_filters(filterbank_init, num_filters, message):
+  encoder = Encoder(num_filters, filterbank_init=filterbank_init)
+  with pytest.raises(ValueError, match=message):
+    encoder.init(jax.random.key(0), signal(1, 100))
