@@ -1,6 +1,8 @@
 """STOI and PESQ: the wrappers, not the scores."""
 
+import functools
 import importlib
+import importlib.util
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,21 @@ import pytest
 
 from jaxsep import metrics
 
-pesq_package = pytest.importorskip("pesq", reason="needs the extra eval")
-pystoi = pytest.importorskip("pystoi", reason="needs the extra eval")
+
+def scored_by(package, metric):
+  """A parameter of a test, left out where its package is not installed."""
+  return pytest.param(
+    metric,
+    id=metric.__name__,
+    marks=pytest.mark.skipif(
+      importlib.util.find_spec(package) is None,
+      reason=f"needs the package {package} of the extra eval",
+    ),
+  )
+
+
+STOI = scored_by("pystoi", metrics.stoi)
+PESQ = scored_by("pesq", metrics.pesq)
 
 
 def speech_like(shape, seed=0):
@@ -27,49 +42,57 @@ def make_pair():
 # Reference.
 
 
-def test_rows_are_those_of_the_packages(pair):
+def check_rows(pair, score, package_score):
+  """One row, scored by the package itself, is the same."""
   estimate, reference = pair
-  scores = {
-    "stoi": metrics.stoi(estimate, reference, sample_rate_hz=8000),
-    "estoi": metrics.stoi(
-      estimate, reference, sample_rate_hz=8000, extended=True
-    ),
-    "nb": metrics.pesq(estimate, reference, sample_rate_hz=8000),
-    "wb": metrics.pesq(estimate, reference, sample_rate_hz=16000),
-    "nb16": metrics.pesq(estimate, reference, sample_rate_hz=16000, mode="nb"),
-  }
-  one, target = estimate[1, 0], reference[1, 0]
-  wanted = {
-    "stoi": pystoi.stoi(target, one, 8000),
-    "estoi": pystoi.stoi(target, one, 8000, extended=True),
-    "nb": pesq_package.pesq(8000, target, one, "nb"),
-    "wb": pesq_package.pesq(16000, target, one, "wb"),
-    "nb16": pesq_package.pesq(16000, target, one, "nb"),
-  }
-  for name, score in scores.items():
-    assert score.shape == (2, 2)
-    np.testing.assert_allclose(score[1, 0], wanted[name], rtol=1e-6)
+  scores = score(estimate, reference)
+  assert scores.shape == (2, 2)
+  wanted = package_score(reference[1, 0], estimate[1, 0])
+  np.testing.assert_allclose(scores[1, 0], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_stoi_is_that_of_the_package(pair, extended):
+  pystoi = pytest.importorskip("pystoi", reason="needs the extra eval")
+  check_rows(
+    pair,
+    functools.partial(metrics.stoi, sample_rate_hz=8000, extended=extended),
+    lambda clean, one: pystoi.stoi(clean, one, 8000, extended=extended),
+  )
+
+
+@pytest.mark.parametrize(
+  ("rate", "mode", "widest"),
+  [(8000, None, "nb"), (16000, None, "wb"), (16000, "nb", "nb")],
+)
+def test_pesq_is_that_of_the_package(pair, rate, mode, widest):
+  package = pytest.importorskip("pesq", reason="needs the extra eval")
+  check_rows(
+    pair,
+    functools.partial(metrics.pesq, sample_rate_hz=rate, mode=mode),
+    lambda clean, one: package.pesq(rate, clean, one, widest),
+  )
 
 
 # Law.
 
 
-def test_better_is_higher_and_jax_arrays_are_taken(pair):
+@pytest.mark.parametrize("score", [STOI, PESQ])
+def test_better_is_higher_and_jax_arrays_are_taken(pair, score):
   estimate, reference = pair
   worse = reference + 3 * (estimate - reference)
-  for score in (metrics.stoi, metrics.pesq):
-    good = score(
-      jnp.asarray(estimate[0]), jnp.asarray(reference[0]), sample_rate_hz=8000
-    )
-    assert (good > score(worse[0], reference[0], sample_rate_hz=8000)).all()
-    best = score(reference[0, 0], reference[0, 0], sample_rate_hz=8000)
-    assert best.shape == () and best > good.max()
+  good = score(
+    jnp.asarray(estimate[0]), jnp.asarray(reference[0]), sample_rate_hz=8000
+  )
+  assert (good > score(worse[0], reference[0], sample_rate_hz=8000)).all()
+  best = score(reference[0, 0], reference[0, 0], sample_rate_hz=8000)
+  assert best.shape == () and best > good.max()
 
 
 # Edge.
 
 
-@pytest.mark.parametrize("score", [metrics.stoi, metrics.pesq])
+@pytest.mark.parametrize("score", [STOI, PESQ])
 def test_undefined_is_nan_and_leaves_the_rest_alone(score):
   reference = speech_like((2, 8000))
   reference[1] = 0
@@ -86,17 +109,26 @@ def test_undefined_is_nan_and_leaves_the_rest_alone(score):
 # Failure.
 
 
-def test_errors_say_what_is_wrong(unchecked, pair):
+def test_rates_and_modes_that_pesq_has_not(pair):
+  """Checked before the package is wanted."""
   estimate, reference = pair
   with pytest.raises(ValueError, match="8000 and 16000 Hz, not at 44100"):
     metrics.pesq(estimate, reference, sample_rate_hz=44100)
   with pytest.raises(ValueError, match="mode 'wb' at 8000"):
     metrics.pesq(estimate, reference, sample_rate_hz=8000, mode="wb")
+
+
+@pytest.mark.parametrize("score", [STOI])
+def test_rates_that_stoi_has_not(pair, score):
   with pytest.raises(ValueError, match="positive integer"):
-    metrics.stoi(estimate, reference, sample_rate_hz=0)
-  for score in (metrics.stoi, metrics.pesq):
-    with pytest.raises(ValueError, match="same shape"):
-      score(estimate[0], reference, sample_rate_hz=8000)
+    score(*pair, sample_rate_hz=0)
+
+
+@pytest.mark.parametrize("score", [STOI, PESQ])
+def test_shapes_that_differ(unchecked, pair, score):
+  estimate, reference = pair
+  with pytest.raises(ValueError, match="same shape"):
+    score(estimate[0], reference, sample_rate_hz=8000)
 
 
 @pytest.mark.parametrize("name", ["stoi", "pesq"])
