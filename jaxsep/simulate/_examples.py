@@ -24,7 +24,7 @@ def simulate_batch(
 
   Returns:
     The batch with "mixture" `[B, T]`, "reference" `[B, S, T]` and "length"
-    `[B]` in place of its ingredients.
+    `[B]` in place of its ingredients, and the other parts of the mixtures.
 
   Example:
     >>> from jaxsep.simulate import make_simulator
@@ -78,6 +78,6 @@ def fixed_examples(
     size = len(mixed["index"])
     for row in np.flatnonzero(mixed.get("mask", np.ones(size, bool))):
       example = {name: value[row] for name, value in mixed.items()}
-      for name in {"mixture", "reference", "noise"} & example.keys():
+      for name in {"mixture", "reference", "noise", "late"} & example.keys():
         example[name] = example[name][..., : example["length"]]
       yield example

@@ -50,17 +50,17 @@ def make_simulator(
     early_ms: Where there is a room response, the target ends so long after the
       direct sound; None makes the reverberant talker the target.
     sample_rate_hz: Needed with `early_ms`.
-    peak: Largest sample allowed in mixture, references and noise; they are
-      turned down together. None allows any.
+    peak: Largest sample allowed in the mixture and its parts; they are turned
+      down together. None allows any.
 
   Returns:
     `simulate(key, ingredients)`, pure, for one example; batch it with `vmap`.
     `ingredients` holds "sources" `[S, T]`, "length" `[S]` (valid samples) and,
     if wanted, "noise" `[T]` and "rir" `[S, R]`. The result holds "mixture"
-    `[T]`, "reference" `[S, T]`, "length" (int32 number; all is zero past it)
-    and, if noise was added, "noise" `[T]` as it stands in the mixture. The
-    mixture is the sum of the references and the noise, plus the late
-    reverberation where `early_ms` is set.
+    `[T]`, "reference" `[S, T]`, "length" (int32 number; all is zero past it),
+    "noise" `[T]` if noise was added, and "late" `[T]` if `early_ms` is set and
+    there is a room response: what the room adds to the targets. The mixture is
+    the sum of the references, the noise and the late part.
 
   Raises:
     ValueError: If an option is not one of those above.
@@ -119,6 +119,8 @@ def make_simulator(
     )
     image, reference = image * gains[:, None], reference * gains[:, None]
     parts = {"mixture": jnp.sum(image, axis=0), "reference": reference}
+    if early_length is not None and ingredients.get("rir") is not None:
+      parts["late"] = jnp.sum(image - reference, axis=0)
     if noise_snr_db is not None and ingredients.get("noise") is not None:
       noise = jnp.asarray(ingredients["noise"]) * valid
       gain = _levels.noise_gain(
