@@ -36,8 +36,11 @@ from absl import app, flags, logging
 from ml_collections import config_dict
 
 import jaxsep
-from data_pipelines import batches, corpora, mixture_lists
+from data_pipelines import batches, mixture_lists
 from experiments.harmonic_probes import job
+from experiments.harmonic_probes.configs import conv_tasnet
+from experiments.harmonic_probes.opening import check_num_sources, is_premixed
+from experiments.harmonic_probes.run_data import open_noise_and_rirs
 from jaxsep import metrics, tasks, train
 from jaxsep.train.evaluation import eval_key
 from jaxsep.train.workdir import read_config
@@ -54,7 +57,16 @@ _CORPUS = flags.DEFINE_string(
   "corpus", None, "Utterances or mixtures as layout:where."
 )
 _SPLIT = flags.DEFINE_string(
-  "split", None, "Split, for layouts that have some."
+  "split", None, "Split, for layouts that have some; that to test on if none."
+)
+_MODE = flags.DEFINE_enum(
+  "mode", None, ["min", "max"], "Of a --corpus of mixtures; min if not given."
+)
+_MIXTURE = flags.DEFINE_enum(
+  "mixture",
+  None,
+  ["mix_clean", "mix_both", "mix_single"],
+  "Of a --corpus of librimix; mix_clean if not given.",
 )
 _NUM_EXAMPLES = flags.DEFINE_integer(
   "num_examples", 300, "Mixtures to draw from a --corpus of utterances."
@@ -215,37 +227,46 @@ def output_path() -> pathlib.Path | None:
 
 def open_batches(config: Any) -> tuple[Any, Any]:
   """The batches that the flags name, and the names of the mixtures."""
-  rate = config.sample_rate_hz
   whole = {
     "batch_size": _BATCH_SIZE.value,
-    "sample_rate_hz": rate,
-    "length_multiple": round(_LENGTH_MULTIPLE_S.value * rate),
+    "sample_rate_hz": config.sample_rate_hz,
+    "length_multiple": round(_LENGTH_MULTIPLE_S.value * config.sample_rate_hz),
   }
+  if _MIXTURE_LIST.value and _CORPUS.value:
+    raise ValueError("give --mixture_list or --corpus, not both")
+  for flag in (_SPLIT, _MODE, _MIXTURE):
+    if flag.value and not _CORPUS.value:
+      raise ValueError(f"--{flag.name} is for a --corpus, and none is given")
   if _MIXTURE_LIST.value:
     if not _ROOT.value:
       raise ValueError("--mixture_list needs --root, where its files are")
     mixtures = mixture_lists.read_list(_MIXTURE_LIST.value)
+    check_num_sources(mixtures, config.num_sources)
     return mixture_lists.list_batches(mixtures, _ROOT.value, **whole), (
       mixtures.id
     )
   if _CORPUS.value:
-    options = {"split": _SPLIT.value} if _SPLIT.value else {}
-    corpus = corpora.open_corpus(
-      _CORPUS.value, cache_dir=_CACHE_DIR.value, **options
-    )
-    if job.Data.is_premixed(corpus):
-      return batches.premixed_eval_batches(corpus, **whole), corpus.name
-    drawn = batches.eval_batches(
-      corpus,
-      num_examples=_NUM_EXAMPLES.value,
-      batch_size=_BATCH_SIZE.value,
+    corpus = job.open_corpus(
+      _CORPUS.value,
+      sample_rate_hz=config.sample_rate_hz,
       num_sources=config.num_sources,
-      crop_length=round(_CROP_S.value * rate),
-      sample_rate_hz=rate,
+      split=_SPLIT.value or "",
+      mode=_MODE.value,
+      mixture=_MIXTURE.value,
+      cache_dir=_CACHE_DIR.value,
+    )
+    if is_premixed(corpus):
+      check_num_sources(corpus, config.num_sources)
+      return batches.premixed_eval_batches(corpus, **whole), corpus.name
+    config.data.update(
+      num_valid_examples=_NUM_EXAMPLES.value,
+      valid_crop_s=_CROP_S.value,
+      batch_size=_BATCH_SIZE.value,
       seed=0,
     )
-    return drawn, None
-  if "data" not in config:
+    extra = open_noise_and_rirs(config)
+    return job.Data(config, corpus, corpus, **extra).eval_batches(), None
+  if not _WORKDIR.value:
     raise ValueError("name what to evaluate on: --mixture_list or --corpus")
   return job.open_data(config, say=say).eval_batches(), None
 
@@ -258,6 +279,7 @@ def run() -> None:
     {
       "sample_rate_hz": loaded.sample_rate_hz,
       "num_sources": loaded.model.num_sources,
+      "data": conv_tasnet.get_config().data,
       "simulate": {},
     }
   )

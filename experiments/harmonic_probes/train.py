@@ -40,23 +40,8 @@ def run() -> int:
     )
   workdir = train_flags.require_workdir()
   train_flags.start_processes()
-  first = jax.process_index() == 0
-  task = job.make_task(config)
-  data = job.open_data(config, say=say if first else lambda line: None)
-  here = {
-    "process_index": jax.process_index(),
-    "process_count": jax.process_count(),
-  }
-  result = train.fit(
-    task,
-    workdir=workdir,
-    config=job.make_train_config(config),
-    make_train_batches=lambda step: data.train_batches(step, **here),
-    make_eval_batches=lambda: data.eval_batches(**here),
-    run_config=data.describe(),
-    may_change=job.MAY_CHANGE,
-  )
-  if first and result.reason != "signal":
+  result = job.fit(config, workdir=workdir, say=say)
+  if jax.process_index() == 0 and result.reason != "signal":
     say(f"{result.reason}; the best model is of step {result.best_step}")
   return train_flags.exit_code(result.signal)
 

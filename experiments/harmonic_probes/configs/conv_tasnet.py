@@ -38,6 +38,10 @@ def get_config() -> config_dict.ConfigDict:
       # Or another corpus for validation, for layouts that come with one.
       valid_corpus="",
       valid_split="",
+      # Of corpora of mixtures: "min" (if not given) or "max"; and of LibriMix
+      # "mix_clean" (if not given), "mix_both" or "mix_single".
+      mode=config_dict.placeholder(str),
+      mixture=config_dict.placeholder(str),
       cache_dir="",
       # Of the voices: how many talkers, for training and for validation.
       num_voices=400,
@@ -52,7 +56,8 @@ def get_config() -> config_dict.ConfigDict:
       weighting="utterance",
       # Slowest and fastest speed of a source; 1, 1 leaves it.
       speed_range=(0.95, 1.05),
-      # Corpora of noises and rooms, as layout:where.
+      # Corpora of noises and rooms, as layout:where; noise needs
+      # simulate.noise_snr_db.
       noise="",
       rirs="",
       rir_s=0.5,
@@ -61,11 +66,20 @@ def get_config() -> config_dict.ConfigDict:
     ),
     simulate=config_dict.create(
       overlap="min",
+      # Shared part of two neighbours where overlap is "partial".
+      overlap_ratio=(0.0, 1.0),
+      # Active level of each talker before the random part; None, which only a
+      # file can say, keeps those of the recordings.
+      level_db=-25.0,
       snr_db=(-5.0, 5.0),
       gain_db=(0.0, 0.0),
       mixture_gain_db=(0.0, 0.0),
       noise_snr_db=config_dict.placeholder(tuple),
       flip_polarity=False,
+      # With data.rirs: the target ends so long after the direct sound.
+      early_ms=config_dict.placeholder(float),
+      # Largest sample; None, which only a file can say, allows any.
+      peak=0.9,
     ),
     optimizer=config_dict.create(
       learning_rate=1e-3,
