@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxsep.train import manifest
 from jaxsep.train.errors import TrainingError
 
+_REPLACED = ".replaced-"
 _ARRAYS = "arrays"
 
 
@@ -50,6 +51,11 @@ class Checkpoints:
     self._failure: tuple[int, BaseException] | None = None
     if jax.process_index() == 0:
       self.folder.mkdir(parents=True, exist_ok=True)
+      # A kill while a step was saved again left the older one under this name.
+      for replaced in self.folder.glob(f"{_REPLACED}*"):
+        path = self.folder / replaced.name.removeprefix(_REPLACED)
+        if not path.exists():
+          os.rename(replaced, path)
       for debris in self.folder.glob(".*"):
         shutil.rmtree(debris, ignore_errors=True)
 
@@ -185,10 +191,13 @@ class Checkpoints:
   def _commit(self, hidden, step):
     """Gives a complete checkpoint its name."""
     path = self._path(step)
+    replaced = self.folder / f"{_REPLACED}{path.name}"
+    shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():
-      self._discard(path)
+      os.rename(path, replaced)
     os.rename(hidden, path)
     manifest.flush(self.folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
   def _prune(self, protect):
     """Removes what is older than the checkpoints to keep."""

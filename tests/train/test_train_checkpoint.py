@@ -1,6 +1,8 @@
 """Checkpoints: complete, checked, and clear about what is wrong."""
 
 import errno
+import os
+import pathlib
 import shutil
 
 import jax
@@ -78,6 +80,32 @@ def test_step_saved_again_is_replaced(saved):
   saved.wait()
   state, beside = saved.restore(3, shapes_of(state_at(0)))
   assert int(state["step"]) == 33 and beside == {"value": 1}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_kill_while_a_step_is_saved_again(saved, monkeypatch, renames):
+  rename, done = os.rename, []
+
+  def rename_until_killed(source, target):
+    if pathlib.Path(source).parent == saved.folder:
+      if len(done) == renames:
+        raise OSError(errno.EIO, "killed here")
+      done.append(target)
+    rename(source, target)
+
+  monkeypatch.setattr(os, "rename", rename_until_killed)
+  # What a kill leaves: nothing tidies up after it.
+  monkeypatch.setattr(shutil, "rmtree", lambda *args, **options: None)
+  saved.save(3, state_at(30), beside={})
+  if renames < 2:
+    with pytest.raises(TrainingError):
+      saved.wait()
+  saved.wait()
+  monkeypatch.undo()
+  again = reopened(saved)
+  assert again.newest() == 3
+  state, _ = again.restore(3, shapes_of(state_at(0)))
+  assert int(state["step"]) == (30 if renames == 2 else 3)
 
 
 def test_nothing_there(tmp_path):
