@@ -1,4 +1,8 @@
-"""Flags that every training job has: its folder, and the other processes."""
+"""Flags that every training job has: its folder, and the other processes.
+
+One process uses all its devices without any flag. For small models on CPUs see
+`jaxsep.train.mesh`: more devices than one may be faster there too.
+"""
 
 import os
 import sys

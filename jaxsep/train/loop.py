@@ -32,7 +32,8 @@ def fit(
 
   Called again with the same arguments after whatever ended it, it goes on from
   the newest complete checkpoint and ends where an unbroken run would, bit for
-  bit on a CPU. SIGTERM and SIGINT make it write a checkpoint and return.
+  bit on a CPU. SIGTERM and SIGINT make it write a checkpoint and `last/`, and
+  return.
 
   The workdir holds `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/`
   and the model folders `best/` and `last/`, which `jaxsep.load` reads.

@@ -92,9 +92,9 @@ class Run:
       # The step before has had its time; this one runs on meanwhile.
       self.settle(leave=1)
       reason = self.after(step)
-    if reason != "signal":
-      self.export("last", step)
+    # The checkpoint first: who sent a signal may not wait for long.
     self.checkpoints.wait()
+    self.export("last", step)
     return FitResult(
       state=self.state,
       params=self.state.eval_params,
@@ -306,7 +306,9 @@ class Run:
     """Writes a model folder."""
     if not self.first:
       return
-    metadata = {"step": step, "metrics": dict(self.monitor.metrics)}
+    evaluated = self.monitor.evaluated_step == step
+    metrics = dict(self.monitor.metrics) if evaluated else {}
+    metadata = {"step": step, "metrics": metrics}
     try:
       with workdir_lib.replaced_folder(self.folder / name) as folder:
         self.task.save(
@@ -315,10 +317,10 @@ class Run:
           jax.device_get(self.state.model_state),
           metadata=metadata,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
       raise TrainingError(
         f"cannot write the model folder {self.folder / name} "
-        f"({error.strerror}); the earlier one and the checkpoints are intact"
+        f"({error}); the earlier one and the checkpoints are intact"
       ) from error
 
   def check_space(self, like):
