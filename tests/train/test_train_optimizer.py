@@ -1,0 +1,125 @@
+"""Schedules and the update direction, against values worked out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep import train
+from jaxsep.train import optimizer
+
+PEAK, END, WARMUP, STEPS = 0.5, 0.1, 4, 24
+
+
+def rate_at(step, **options):
+  options = {"learning_rate": PEAK, "end_learning_rate": END, **options}
+  config = train.OptimizerConfig(**options)
+  return float(optimizer.make_schedule(config, num_steps=STEPS)(step))
+
+
+# Reference.
+
+
+@pytest.mark.parametrize(
+  ("schedule", "quarter", "middle", "end"),
+  [
+    ("constant", PEAK, PEAK, PEAK),
+    ("plateau", PEAK, PEAK, PEAK),
+    ("linear", 0.4, 0.3, END),
+    # 1 + cos(pi / 4) halves, between END and PEAK.
+    ("cosine", 0.3 + 0.2 * math.sqrt(0.5), 0.3, END),
+    # Of 4 steps at the peak: 10, 15 and 25 are done.
+    ("rsqrt", PEAK * math.sqrt(4 / 10), PEAK * math.sqrt(4 / 15), PEAK * 0.4),
+  ],
+)
+def test_schedules_after_a_warm_up(schedule, quarter, middle, end):
+  options = {"schedule": schedule, "warmup_steps": WARMUP}
+  assert rate_at(0, **options) == pytest.approx(PEAK / WARMUP)
+  assert rate_at(1, **options) == pytest.approx(PEAK * 2 / WARMUP)
+  assert rate_at(WARMUP - 1, **options) == pytest.approx(PEAK)
+  at = {9: quarter, 14: middle, STEPS: end}
+  # The decay is from step 4 to step 24; the middle is step 14, a quarter 9.
+  for step, expected in at.items():
+    assert rate_at(step, **options) == pytest.approx(expected), step
+
+
+@pytest.mark.parametrize(
+  ("schedule", "first", "middle", "end"),
+  [
+    ("constant", PEAK, PEAK, PEAK),
+    ("linear", PEAK, 0.3, END),
+    ("cosine", PEAK, 0.3, END),
+    ("rsqrt", PEAK, PEAK / math.sqrt(13), PEAK / 5),
+  ],
+)
+def test_schedules_without_a_warm_up(schedule, first, middle, end):
+  at = {0: first, 12: middle, 24: end}
+  for step, expected in at.items():
+    assert rate_at(step, schedule=schedule) == pytest.approx(expected), step
+
+
+def test_weights_decay_apart_from_adam():
+  params = {"w": jnp.float32([2.0, -3.0])}
+  grads = {"w": jnp.float32([0.1, 0.2])}
+  options = {"clip_norm": None, "eps": 0.0}
+  decay = train.OptimizerConfig(weight_decay=0.01, **options)
+  tx = optimizer.make_optimizer(decay)
+  update, _ = tx.update(grads, tx.init(params), params)
+  # Adam's first update is the sign of the gradient, whatever its size.
+  np.testing.assert_allclose(update["w"], [1 + 0.02, 1 - 0.03], rtol=1e-5)
+
+
+def test_clipping_is_of_the_global_norm():
+  tx = optimizer.make_optimizer(train.OptimizerConfig(clip_norm=1.0))
+  grads = {"a": jnp.float32([3.0]), "b": jnp.float32([4.0])}
+  _, (_, adam) = tx.update(grads, tx.init(grads), grads)
+  # The mean after one step is a tenth of the clipped gradient.
+  np.testing.assert_allclose(adam.mu["a"], [0.06], rtol=1e-5)
+  np.testing.assert_allclose(adam.mu["b"], [0.08], rtol=1e-5)
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_decay_steps_move_the_end(schedule):
+  options = {"schedule": schedule, "decay_steps": 8}
+  for step in (8, 9, STEPS):
+    assert rate_at(step, **options) == pytest.approx(END)
+  assert rate_at(7, **options) > 1.01 * END
+
+
+# Transform.
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "rsqrt"])
+def test_schedule_of_a_traced_step(schedule):
+  config = train.OptimizerConfig(schedule=schedule, warmup_steps=3)
+  rate = optimizer.make_schedule(config, num_steps=9)
+  steps = jnp.arange(10, dtype=jnp.int32)
+  np.testing.assert_allclose(
+    jax.jit(jax.vmap(rate))(steps), [rate(i) for i in range(10)], rtol=1e-6
+  )
+
+
+# Failures.
+
+
+@pytest.mark.parametrize(
+  ("option", "value"),
+  [
+    ("schedule", "cosin"),
+    ("clip_norm", 0.0),
+    ("learning_rate", -1.0),
+    ("plateau_factor", 2.0),
+    ("warmup_steps", -1),
+    ("weight_decay", -0.1),
+    ("decay_steps", 0),
+  ],
+)
+def test_options_out_of_range(option, value):
+  options = train.OptimizerConfig(**{option: value})
+  with pytest.raises(ValueError, match=option):
+    optimizer.make_optimizer(options)
