@@ -257,7 +257,7 @@ def _two_parts(config):
   else:
     # Every tenth speaker, at least as many as a mixture takes.
     names = sorted(corpus.speakers)
-    stride = max(1, min(10, len(names) // (2 * config.num_sources)))
+    stride = max(2, min(10, len(names) // (2 * config.num_sources)))
     kept = names[::stride]
     if len(names) - len(kept) < config.num_sources:
       raise ValueError(
