@@ -13,7 +13,6 @@ from experiments._quickstart_results import COLUMNS
 from experiments.plots import plot_separation
 from jaxsep import audio, inference, metrics
 
-# Eight devices share a batch in the tests.
 TINY = quickstart.Recipe(
   model=dict(
     num_filters=16,
@@ -26,11 +25,11 @@ TINY = quickstart.Recipe(
     mask_activation="relu",
   ),
   num_steps=6,
-  batch_size=8,
+  batch_size=2,
   crop_s=0.5,
   num_speakers=4,
   utterances_per_speaker=2,
-  num_valid=8,
+  num_valid=4,
   num_examples=3,
   num_to_keep=2,
 )
