@@ -50,7 +50,7 @@ def plot_separation(
   loudest = max(float(np.abs(signal).max()) for _, signal, _ in rows)
   limit = 1.05 * loudest or 1.0
   seconds = np.arange(len(mixture)) / sample_rate_hz
-  image = None
+  images = []
   for (wave, spectrum), (name, signal, behind), picture in zip(
     axes, rows, pictures, strict=True
   ):
@@ -70,10 +70,11 @@ def plot_separation(
       vmax=top,
       cmap="magma",
     )
+    images.append(image)
     spectrum.set(ylabel="frequency (kHz)", title=name)
   for bottom in axes[-1]:
     bottom.set_xlabel("time (s)")
-  figure.colorbar(image, ax=axes[:, 1], label="level (dB)", aspect=60)
+  figure.colorbar(images[0], ax=axes[:, 1], label="level (dB)", aspect=60)
   if title:
     figure.suptitle(title)
   figure.savefig(path, dpi=110)
