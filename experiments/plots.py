@@ -59,7 +59,7 @@ def plot_separation(
         seconds, behind, color="0.7", linewidth=0.8, label="its reference"
       )
     wave.plot(seconds, signal, linewidth=0.4, label=name)
-    wave.set(ylabel="amplitude", ylim=(-limit, limit))
+    wave.set(ylabel="amplitude (FS)", ylim=(-limit, limit))
     wave.legend(loc="upper right", fontsize="small")
     image = spectrum.imshow(
       picture,
