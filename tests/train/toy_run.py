@@ -53,15 +53,12 @@ def main(workdir, num_steps, *options):
   if "die" in options:
     place, count = options["die"].split(":")
     kill_at(place, int(count))
-  indices = []
 
   def batches(start_step):
     step = start_step
     while True:
       time.sleep(float(options.get("slow", 0)))
-      batch = toy_task.batch_at(step, rows=rows)
-      indices.extend(batch["index"].tolist())
-      yield batch
+      yield toy_task.batch_at(step, rows=rows)
       step += 1
 
   def evaluation():
@@ -91,7 +88,7 @@ def main(workdir, num_steps, *options):
   if jax.process_index() == 0:
     flat = toy_task.arrays(result.state)
     np.savez(os.path.join(workdir, "state.npz"), **flat)
-  out = {"reason": result.reason, "signal": result.signal, "indices": indices}
+  out = {"reason": result.reason, "signal": result.signal}
   print(json.dumps(out), flush=True)
   return 0 if result.signal is None else 128 + result.signal
 
