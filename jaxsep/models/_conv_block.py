@@ -63,7 +63,9 @@ def _forward(params, x, options):
   active = _prelu(conv, depthwise["slope"])
   conv_sums = feature_sums(active, causal=options.causal)
   statistics = _statistics(conv, options)(*conv_sums)
-  heads = _normalised_linear(active, statistics, depthwise, params["heads"])
+  heads = _normalised_linear(
+    active.astype(conv.dtype), statistics, depthwise, params["heads"]
+  )
   kept = hidden if options.keep_hidden else None
   return heads, (params, x, kept, sums, conv_sums)
 
@@ -159,8 +161,11 @@ def _normalised_linear(active, statistics, depthwise, heads):
   mean, scale = statistics
   kernel = depthwise["norm_scale"][:, None] * heads["kernel"]
   offset = depthwise["norm_bias"] @ heads["kernel"] + heads["bias"]
+  # The mean is taken off through the kernel as it was rounded.
+  kernel = kernel.astype(active.dtype)
   product = _matmul(active, kernel, jnp.float32)
-  product = (product - mean * _row(jnp.sum(kernel, axis=0))) * scale
+  total = jnp.sum(kernel, axis=0, dtype=jnp.float32)
+  product = (product - mean * _row(total)) * scale
   return product + _row(offset)
 
 
@@ -173,7 +178,9 @@ def _normalised_linear_gradient(
   gain = depthwise["norm_scale"]
   # Of the normalised map before its gain, transposed, without writing it out.
   scaled = d_heads * scale
-  gram = _weight_gradient(scaled.astype(active.dtype), active)
+  gram = _weight_gradient(
+    scaled.astype(conv.dtype), active.astype(conv.dtype)
+  )
   gram -= _sum_examples(scaled * mean)[:, None]
   d_offset = _sum_examples(d_heads)
   d_kernel = (
@@ -184,7 +191,7 @@ def _normalised_linear_gradient(
     "norm_bias": heads["kernel"] @ d_offset,
   }
   kernel = gain[:, None] * heads["kernel"]
-  d_normalised = _matmul(d_heads.astype(active.dtype), kernel.T, active.dtype)
+  d_normalised = _matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
   d_sums = _sums(d_normalised, active, statistics, options)
   d_active = _normalise_gradient(
     active, statistics, pullback, d_normalised, d_sums
