@@ -20,7 +20,7 @@ import json
 import pathlib
 import sys
 import tempfile
-import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,27 +29,17 @@ from absl import app, flags
 from jaxsep import models, simulate, tasks, train
 from jaxsep.train import mesh as mesh_lib
 
-_STEPS = flags.DEFINE_integer("num_steps", 20, "Steps to compare.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "A multiple of 8.")
-_CROP_S = flags.DEFINE_float("crop_s", 0.5, "Seconds of a mixture.")
-
 RATE_HZ = 8000
 
-
-def make_task() -> tasks.SeparationTask:
-  """A ConvTasNet of a size that eight devices of a laptop get through."""
-  return tasks.SeparationTask(
-    model=models.ConvTasNet(
-      num_filters=64,
-      bottleneck_channels=32,
-      hidden_channels=64,
-      skip_channels=32,
-      num_blocks=4,
-      num_repeats=2,
-    ),
-    sample_rate_hz=RATE_HZ,
-    simulate=simulate.make_simulator(),
-  )
+#: A ConvTasNet of a size that eight devices of a laptop get through.
+MODEL = models.ConvTasNet(
+  num_filters=64,
+  bottleneck_channels=32,
+  hidden_channels=64,
+  skip_channels=32,
+  num_blocks=4,
+  num_repeats=2,
+)
 
 
 def batches(start_step: int, *, size: int, length: int):
@@ -71,13 +61,20 @@ def batches(start_step: int, *, size: int, length: int):
 
 
 def losses(
-  num_devices: int, *, num_steps: int, size: int, length: int
-) -> tuple[list[float], float]:
-  """Loss of every step on so many devices, and the seconds of all steps."""
+  num_devices: int,
+  *,
+  num_steps: int,
+  size: int,
+  length: int,
+  model: models.ConvTasNet = MODEL,
+) -> list[float]:
+  """Loss of every step on so many devices."""
+  task = tasks.SeparationTask(
+    model=model, sample_rate_hz=RATE_HZ, simulate=simulate.make_simulator()
+  )
   with tempfile.TemporaryDirectory() as workdir:
-    began = time.perf_counter()
     train.fit(
-      make_task(),
+      task,
       workdir=workdir,
       config=train.TrainConfig(
         num_steps=num_steps, log_every=1, tensorboard=False, progress=True
@@ -85,18 +82,19 @@ def losses(
       make_train_batches=lambda step: batches(step, size=size, length=length),
       mesh=mesh_lib.make_mesh(jax.devices()[:num_devices]),
     )
-    seconds = time.perf_counter() - began
     lines = (pathlib.Path(workdir) / "log.jsonl").read_text().splitlines()
   values = [json.loads(line) for line in lines]
-  return [v["loss"] for v in values if v["split"] == "train"], seconds
+  return [v["loss"] for v in values if v["split"] == "train"]
 
 
-def compare(
-  *, num_steps: int, size: int, length: int
-) -> list[tuple[int, float, float, float]]:
-  """Step, loss on one device, loss on eight, relative difference."""
-  options = {"num_steps": num_steps, "size": size, "length": length}
-  (one, _), (eight, _) = losses(1, **options), losses(8, **options)
+def compare(**options: Any) -> list[tuple[int, float, float, float]]:
+  """Compares the losses, see there for the options.
+
+  Returns:
+    Of every step its number, the loss on one device, the loss on eight and
+    the relative difference.
+  """
+  one, eight = losses(1, **options), losses(8, **options)
   return [
     (step, a, b, abs(a - b) / max(abs(a), 1e-12))
     for step, (a, b) in enumerate(zip(one, eight, strict=True), 1)
@@ -105,12 +103,13 @@ def compare(
 
 def main(argv):
   """Prints the comparison; exits with 1 if a target is missed."""
-  if len(argv) > 1 or _BATCH_SIZE.value % 8:
+  values = flags.FLAGS
+  if len(argv) > 1 or values.batch_size % 8:
     raise app.UsageError("no arguments, and a batch_size that 8 divides")
   rows = compare(
-    num_steps=_STEPS.value,
-    size=_BATCH_SIZE.value,
-    length=round(_CROP_S.value * RATE_HZ),
+    num_steps=values.num_steps,
+    size=values.batch_size,
+    length=round(values.crop_s * RATE_HZ),
   )
   print("step   1 device    8 devices  relative difference")
   for step, one, eight, difference in rows:
@@ -122,4 +121,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  flags.DEFINE_integer("num_steps", 20, "Steps to compare.")
+  flags.DEFINE_integer("batch_size", 8, "A multiple of 8.")
+  flags.DEFINE_float("crop_s", 0.5, "Seconds of a mixture.")
   app.run(main)
