@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import dsp
-from jaxsep.metrics import _block_toeplitz
+from jaxsep.metrics import _block_toeplitz, _levels
 from jaxsep.typing import Array, Float, Int
 
 # Relative to references of unit energy: the least that keeps the recursion of
 # the factorisation stable in float32.
 _LOADING = 1e-5
-
-# Relative to estimates of unit energy: ratios end at 150 dB.
-_FLOOR = 1e-15
 
 
 def bss_eval(
@@ -41,9 +38,10 @@ def bss_eval(
     filter_length: Taps of the filters.
 
   Returns:
-    `(sdr, sir, sar)` in dB, each `[..., S]`; higher is better. Finite always:
-    a silent reference has the lowest ratio there is, -150 dB, an exact estimate
-    one above 100 dB.
+    `(sdr, sir, sar)` in dB, each `[..., S]`; higher is better. Independent of
+    the level of either signal, and finite: a silent estimate has the lowest
+    ratios there are, -150 dB, as do the SDR and SIR of a silent reference; an
+    exact estimate has ones above 100 dB.
 
   Raises:
     ValueError: If the shapes differ or lack the source axis.
@@ -85,8 +83,8 @@ def bss_eval_permuted(
 
   Returns:
     `(sdr, sir, sar, permutation)`, each `[..., S]`, in the order of the
-    references; `permutation[..., j]` is the estimate that belongs to reference
-    j, int32.
+    references, ratios as in `bss_eval`; `permutation[..., j]` is the estimate
+    that belongs to reference j, int32.
 
   Raises:
     ValueError: If the shapes differ or lack the source axis.
@@ -159,7 +157,10 @@ def _split(estimate, reference, filter_length):
     Three energies `[B, J, S]`, relative to that of the estimate.
   """
   n_fft = dsp.fast_length(reference.shape[-1] + filter_length - 1)
-  estimate, reference = _unit_energy(estimate), _unit_energy(reference)
+  estimate, reference = (
+    _levels.unit_energy(estimate),
+    _levels.unit_energy(reference),
+  )
   spectra = jnp.fft.rfft(reference, n_fft)[:, None]
 
   def correlate(signal):
@@ -265,15 +266,6 @@ def _gains(estimate, reference, covariance, loading):
   return jnp.sum(shared[:, :, None] * inverse[:, None], axis=-1)
 
 
-def _unit_energy(signal):
-  """The signal at energy 1; silence stays silence."""
-  # By the peak first: the squares of a faint signal would underflow.
-  peak = jnp.max(jnp.abs(signal), axis=-1, keepdims=True)
-  signal = signal / jnp.where(peak > 0, peak, 1.0)
-  energy = jnp.sum(jnp.square(signal), axis=-1, keepdims=True)
-  return signal / jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
-
-
 def _energy(spectrum, n_fft):
   """Energy of a signal from its spectrum (Parseval); `n_fft` is even."""
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
@@ -283,9 +275,8 @@ def _energy(spectrum, n_fft):
 
 def _ratios(target, interference, artifacts):
   """SDR, SIR and SAR in dB."""
-  ratio = functools.partial(dsp.power_ratio_db, eps=_FLOOR)
   return (
-    ratio(target, interference + artifacts),
-    ratio(target, interference),
-    ratio(target + interference, artifacts),
+    _levels.ratio_db(target, interference + artifacts),
+    _levels.ratio_db(target, interference),
+    _levels.ratio_db(target + interference, artifacts),
   )

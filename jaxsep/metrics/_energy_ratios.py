@@ -6,7 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import dsp
+from jaxsep.metrics import _levels
 from jaxsep.typing import Array, Float
+
+# Of a signal's peak: what rounding leaves of a constant without its mean.
+_CONSTANT = 1e-6
 
 
 def snr(
@@ -14,15 +18,17 @@ def snr(
 ) -> Float[Array, "*batch"]:
   """Signal-to-noise ratio: all that differs from the reference is noise.
 
-  Level matters: an estimate at half the amplitude scores 6 dB.
+  The level of the estimate matters: at half the amplitude it scores 6 dB.
 
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
 
   Returns:
-    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
-    exact estimate.
+    Ratio in dB, shape `[...]`; higher is better. Independent of the level of
+    the recording, and finite: never below -150 dB, which a silent reference
+    scores, and at most 150 dB, on an exact estimate. A silent estimate of a
+    signal scores 0 dB: all of the reference is missing.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -32,9 +38,19 @@ def snr(
     20.0
   """
   estimate, reference = dsp.paired(estimate, reference)
-  return dsp.power_ratio_db(
-    dsp.energy(reference), dsp.energy(estimate - reference)
-  )
+  peak = _levels.level_of_peak(reference)
+  loudest = _levels.level_of_peak(estimate)
+  heard = peak > 0
+  # An estimate louder beyond measure is at the floor; no square may overflow.
+  peak = jnp.maximum(peak, _levels.FLOOR * loudest)
+  peak = jnp.where(heard, peak, jnp.maximum(loudest, 1.0))
+  estimate, reference = estimate / peak, reference / peak
+  energy = dsp.energy(reference)
+  level = jax.lax.stop_gradient(jnp.maximum(energy, 1.0))
+  noise = dsp.energy(estimate - reference)
+  ratio = _levels.ratio_db(energy / level, noise / level)
+  ratio = jnp.maximum(ratio, _levels.FLOOR_DB)
+  return jnp.where(heard[..., 0], ratio, _levels.FLOOR_DB)
 
 
 def si_sdr(
@@ -50,8 +66,9 @@ def si_sdr(
     reference: Target signal, same shape.
 
   Returns:
-    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
-    exact estimate.
+    Ratio in dB, shape `[...]`; higher is better. Independent of the level of
+    either signal, and finite: never below -150 dB, which a silent estimate or
+    reference scores, and at most 150 dB, on an exact estimate.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -64,8 +81,10 @@ def si_sdr(
     20.0
   """
   estimate, reference = dsp.paired(estimate, reference)
-  target = dsp.projection(estimate, reference)
-  return dsp.power_ratio_db(dsp.energy(target), dsp.energy(estimate - target))
+  estimate = _levels.unit_energy(estimate)
+  reference = _levels.unit_energy(reference)
+  target = dsp.projection(estimate, reference, eps=_levels.FLOOR)
+  return _levels.ratio_db(dsp.energy(target), dsp.energy(estimate - target))
 
 
 def si_snr(
@@ -81,8 +100,9 @@ def si_snr(
     reference: Target signal, same shape.
 
   Returns:
-    Ratio in dB, shape `[...]`; higher is better. Finite on silence and on an
-    exact estimate.
+    Ratio in dB, shape `[...]`; higher is better. Independent of the level of
+    either signal, and finite: never below -150 dB, which a silent or constant
+    estimate or reference scores, and at most 150 dB, on an exact estimate.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -96,7 +116,15 @@ def si_snr(
     True
   """
   estimate, reference = dsp.paired(estimate, reference)
-  return si_sdr(dsp.centered(estimate), dsp.centered(reference))
+  return si_sdr(_without_mean(estimate), _without_mean(reference))
+
+
+def _without_mean(signal):
+  """The signal without its mean, at a level of its own."""
+  # Twice: the first mean of a long signal is not exact in float32.
+  signal = dsp.centered(dsp.centered(_levels.unit_peak(signal)))
+  varies = _levels.level_of_peak(signal) > _CONSTANT
+  return jnp.where(varies, signal, 0.0)
 
 
 def improvement(metric: Callable) -> Callable:

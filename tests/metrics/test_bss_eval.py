@@ -251,11 +251,33 @@ def test_silence_is_finite():
   assert np.isfinite(ratios).all()
   assert ratios[0, 0, 1] < -100  # Nothing of a silent reference is there.
   assert (ratios[:, 2, 0] > 100).all()  # The other one is exact.
-  np.testing.assert_allclose(ratios[:, 3], 0.0, atol=1e-4)
+  # No estimate at all is as bad as it gets, whatever the reference.
+  np.testing.assert_array_equal(ratios[:, [3, 5]], -150.0)
+  np.testing.assert_array_equal(ratios[:, [1, 2], 1], -150.0)
   *_, permutation = metrics.bss_eval_permuted(
     estimate[:, ::-1], reference, filter_length=8
   )
   np.testing.assert_array_equal(permutation[2], [1, 0])
+
+
+def test_silent_estimate_is_worse_than_any_other():
+  rng = np.random.default_rng(14)
+  reference, other = rng.standard_normal((2, 1, 2, 500)).astype(np.float32)
+  poor = other + 0.02 * reference + 0.1 * reference[:, ::-1]
+  estimate = np.concatenate([poor, np.zeros_like(poor)])
+  reference = np.concatenate([reference, reference])
+  ratios = np.stack(metrics.bss_eval(estimate, reference, filter_length=1))
+  assert (ratios[:, 0] > -60.0).all()
+  assert (ratios[0, 0] < 0.0).all()
+  np.testing.assert_array_equal(ratios[:, 1], -150.0)
+
+
+def test_silent_lone_reference_is_at_the_floor():
+  sound = np.random.default_rng(15).standard_normal((1, 200))
+  ratios = metrics.bss_eval(
+    sound.astype(np.float32), np.zeros((1, 200), np.float32), filter_length=4
+  )
+  np.testing.assert_array_equal(ratios, -150.0)
 
 
 def test_systems_without_an_inverse_are_finite():

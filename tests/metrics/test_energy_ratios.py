@@ -108,6 +108,58 @@ def test_what_a_gain_changes(gain):
   )
 
 
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("gain", [1e-20, 1e-12, 1e-5, 1e-4, 1e-3, 1e4, 1e15])
+def test_level_of_the_recording_changes_nothing(ratio, gain):
+  # From 20 dB to what float32 resolves.
+  rng = np.random.default_rng(2)
+  reference = 0.1 * rng.standard_normal((4, 800))
+  noise = 0.1 * rng.standard_normal(reference.shape)
+  level = 10.0 ** -(np.array([[0.0], [20.0], [60.0], [80.0]]) / 20)
+  estimate = np.float32(reference + level * noise)
+  reference = np.float32(reference)
+  gain = np.float32(gain)
+  quiet = [gain * estimate, gain * reference]
+  wanted = ratio(estimate, reference)
+  np.testing.assert_allclose(ratio(*quiet), wanted, atol=0.01)
+
+  def mean(estimate, reference):
+    return jnp.mean(ratio(estimate, reference))
+
+  plain = jax.grad(mean, (0, 1))(estimate, reference)
+  scaled = jax.grad(mean, (0, 1))(*quiet)
+  for ours, theirs in zip(scaled, plain, strict=True):
+    # Of the sensible rows: at 80 dB the direction is that of the rounding.
+    ours, theirs = gain * np.asarray(ours)[:3], np.asarray(theirs)[:3]
+    peak = np.abs(theirs).max(-1, keepdims=True)
+    np.testing.assert_allclose(ours / peak, theirs / peak, atol=0.01)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_gradient_is_the_slope(ratio):
+  # The level counts as a constant in the derivative, and may.
+  estimate, reference = (1e-3 * x[0, 0, :30] for x in pair())
+  direction = 1e-3 * np.random.default_rng(3).standard_normal((2, 30))
+  with jax.enable_x64(True):
+    point = (np.float64(estimate), np.float64(reference))
+    _, slope = jax.jvp(ratio, point, tuple(direction))
+    ahead, behind = (
+      ratio(point[0] + step * direction[0], point[1] + step * direction[1])
+      for step in (1e-5, -1e-5)
+    )
+    np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [metrics.si_sdr, metrics.si_snr])
+@pytest.mark.parametrize("gain", [1.0, 1e-4])
+def test_silent_estimate_is_worse_than_any_other(ratio, gain):
+  rng = np.random.default_rng(4)
+  reference, other = np.float32(gain * rng.standard_normal((2, 500)))
+  poor = ratio(other + 0.02 * reference, reference)
+  assert -60.0 < poor < 0.0
+  assert ratio(np.zeros_like(reference), reference) == -150.0
+
+
 def test_improvement_is_the_difference():
   estimate, reference = pair()
   mixture = reference.sum(-2)
@@ -149,8 +201,44 @@ def test_silence_and_exactness_have_finite_values_and_gradients(ratio):
       value, gradient = jax.value_and_grad(ratio)(estimate, reference)
       assert np.isfinite(value)
       assert np.isfinite(gradient).all()
-  assert ratio(sound, sound) > 80
-  assert ratio(sound, silence) < -80
+  assert 100 < ratio(sound, sound) < 150.01
+  for gain in (1e-11, 1e-6, 1.0, 1e30):
+    assert ratio(np.float32(gain) * sound, silence) == -150.0
+  assert ratio(silence, silence) == -150.0
+  # Without a scale that is free, all of the reference is missing.
+  wanted = 0.0 if ratio is metrics.snr else -150.0
+  np.testing.assert_allclose(ratio(silence, sound), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("gain", [1e-37, 1e-30, 1e-24, 1e-10, 1e10, 1e30])
+def test_any_level_has_finite_gradients(ratio, gain):
+  sound, other = np.random.default_rng(5).standard_normal((2, 50))
+  sound, other = sound.astype(np.float32), other.astype(np.float32)
+  extreme = np.float32(gain) * sound
+  for estimate in (extreme, sound, np.zeros_like(sound)):
+    for reference in (extreme, other, np.zeros_like(sound)):
+      value, gradients = jax.value_and_grad(ratio, (0, 1))(estimate, reference)
+      assert -150.0 <= value < 150.01
+      assert np.isfinite(gradients).all()
+
+
+@pytest.mark.parametrize("time", [5, 100_003])
+def test_constant_is_silence_once_centered(time):
+  # 0.1 has no exact mean: what rounding leaves must not count as a signal.
+  constant = np.full(time, 0.1, np.float32)
+  sound = np.random.default_rng(6).standard_normal(time).astype(np.float32)
+  pairs = [(constant, sound), (sound, constant), (constant, 3 * constant)]
+  for estimate, reference in pairs:
+    assert metrics.si_snr(estimate, reference) == -150.0
+
+
+def test_offset_hides_no_faint_signal():
+  # One step of 16 bits on an offset of half the range.
+  rng = np.random.default_rng(7)
+  reference = (rng.integers(-1, 2, 900) / 2**15).astype(np.float32)
+  estimate = reference + np.float32(0.5)
+  assert metrics.si_snr(estimate, reference) > 30.0
 
 
 @pytest.mark.parametrize("ratio", RATIOS)

@@ -1,0 +1,72 @@
+"""What keeps the level of a recording out of its ratios."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep import dsp
+
+# Of signals of unit energy: ratios end at -150 and 150 dB, far from what
+# float32 resolves and far enough from its ends.
+FLOOR = 1e-15
+FLOOR_DB = -150.0
+
+# A peak that counts as silence: below it, gradients overflow float32.
+_SILENCE = 1e-25
+
+
+def unit_peak(signal):
+  """The signal at peak 1; silence stays silence.
+
+  Args:
+    signal: Shape `[..., T]`, float32 or better.
+
+  Returns:
+    The signal over its peak, same shape.
+  """
+  peak = level_of_peak(signal)
+  return jnp.where(peak > 0, signal / jnp.where(peak > 0, peak, 1.0), 0.0)
+
+
+def unit_energy(signal):
+  """The signal at energy 1; silence stays silence.
+
+  Args:
+    signal: Shape `[..., T]`, float32 or better.
+
+  Returns:
+    The signal over the root of its energy, same shape. Differentiable where
+    what follows does not depend on the level: the level counts as a constant.
+  """
+  # By the peak first: the squares of a faint signal would underflow.
+  signal = unit_peak(signal)
+  energy = jax.lax.stop_gradient(dsp.energy(signal))[..., None]
+  return signal / jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
+
+
+def level_of_peak(signal):
+  """The peak, a constant to gradients, and zero where it counts as silence.
+
+  Args:
+    signal: Shape `[..., T]`.
+
+  Returns:
+    Peak, `[..., 1]`.
+  """
+  peak = jnp.max(
+    jnp.abs(jax.lax.stop_gradient(signal)), axis=-1, keepdims=True, initial=0.0
+  )
+  return jnp.where(peak > _SILENCE, peak, 0.0)
+
+
+def ratio_db(signal_energy, noise_energy):
+  """Ratio of two energies of signals at unit level, in dB.
+
+  Args:
+    signal_energy: Energy above the line, any shape.
+    noise_energy: Energy below the line, same shape.
+
+  Returns:
+    Ratio, same shape. Nothing over nothing is no success: it is the floor.
+  """
+  ratio = dsp.power_ratio_db(signal_energy, noise_energy, eps=FLOOR)
+  return jnp.where((signal_energy > 0) | (noise_energy > 0), ratio, FLOOR_DB)
