@@ -47,7 +47,12 @@ class MixtureList:
 
 
 def write_list(mixtures: MixtureList, path: str | os.PathLike[str]) -> None:
-  """Writes a list as CSV; gains to a thousandth of a dB."""
+  """Writes a list as CSV.
+
+  Args:
+    mixtures: The list; its gains are written to a thousandth of a dB.
+    path: The file; one that is there is replaced.
+  """
   numbers = range(1, mixtures.num_sources + 1)
   with open(path, "w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")

@@ -53,7 +53,18 @@ __all__ = [
 
 
 def from_tfds(name: str, **options: Any) -> Corpus:
-  """A tfds dataset; see `tfds_corpora.from_tfds`. Imports TensorFlow."""
+  """A prepared tfds dataset. Imports TensorFlow.
+
+  Args:
+    name: Name of the dataset.
+    **options: Those of `tfds_corpora.from_tfds`.
+
+  Returns:
+    The corpus.
+
+  Raises:
+    CorpusError: If it is not there or cannot be used.
+  """
   from data_pipelines import tfds_corpora
 
   return tfds_corpora.from_tfds(name, **options)

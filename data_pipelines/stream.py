@@ -11,18 +11,42 @@ import numpy as np
 
 from data_pipelines._tensorflow import hide_accelerators, tf
 
+__all__ = [
+  "Batch",
+  "Stream",
+  "StreamIterator",
+  "check_hosts",
+  "default_num_threads",
+]
+
 Batch = dict[str, np.ndarray]
 
 
 def default_num_threads() -> int:
-  """The cores that this process may use."""
+  """The cores that this process may use.
+
+  Returns:
+    Their number; that of the machine where the system does not say.
+  """
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def check_hosts(batch_size: int, process_index: int, process_count: int) -> int:
-  """The examples of a batch that one host reads; raises if they are uneven."""
+  """The examples of a batch that one host reads.
+
+  Args:
+    batch_size: Examples of a batch on all hosts together.
+    process_index: Number of this host.
+    process_count: Number of hosts.
+
+  Returns:
+    Examples of a batch on each host.
+
+  Raises:
+    ValueError: If they are uneven, or there is no such host.
+  """
   if not 0 <= process_index < process_count:
     raise ValueError(
       f"process_index is {process_index}, expected 0 to {process_count - 1}"

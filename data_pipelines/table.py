@@ -183,7 +183,14 @@ class Corpus:
     return float((self.length / self.rate_hz).sum())
 
   def full_path(self, row: int) -> str:
-    """The path of a row with the root in front."""
+    """The path of a row with the root in front.
+
+    Args:
+      row: Row of the table.
+
+    Returns:
+      The path.
+    """
     return os.path.join(self.root, self.path[row])
 
   def read(
@@ -215,7 +222,14 @@ class Corpus:
     )
 
   def rows(self, rows) -> Corpus:
-    """The table of some rows, by index or mask; speakers renumbered."""
+    """The table of some rows.
+
+    Args:
+      rows: Their indices, or a mask of all rows.
+
+    Returns:
+      A corpus with its speakers renumbered from 0.
+    """
     columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
     kept, columns["speaker"] = np.unique(
       columns["speaker"], return_inverse=True

@@ -18,6 +18,8 @@ from absl import logging
 from data_pipelines._tensorflow import hide_accelerators
 from data_pipelines.table import Corpus, CorpusError
 
+__all__ = ["from_records", "from_tfds"]
+
 _CACHE_VERSION = 1
 
 

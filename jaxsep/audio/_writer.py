@@ -123,7 +123,14 @@ class Writer(contextlib.AbstractContextManager):
       ) from error
 
   def write(self, block: Float[np.ndarray, "channel time"]) -> None:
-    """Appends a stretch of signal, shape `[C, any]`."""
+    """Appends a stretch of signal.
+
+    Args:
+      block: The stretch, shape `[C, any]`.
+
+    Raises:
+      AudioError: If it holds NaN or Inf, or the disk takes no more.
+    """
     if not np.isfinite(block).all():
       raise AudioError(f"{self.path}: refusing to write NaN or Inf samples")
     if self._is_integer:

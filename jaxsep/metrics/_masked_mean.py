@@ -71,7 +71,14 @@ class MaskedMean:
     return cls(total=total, correction=jnp.zeros_like(total), count=count)
 
   def merge(self, other: "MaskedMean") -> "MaskedMean":
-    """The mean over the rows of both."""
+    """The mean over the rows of both.
+
+    Args:
+      other: The mean over other rows.
+
+    Returns:
+      A new one; neither of the two is changed.
+    """
     total, lost = _two_sum(self.total, other.total)
     # Folded back in each time, so that what is left over stays small enough to
     # be exact itself.

@@ -169,7 +169,14 @@ class SeparationTask:
     }
 
   def num_seconds(self, batch: Batch) -> float:
-    """Seconds of mixtures in a batch, from its shapes."""
+    """Seconds of mixtures in a batch, from its shapes.
+
+    Args:
+      batch: Examples, pre-mixed or to be mixed.
+
+    Returns:
+      Seconds of all mixtures together.
+    """
     name = "sources" if "sources" in batch else "mixture"
     shape = np.shape(batch[name])
     return shape[0] * shape[-1] / self.sample_rate_hz

@@ -25,28 +25,64 @@ class Task(Protocol):
     ...
 
   def init(self, key: Key, batch: Batch) -> tuple[Any, Any]:
-    """Makes `(params, model_state)` for batches shaped like `batch`."""
+    """Makes the parameters.
+
+    Args:
+      key: Key of the draws.
+      batch: A batch of the shapes to come.
+
+    Returns:
+      `(params, model_state)`.
+    """
     ...
 
   def loss(
     self, params: Any, model_state: Any, batch: Batch, *, key: Key
   ) -> tuple[Float[Array, "batch"], tuple[Any, Mapping[str, Array]]]:
-    """Returns `(loss [B], (model_state, {name: [B]}))`; not reduced."""
+    """What the optimizer makes smaller; not reduced.
+
+    Args:
+      params: Parameters of the model.
+      model_state: What else the model keeps.
+      batch: Examples.
+      key: Root key of the run.
+
+    Returns:
+      `(loss [B], (model_state, {name: [B]}))`.
+    """
     ...
 
   def evaluate(
     self, params: Any, model_state: Any, batch: Batch, *, key: Key
   ) -> Mapping[str, Array]:
-    """Returns `{name: [B]}`, with the entry `"loss"` among them."""
+    """Scores every example.
+
+    Args:
+      params: Parameters of the model.
+      model_state: What else the model keeps.
+      batch: Examples.
+      key: Root key of the run.
+
+    Returns:
+      `{name: [B]}`, with the entry `"loss"` among them.
+    """
     ...
 
   def demo(
     self, params: Any, model_state: Any, batch: Batch, *, key: Key
   ) -> Mapping[str, Array]:
-    """Returns signals to hear and see of the batch's first example.
+    """Signals to hear and see of the batch's first example.
 
-    The names `"mixture"` `[T]`, `"estimate"` and `"reference"` `[S, T]` are
-    conventional; any name may come with either shape.
+    Args:
+      params: Parameters of the model.
+      model_state: What else the model keeps.
+      batch: Examples.
+      key: Root key of the run.
+
+    Returns:
+      Signals by name. The names `"mixture"` `[T]`, `"estimate"` and
+      `"reference"` `[S, T]` are conventional; any name may come with either
+      shape.
     """
     ...
 
@@ -58,11 +94,25 @@ class Task(Protocol):
     ...
 
   def num_seconds(self, batch: Batch) -> float:
-    """Seconds of audio in a batch, from its shapes."""
+    """Seconds of audio in a batch, from its shapes.
+
+    Args:
+      batch: Examples.
+
+    Returns:
+      Seconds of all examples together.
+    """
     ...
 
   def save(
     self, folder: Any, params: Any, model_state: Any, *, metadata: Any = None
   ) -> None:
-    """Writes the model folder that `jaxsep.load` reads."""
+    """Writes the model folder that `jaxsep.load` reads.
+
+    Args:
+      folder: Where to.
+      params: Parameters of the model.
+      model_state: What else the model keeps.
+      metadata: Anything that JSON can hold.
+    """
     ...
