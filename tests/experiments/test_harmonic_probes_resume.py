@@ -43,12 +43,18 @@ TINY = {
 class Command:
   """The train command in a process of its own; it says what into a file."""
 
-  def __init__(self, workdir, said, *, num_steps=STEPS, **options):
+  def __init__(self, workdir, said, *, num_steps=STEPS, cache=None, **options):
     config = {**TINY, "train.num_steps": num_steps}
     flags = {"config": CONFIG, "workdir": workdir, **options}
     flags |= {f"config.{name}": value for name, value in config.items()}
-    # One device a process.
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    # One device a process, and a compiler that takes less time.
+    environment = {
+      **os.environ,
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    if cache is not None:
+      environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+      environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     module = "experiments.harmonic_probes.train"
     self.said = said
     with open(said, "w") as file:
@@ -110,7 +116,8 @@ def free_port():
 
 def test_stopped_killed_and_spread_runs_equal_one(tmp_path, start):
   whole, parts = tmp_path / "whole", tmp_path / "parts"
-  unbroken = start(whole, tmp_path / "whole.txt")
+  cache = tmp_path / "compiled"
+  unbroken = start(whole, tmp_path / "whole.txt", cache=cache)
   killed = start(parts, tmp_path / "killed.txt")
 
   # Killed past step 3, with a checkpoint of step 2.
@@ -129,10 +136,10 @@ def test_stopped_killed_and_spread_runs_equal_one(tmp_path, start):
   step = jaxsep.load(parts / "last").metadata["step"]
   assert 3 <= step < STEPS
 
-  resumed = start(parts, tmp_path / "resumed.txt")
+  unbroken.finish()
+  resumed = start(parts, tmp_path / "resumed.txt", cache=cache)
   resumed.finish()
   assert f"going on from the checkpoint of step {step}" in resumed.text()
-  unbroken.finish()
 
   logs = log_of(whole), log_of(parts)
   rows = [(row["step"], row["split"]) for row in logs[0]]
