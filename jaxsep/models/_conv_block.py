@@ -178,9 +178,7 @@ def _normalised_linear_gradient(
   gain = depthwise["norm_scale"]
   # Of the normalised map before its gain, transposed, without writing it out.
   scaled = d_heads * scale
-  gram = _weight_gradient(
-    scaled.astype(conv.dtype), active.astype(conv.dtype)
-  )
+  gram = _weight_gradient(scaled.astype(conv.dtype), active.astype(conv.dtype))
   gram -= _sum_examples(scaled * mean)[:, None]
   d_offset = _sum_examples(d_heads)
   d_kernel = (
