@@ -86,11 +86,11 @@ class Recipe:
       filterbank_init="fourier",
     )
   )
-  num_steps: int = 8000
+  num_steps: int = 4500
   batch_size: int = 2
   crop_s: float = 1.5
   learning_rate: float = 1.5e-3
-  ema_decay: float | None = 0.998
+  ema_decay: float | None = 0.995
   num_speakers: int = 300
   utterances_per_speaker: int = 4
   num_valid: int = 32
