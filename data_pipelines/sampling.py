@@ -178,9 +178,10 @@ class Sampler:
       raise ValueError(f"num_sources is {num_sources}, expected at least 1")
     if not len(corpus):
       raise CorpusError(f"{corpus.root or 'the corpus'} holds no utterance")
-    if len(corpus.speakers) < num_sources:
+    num_speakers = len(np.unique(corpus.speaker))
+    if num_speakers < num_sources:
       raise CorpusError(
-        f"{corpus.root or 'the corpus'} has {len(corpus.speakers)} speakers,"
+        f"{corpus.root or 'the corpus'} has {num_speakers} speakers,"
         f" too few for mixtures of {num_sources} different ones"
       )
     for name, other in (("noise", noise), ("rirs", rirs)):

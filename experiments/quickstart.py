@@ -31,6 +31,7 @@ from experiments._quickstart_results import (
   write_results,
 )
 from jaxsep import inference, models, simulate
+from jaxsep.model_io import ModelFolderError
 from jaxsep.tasks import SeparationTask
 from jaxsep.train import OptimizerConfig, TrainConfig, TrainingError, fit
 from jaxsep.train.mesh import make_mesh
@@ -292,7 +293,7 @@ def main(argv: Sequence[str]) -> None:
   started = time.monotonic()
   try:
     rows = run(folder, recipe, progress=True)
-  except (QuickstartError, TrainingError) as error:
+  except (QuickstartError, TrainingError, ModelFolderError, OSError) as error:
     sys.exit(f"quickstart: {error}")
   if rows is None:
     sys.exit("quickstart: stopped; the same command goes on from here")

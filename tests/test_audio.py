@@ -366,3 +366,10 @@ def test_channels(unchecked):
   for channel in (2, -1, "left"):
     with pytest.raises(ValueError, match="from 0 to 1"):
       audio.to_mono(signal, channel=channel)
+
+
+def test_header_cut_off(tmp_path):
+  path = tmp_path / "a.wav"
+  path.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00\x00\x00")
+  with pytest.raises(audio.AudioError, match="cut off within its header"):
+    audio.read(path)

@@ -73,7 +73,10 @@ def check_riff(handle, path):
     handle.seek(position)
     name, size = struct.unpack("<4sI", handle.read(8))
     if name == b"ds64":
-      long_size = struct.unpack("<8xQ", handle.read(16))[0]
+      sizes = handle.read(16)
+      if len(sizes) < 16:
+        raise AudioError(f"{path}: is cut off within its header; {FIX_LENGTH}")
+      long_size = struct.unpack("<8xQ", sizes)[0]
     if name == b"data":
       break
     position += 8 + size + size % 2
