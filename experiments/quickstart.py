@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 import jaxsep
 from data_pipelines.batches import eval_batches, train_batches
@@ -295,6 +295,8 @@ def _command():
 
 def main(argv: Sequence[str]) -> None:
   """Runs with the flags; complains in one line."""
+  # Not what the checkpoint library says of every write.
+  logging.set_verbosity(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   _use_two_cores()
