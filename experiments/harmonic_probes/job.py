@@ -1,5 +1,6 @@
 """From a config to what is trained, on what, and how."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxsep import models, simulate, tasks, train
 
 __all__ = [
   "MAY_CHANGE",
+  "MODELS",
   "Data",
   "fit",
   "make_model",
@@ -20,6 +22,11 @@ __all__ = [
   "open_corpus",
   "open_data",
 ]
+
+#: Separators by the name that `config.model.name` gives.
+MODELS: dict[str, Any] = {
+  "ConvTasNet": models.ConvTasNet,
+}
 
 #: Keys of the config that say where and how fast, not what.
 MAY_CHANGE = (
@@ -38,15 +45,37 @@ _LATER = {"overlap_ratio": [0.0, 1.0], "level_db": -25.0, "peak": 0.9}
 
 
 def make_model(config: Any) -> Any:
-  """Makes the model that `config.model` describes."""
+  """Makes the model that `config.model` describes.
+
+  Args:
+    config: Its `model.name` is one of `MODELS`, ConvTasNet if not given; the
+      other keys of `model` are the options of that class.
+
+  Returns:
+    The module.
+
+  Raises:
+    ValueError: If the name or an option is unknown.
+  """
   options = dict(config.model)
-  name = options.pop("name")
-  if name not in models.__all__:
+  name = options.pop("name", "ConvTasNet")
+  if name not in MODELS:
     raise ValueError(
-      f"model.name is {name!r}; it is one of {', '.join(models.__all__)}"
+      f"model.name is {name!r}; it is one of {', '.join(MODELS)}"
     )
-  options["dtype"] = jnp.dtype(options["dtype"])
-  return getattr(models, name)(num_sources=config.num_sources, **options)
+  model_class = MODELS[name]
+  known = [
+    field.name
+    for field in dataclasses.fields(model_class)
+    if field.name not in ("parent", "name", "num_sources")
+  ]
+  if unknown := sorted(set(options) - set(known)):
+    raise ValueError(
+      f"{name} has no option model.{unknown[0]}; it has {', '.join(known)}"
+    )
+  if "dtype" in options:
+    options["dtype"] = jnp.dtype(options["dtype"])
+  return model_class(num_sources=config.num_sources, **options)
 
 
 def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
