@@ -10,37 +10,49 @@ from jaxsep.models.initializers import filterbank_initializer
 from jaxsep.typing import Array, Float
 
 
-def num_frames(length: int, *, filter_length: int) -> int:
+def num_frames(
+  length: int, *, filter_length: int, padding: str = "both"
+) -> int:
   """Number of frames that the encoder makes of `length` samples.
 
   Example:
     >>> num_frames(32000, filter_length=16)
     4002
+    >>> num_frames(32000, filter_length=16, padding="none")
+    3999
   """
   hop = filter_length // 2
-  return (length + _tail(length, filter_length) + hop) // hop
+  before, after = _padding(length, filter_length, padding)
+  return (before + length + after) // hop - 1
 
 
-def _tail(length, filter_length):
-  """Zeros after the signal, besides one hop at both ends: 1 to a filter."""
+def _padding(length, filter_length, padding):
+  """Samples that the encoder adds before and after; after, also takes away."""
   hop = filter_length // 2
-  return filter_length - (hop + length % filter_length) % filter_length
+  if padding == "none":
+    # The tail that fills no hop is dropped; there is one frame at least.
+    return 0, max(filter_length, length // hop * hop) - length
+  # Besides one hop at both ends, what completes a frame: 1 to a filter.
+  rest = filter_length - (hop + length % filter_length) % filter_length
+  return hop, rest + hop
 
 
-def _check(filter_length):
+def _check(filter_length, padding):
   if filter_length < 2 or filter_length % 2:
     raise ValueError(
       f"filter_length must be even and positive, not {filter_length}: the "
       "filters overlap by half."
     )
+  if padding not in ("both", "none"):
+    raise ValueError(f"padding is 'both' or 'none', not {padding!r}.")
 
 
 class Encoder(nn.Module):
   """Learned filters over half-overlapping frames, without a bias.
 
-  Maps `[[B]atch, [T]ime]` to `[[B]atch, [N]frames, [F]ilters]`. The signal is
-  padded at both ends, so that every sample is seen by two frames and no
-  length, however short, is cut.
+  Maps `[[B]atch, [T]ime]` to `[[B]atch, [N]frames, [F]ilters]`. By default the
+  signal is padded at both ends, so that every sample is seen by two frames
+  and no length, however short, is cut.
 
   Attributes:
     num_filters: Features of a frame, F.
@@ -48,12 +60,16 @@ class Encoder(nn.Module):
     activation: `None`, `"relu"` or another name of an activation.
     filterbank_init: What the filters start as: `"uniform"` noise, or
       `"fourier"`, a short-time Fourier transform.
+    padding: `"both"` ends, or `"none"` as in Asteroid and SpeechBrain: the
+      first frame starts with the first sample, the ends are seen by one frame
+      and a tail shorter than a hop by none.
   """
 
   num_filters: int = 512
   filter_length: int = 16
   activation: str | None = None
   filterbank_init: str = "uniform"
+  padding: str = "both"
 
   @nn.compact
   def __call__(
@@ -61,11 +77,12 @@ class Encoder(nn.Module):
   ) -> Float[Array, "batch frames filters"]:
     """Filters the signal."""
     check_positive(num_filters=self.num_filters)
-    _check(self.filter_length)
+    _check(self.filter_length, self.padding)
     hop = self.filter_length // 2
     batch, length = signal.shape
-    tail = _tail(length, self.filter_length)
-    padded = jnp.pad(signal, ((0, 0), (hop, hop + tail)))
+    before, after = _padding(length, self.filter_length, self.padding)
+    signal = signal[:, : length + min(after, 0)]
+    padded = jnp.pad(signal, ((0, 0), (before, max(after, 0))))
     # Half-overlapping frames are pairs of neighbouring hops: no gather.
     hops = padded.reshape(batch, -1, hop)
     frames = jnp.concatenate([hops[:, :-1], hops[:, 1:]], axis=-1)
@@ -86,19 +103,23 @@ class Decoder(nn.Module):
   Attributes:
     filter_length: Samples of a frame; the hop is half of it.
     filterbank_init: See `Encoder`.
+    padding: See `Encoder`; samples that no frame saw are zero.
   """
 
   filter_length: int = 16
   filterbank_init: str = "uniform"
+  padding: str = "both"
 
   @nn.compact
   def __call__(
     self, features: Float[Array, "*batch frames filters"], *, length: int
   ) -> Float[Array, "*batch time"]:
     """Synthesises `length` samples, the padding of the encoder removed."""
-    _check(self.filter_length)
+    _check(self.filter_length, self.padding)
     hop = self.filter_length // 2
-    expected = num_frames(length, filter_length=self.filter_length)
+    expected = num_frames(
+      length, filter_length=self.filter_length, padding=self.padding
+    )
     if features.shape[-2] != expected:
       raise ValueError(
         f"{length} samples have {expected} frames of {self.filter_length} "
@@ -112,8 +133,14 @@ class Decoder(nn.Module):
       (features.shape[-1], self.filter_length),
     )
     frames = features @ kernel
-    # Every hop is the head of one frame plus the tail of the one before; the
-    # first and the last hop are padding.
+    # Every hop is the head of one frame plus the tail of the one before.
     hops = frames[..., 1:, :hop] + frames[..., :-1, hop:]
+    if self.padding == "none":
+      hops = jnp.concatenate(
+        [frames[..., :1, :hop], hops, frames[..., -1:, hop:]], axis=-2
+      )
+    # Otherwise the first and the last hop are padding.
     signal = hops.reshape(*hops.shape[:-2], -1)
+    if missing := max(0, length - signal.shape[-1]):
+      signal = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
     return jax.lax.slice_in_dim(signal, 0, length, axis=-1)

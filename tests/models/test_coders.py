@@ -50,6 +50,34 @@ def test_frames_of_four_seconds():
   assert num_frames(32_000, filter_length=16) == 4002
 
 
+@pytest.mark.parametrize("filter_length", [2, 16])
+@pytest.mark.parametrize("length", [16, 17, 23, 24, 203])
+def test_without_padding_equal_to_the_convolutions_of_torch(
+  length, filter_length
+):
+  hop = filter_length // 2
+  mixture, kernel = signal(2, length), signal(filter_length, 5)
+  params = {"params": {"kernel": kernel}}
+  features = Encoder(5, filter_length, padding="none").apply(params, mixture)
+  weight = torch.from_numpy(np.array(kernel.T))[:, None]
+  expected = torch.nn.functional.conv1d(
+    torch.from_numpy(np.array(mixture))[:, None], weight, stride=hop
+  )
+  np.testing.assert_allclose(features, expected.mT.numpy(), atol=1e-5)
+  frames = num_frames(length, filter_length=filter_length, padding="none")
+  assert features.shape[1] == frames
+
+  decoded = Decoder(filter_length, padding="none").apply(
+    {"params": {"kernel": kernel.T}}, features, length=length
+  )
+  expected = torch.nn.functional.conv_transpose1d(expected, weight, stride=hop)
+  # The peers fill up with zeros.
+  expected = np.pad(
+    expected[:, 0].numpy(), ((0, 0), (0, length - expected.shape[-1]))
+  )
+  np.testing.assert_allclose(decoded, expected, atol=1e-4)
+
+
 # Laws.
 
 
@@ -61,6 +89,18 @@ def test_identity_filters_reconstruct(length):
   features = Encoder(16).apply({"params": {"kernel": identity}}, mixture)
   decoded = Decoder().apply(
     {"params": {"kernel": identity / 2}}, features, length=length
+  )
+  np.testing.assert_allclose(decoded, mixture, atol=1e-6)
+
+
+def test_less_than_a_filter_is_one_frame_without_padding():
+  mixture = signal(1, 5)
+  features = Encoder(16, padding="none").apply(
+    {"params": {"kernel": jnp.eye(16)}}, mixture
+  )
+  assert features.shape == (1, 1, 16)
+  decoded = Decoder(padding="none").apply(
+    {"params": {"kernel": jnp.eye(16)}}, features, length=5
   )
   np.testing.assert_allclose(decoded, mixture, atol=1e-6)
 
@@ -114,3 +154,8 @@ def test_refuses_impossible_filters(filterbank_init, num_filters, message):
   encoder = Encoder(num_filters, filterbank_init=filterbank_init)
   with pytest.raises(ValueError, match=message):
     encoder.init(jax.random.key(0), signal(1, 100))
+
+
+def test_refuses_unknown_padding():
+  with pytest.raises(ValueError, match="padding is 'both' or 'none'"):
+    Encoder(4, padding="same").init(jax.random.key(0), signal(1, 100))
