@@ -15,13 +15,23 @@ from jaxsep.simulate._overlap import (
   shift,
 )
 from jaxsep.simulate._reverb import early_response, reverberate
+from jaxsep.simulate._tones import (
+  alternating_tones,
+  burst_length,
+  gap_starts,
+  mute,
+)
 
 __all__ = [
   "active_rms",
+  "alternating_tones",
+  "burst_length",
   "early_response",
   "fixed_examples",
+  "gap_starts",
   "headroom_gain",
   "make_simulator",
+  "mute",
   "noise_gain",
   "place_max",
   "place_min",

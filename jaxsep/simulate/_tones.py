@@ -1,0 +1,253 @@
+"""Alternating harmonic tones, and silences that mute one of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsep import dsp
+from jaxsep.typing import Array, Bool, Float, Int, Key
+
+_AMPLITUDES = ("equal", "inverse")
+
+
+def alternating_tones(
+  key: Key,
+  *,
+  num_samples: int,
+  sample_rate_hz: int,
+  harmonics: tuple[int, ...] = tuple(range(1, 11)),
+  f0_hz: tuple[float, ...] = (117.0, 201.0),
+  period_s: Float[Array, ""] | float = 0.062,
+  amplitude: str = "equal",
+  ramp_s: float = 0.002,
+  level_db: float | int = -25.0,
+) -> dict[str, Array]:
+  """Harmonic tones that take turns, as a mixture and its sources.
+
+  Tone i sounds in the i-th part of every period, so with two tones each is on
+  for half of it and off for the other half. No two sound at once: the ramps
+  lie within a burst. The partials run on through the pauses, as if a steady
+  tone were switched on and off.
+
+  Args:
+    key: Random key; draws the phase of every partial.
+    num_samples: Length T.
+    sample_rate_hz: Sample rate.
+    harmonics: Which multiples of the fundamental sound; `(4, 5, 6, 7, 8)`
+      lacks the lowest three, `(1, 2, 3, 5)` one in the middle.
+    f0_hz: Fundamental of each tone. The first tone begins.
+    period_s: From one onset of a tone to its next, rounded to whole samples of
+      a burst; may be traced.
+    amplitude: "equal" for all partials, or "inverse" for 1/k of harmonic k.
+    ramp_s: Duration of the raised-cosine ramps at both ends of a burst; 0
+      switches at once.
+    level_db: Root mean square of the mixture, in dB of full scale.
+
+  Returns:
+    "mixture" `[T]` and "reference" `[S, T]`, the trains of bursts of each
+    tone, whose sum the mixture is.
+
+  Raises:
+    ValueError: If a partial reaches half the sample rate, or an option is out
+      of range.
+
+  References:
+    Parikh et al., harmonicity in speech segregation, 2022, section 2.1.
+
+  Example:
+    >>> tones = alternating_tones(
+    ...   jax.random.key(0), num_samples=8000, sample_rate_hz=8000)
+    >>> level = dsp.amplitude_to_db(dsp.rms(tones["mixture"]))
+    >>> print(tones["reference"].shape, level.round(1))
+    (2, 8000) -25.0
+  """
+  _check_partials(harmonics, f0_hz, sample_rate_hz)
+  if amplitude not in _AMPLITUDES:
+    raise ValueError(f"amplitude {amplitude!r} must be one of {_AMPLITUDES}")
+  if ramp_s < 0 or num_samples < 1:
+    raise ValueError(
+      f"ramp_s {ramp_s} must not be negative and num_samples {num_samples}"
+      " must be positive"
+    )
+  partials = np.outer(f0_hz, harmonics)
+  # In double precision, and only the fraction of a turn: 32-bit phases of a
+  # high partial drift by hundredths of a radian within seconds.
+  turns = partials[..., None] * np.arange(num_samples) / sample_rate_hz % 1.0
+  phases = jax.random.uniform(key, (*partials.shape, 1))
+  waves = jnp.sin(2 * jnp.pi * (turns.astype(np.float32) + phases))
+  weights = np.ones(len(harmonics))
+  if amplitude == "inverse":
+    weights = 1.0 / np.asarray(harmonics)
+  weights = jnp.asarray(weights, jnp.float32)
+  tones = jnp.sum(waves * weights[None, :, None], axis=1)
+
+  gate = _gates(
+    num_samples, len(f0_hz), period_s, ramp_s, sample_rate_hz=sample_rate_hz
+  )
+  reference = tones * gate
+  level = dsp.rms(jnp.sum(reference, axis=0))
+  gain = dsp.db_to_amplitude(level_db) / jnp.where(level > 0, level, 1.0)
+  reference = gain * reference
+  return {"mixture": jnp.sum(reference, axis=0), "reference": reference}
+
+
+def burst_length(
+  period_s: Float[Array, ""] | float,
+  *,
+  sample_rate_hz: int,
+  num_tones: int = 2,
+) -> Int[Array, ""]:
+  """Samples of a burst of `alternating_tones`.
+
+  Args:
+    period_s: From one onset of a tone to its next; may be traced.
+    sample_rate_hz: Sample rate.
+    num_tones: Tones that take turns.
+
+  Returns:
+    Samples, an int32 number, at least 1. Burst n is that of tone `n %
+    num_tones` and starts at sample `n * burst_length`.
+
+  Example:
+    >>> print(burst_length(0.062, sample_rate_hz=8000))
+    248
+  """
+  samples = jnp.round(jnp.asarray(period_s) * (sample_rate_hz / num_tones))
+  return jnp.maximum(samples.astype(jnp.int32), 1)
+
+
+def gap_starts(
+  key: Key,
+  *,
+  tone: int,
+  num_gaps: int,
+  num_samples: int,
+  sample_rate_hz: int,
+  gap_s: Float[Array, ""] | float,
+  period_s: Float[Array, ""] | float = 0.062,
+  margin_s: Float[Array, ""] | float = 0.3,
+  num_tones: int = 2,
+) -> Int[Array, "num_gaps"]:
+  """Draws where silences start that mute one of the tones.
+
+  The signal, without a margin at both ends, is cut into as many equal parts as
+  there are gaps, and in each part one burst of the tone is drawn. A gap
+  shorter than the burst lies anywhere within it; a longer one starts with it,
+  and so mutes the other tone as well.
+
+  Args:
+    key: Random key.
+    tone: Which tone is muted, 0 for the first.
+    num_gaps: How many gaps.
+    num_samples: Length of the signal.
+    sample_rate_hz: Sample rate.
+    gap_s: Duration of a gap; may be traced.
+    period_s: Period of the tones; may be traced.
+    margin_s: Left alone at the start, and after the last gap can have ended.
+    num_tones: Tones that take turns.
+
+  Returns:
+    First sample of each gap, ascending, int32.
+
+  Raises:
+    ValueError: If there is no such tone, or no gap is wanted.
+
+  Example:
+    >>> starts = gap_starts(
+    ...   jax.random.key(0), tone=1, num_gaps=2, num_samples=8000,
+    ...   sample_rate_hz=8000, gap_s=0.031)
+    >>> print(starts // 248 % 2)
+    [1 1]
+  """
+  if not 0 <= tone < num_tones or num_gaps < 1:
+    raise ValueError(
+      f"tone {tone} must be one of the {num_tones}, from 0 on, and num_gaps"
+      f" {num_gaps} at least 1"
+    )
+  rate_hz = float(sample_rate_hz)
+  burst = burst_length(
+    period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
+  )
+  gap = jnp.round(jnp.asarray(gap_s) * rate_hz).astype(jnp.int32)
+  margin = jnp.asarray(margin_s) * rate_hz
+  # Periods, counted by the onset of the tone, that a gap may be in.
+  period = num_tones * burst
+  first = jnp.ceil((margin - tone * burst) / period)
+  last = jnp.floor((num_samples - margin - gap - tone * burst) / period)
+  place_key, shift_key = jax.random.split(key)
+  place = jnp.arange(num_gaps) + jax.random.uniform(place_key, (num_gaps,))
+  chosen = first + jnp.floor((last - first) * place / num_gaps)
+  chosen = jnp.clip(chosen, 0).astype(jnp.int32)
+  room = jnp.maximum(burst - gap, 0) + 1
+  shift = jnp.floor(jax.random.uniform(shift_key, (num_gaps,)) * room)
+  shift = jnp.minimum(shift.astype(jnp.int32), room - 1)
+  return chosen * period + tone * burst + shift
+
+
+def mute(
+  signal: Float[Array, "*batch time"],
+  starts: Int[Array, "gaps"],
+  length: Int[Array, ""] | int,
+) -> Float[Array, "*batch time"]:
+  """Silences parts of a running signal, which goes on behind them in time.
+
+  Args:
+    signal: Signal, shape `[..., T]`; give mixture and sources alike.
+    starts: First sample of each silence, shape `[G]`.
+    length: Samples of each; may be traced.
+
+  Returns:
+    The signal with zeros there, same shape.
+
+  Example:
+    >>> print(mute(jnp.ones(5), jnp.array([1]), 2))
+    [1. 0. 0. 1. 1.]
+  """
+  signal = dsp.at_least_float32(signal)
+  kept = ~_within(signal.shape[-1], jnp.asarray(starts), length)
+  kept = kept.reshape((1,) * (signal.ndim - 1) + kept.shape)
+  return jnp.where(kept, signal, 0.0)
+
+
+def _within(
+  num_samples: int, starts: Int[Array, "gaps"], length: Array | int
+) -> Bool[Array, "time"]:
+  """Which samples lie in one of the gaps."""
+  after = jnp.arange(num_samples)[None, :] - starts[:, None]
+  return jnp.any((after >= 0) & (after < length), axis=0)
+
+
+def _gates(num_samples, num_tones, period_s, ramp_s, *, sample_rate_hz):
+  """How loud each tone is at each sample, `[S, T]`, 0 to 1."""
+  burst = burst_length(
+    period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
+  )
+  step = jnp.arange(num_samples)
+  turn = (step // burst) % num_tones
+  tone = jnp.arange(num_tones)
+  gate = (turn[None, :] == tone[:, None]).astype(jnp.float32)
+  if ramp_s > 0:
+    # At most half a burst, so that rise and fall do not meet.
+    ramp = jnp.minimum(ramp_s * sample_rate_hz, burst / 2)
+    inside = step % burst
+    edge = jnp.minimum(inside, burst - 1 - inside) + 0.5
+    rise = jnp.clip(edge / ramp, 0.0, 1.0)
+    gate = gate * (0.5 - 0.5 * jnp.cos(jnp.pi * rise))[None, :]
+  return gate
+
+
+def _check_partials(harmonics, f0_hz, sample_rate_hz):
+  """Raises ValueError unless all partials can be sampled."""
+  if not harmonics or not f0_hz or min(harmonics) < 1 or min(f0_hz) <= 0:
+    raise ValueError(
+      f"harmonics {harmonics} must be numbers from 1 on and f0_hz {f0_hz}"
+      " positive; neither may be empty"
+    )
+  if len(set(harmonics)) < len(harmonics):
+    raise ValueError(f"harmonics {harmonics} names one of them twice")
+  top = max(harmonics) * max(f0_hz)
+  if top >= sample_rate_hz / 2:
+    raise ValueError(
+      f"the highest partial, {top:g} Hz, must lie below half of"
+      f" sample_rate_hz {sample_rate_hz}"
+    )
