@@ -1,8 +1,10 @@
 """Signals in, signals out: the arithmetic that all other layers share."""
 
 from jaxsep.dsp._assignment import best_permutation, reorder
+from jaxsep.dsp._bands import Cutoff, band_edges
 from jaxsep.dsp._consistency import mixture_consistency
 from jaxsep.dsp._convolve import fast_length, fft_convolve
+from jaxsep.dsp._filters import butterworth, fir
 from jaxsep.dsp._frames import frame, overlap_add
 from jaxsep.dsp._levels import (
   amplitude_to_db,
@@ -19,19 +21,25 @@ from jaxsep.dsp._ratios import (
   power_ratio_db,
   projection,
 )
+from jaxsep.dsp._recursive import butterworth_sos, sos_filter
 from jaxsep.dsp._resample import resample
 from jaxsep.dsp._stft import istft, stft
 from jaxsep.dsp._windows import get_window
 
 __all__ = [
+  "Cutoff",
   "amplitude_to_db",
   "at_least_float32",
+  "band_edges",
   "best_permutation",
+  "butterworth",
+  "butterworth_sos",
   "centered",
   "db_to_amplitude",
   "energy",
   "fast_length",
   "fft_convolve",
+  "fir",
   "frame",
   "gain_for_snr",
   "get_window",
@@ -45,5 +53,6 @@ __all__ = [
   "reorder",
   "resample",
   "rms",
+  "sos_filter",
   "stft",
 ]
