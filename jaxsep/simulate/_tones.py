@@ -119,31 +119,32 @@ def burst_length(
 def gap_starts(
   key: Key,
   *,
-  tone: int,
-  num_gaps: int,
+  tones: tuple[int, ...],
   num_samples: int,
   sample_rate_hz: int,
   gap_s: Float[Array, ""] | float,
   period_s: Float[Array, ""] | float = 0.062,
   margin_s: Float[Array, ""] | float = 0.3,
+  spacing_s: Float[Array, ""] | float = 0.0,
   num_tones: int = 2,
-) -> Int[Array, "num_gaps"]:
+) -> Int[Array, "gaps"]:
   """Draws where silences start that mute one of the tones.
 
   The signal, without a margin at both ends, is cut into as many equal parts as
-  there are gaps, and in each part one burst of the tone is drawn. A gap
+  there are gaps, and in part n one burst of tone `tones[n]` is drawn. A gap
   shorter than the burst lies anywhere within it; a longer one starts with it,
-  and so mutes the other tone as well.
+  and so mutes the other tone as well. A gap that finds no room starts with
+  the first burst of its part.
 
   Args:
     key: Random key.
-    tone: Which tone is muted, 0 for the first.
-    num_gaps: How many gaps.
+    tones: Which tone each gap mutes, 0 for the first; `(0, 1, 0)` makes three.
     num_samples: Length of the signal.
     sample_rate_hz: Sample rate.
     gap_s: Duration of a gap; may be traced.
     period_s: Period of the tones; may be traced.
-    margin_s: Left alone at the start, and after the last gap can have ended.
+    margin_s: Left alone before the first gap and after the last.
+    spacing_s: Least time from the end of a gap to the start of the next.
     num_tones: Tones that take turns.
 
   Returns:
@@ -154,34 +155,38 @@ def gap_starts(
 
   Example:
     >>> starts = gap_starts(
-    ...   jax.random.key(0), tone=1, num_gaps=2, num_samples=8000,
+    ...   jax.random.key(0), tones=(1, 0), num_samples=8000,
     ...   sample_rate_hz=8000, gap_s=0.031)
     >>> print(starts // 248 % 2)
-    [1 1]
+    [1 0]
   """
-  if not 0 <= tone < num_tones or num_gaps < 1:
+  if not tones or not all(0 <= tone < num_tones for tone in tones):
     raise ValueError(
-      f"tone {tone} must be one of the {num_tones}, from 0 on, and num_gaps"
-      f" {num_gaps} at least 1"
+      f"tones {tones} must be numbers from 0 to {num_tones - 1}, one a gap"
     )
   rate_hz = float(sample_rate_hz)
   burst = burst_length(
     period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
   )
   gap = jnp.round(jnp.asarray(gap_s) * rate_hz).astype(jnp.int32)
+  onset = burst * jnp.asarray(tones)
   margin = jnp.asarray(margin_s) * rate_hz
-  # Periods, counted by the onset of the tone, that a gap may be in.
+  part = (num_samples - 2 * margin) / len(tones)
+  begin = margin + part * jnp.arange(len(tones))
+  # Periods, counted by the onset of the tone, that a gap may be in; it and
+  # the time to the next must end with the part.
   period = num_tones * burst
-  first = jnp.ceil((margin - tone * burst) / period)
-  last = jnp.floor((num_samples - margin - gap - tone * burst) / period)
+  reach = jnp.maximum(gap, burst) + jnp.asarray(spacing_s) * rate_hz
+  first = jnp.ceil((begin - onset) / period)
+  last = jnp.floor((begin + part - reach - onset) / period)
   place_key, shift_key = jax.random.split(key)
-  place = jnp.arange(num_gaps) + jax.random.uniform(place_key, (num_gaps,))
-  chosen = first + jnp.floor((last - first) * place / num_gaps)
-  chosen = jnp.clip(chosen, 0).astype(jnp.int32)
+  count = jnp.maximum(last - first + 1, 1)
+  place = jax.random.uniform(place_key, (len(tones),))
+  chosen = first + jnp.minimum(jnp.floor(count * place), count - 1)
   room = jnp.maximum(burst - gap, 0) + 1
-  shift = jnp.floor(jax.random.uniform(shift_key, (num_gaps,)) * room)
-  shift = jnp.minimum(shift.astype(jnp.int32), room - 1)
-  return chosen * period + tone * burst + shift
+  place = jax.random.uniform(shift_key, (len(tones),))
+  shift = jnp.minimum(jnp.floor(room * place).astype(jnp.int32), room - 1)
+  return jnp.maximum(chosen, 0).astype(jnp.int32) * period + onset + shift
 
 
 def mute(

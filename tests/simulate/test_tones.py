@@ -126,8 +126,7 @@ def test_gap_mutes_its_tone(tone, gap_s, period_s):
   for seed in range(5):
     starts = simulate.gap_starts(
       jax.random.key(seed),
-      tone=tone,
-      num_gaps=3,
+      tones=(tone, tone, tone),
       num_samples=16000,
       sample_rate_hz=RATE_HZ,
       gap_s=gap_s,
@@ -151,8 +150,7 @@ def test_gaps_are_somewhere_else_for_another_key():
     tuple(
       simulate.gap_starts(
         jax.random.key(seed),
-        tone=0,
-        num_gaps=3,
+        tones=(0, 0, 0),
         num_samples=16000,
         sample_rate_hz=RATE_HZ,
         gap_s=0.01,
@@ -163,6 +161,25 @@ def test_gaps_are_somewhere_else_for_another_key():
   assert len(drawn) == 8
   shifts = {start % 496 for starts in drawn for start in starts}
   assert len(shifts) > 8 and max(shifts) <= 248 - 80
+
+
+@pytest.mark.parametrize("period_s", [0.03, 0.062, 0.125])
+def test_gaps_mute_tones_in_turn_and_keep_their_distance(period_s):
+  burst = int(simulate.burst_length(period_s, sample_rate_hz=RATE_HZ))
+  for seed in range(20):
+    starts = simulate.gap_starts(
+      jax.random.key(seed),
+      tones=(0, 1, 1, 0),
+      num_samples=24000,
+      sample_rate_hz=RATE_HZ,
+      gap_s=0.05,
+      period_s=period_s,
+      margin_s=0.5,
+      spacing_s=0.15,
+    )
+    np.testing.assert_array_equal(starts // burst % 2, [0, 1, 1, 0])
+    assert (np.diff(starts) >= 0.2 * RATE_HZ).all()
+    assert starts[0] >= 4000 and starts[-1] + 0.05 * RATE_HZ <= 20000
 
 
 def test_mute_multiplies_by_zero():
@@ -212,8 +229,7 @@ def test_periods_and_gaps_may_be_traced():
     made = tones(key, period_s=period_s)
     starts = simulate.gap_starts(
       key,
-      tone=0,
-      num_gaps=2,
+      tones=(0, 0),
       num_samples=16000,
       sample_rate_hz=RATE_HZ,
       gap_s=gap_s,
@@ -232,8 +248,7 @@ def test_periods_and_gaps_may_be_traced():
     made = tones(key, period_s=period_s)["mixture"]
     starts = simulate.gap_starts(
       key,
-      tone=0,
-      num_gaps=2,
+      tones=(0, 0),
       num_samples=16000,
       sample_rate_hz=RATE_HZ,
       gap_s=gap_s,
@@ -274,17 +289,11 @@ def test_impossible_tones(options, message):
     tones(**options)
 
 
-@pytest.mark.parametrize("options", [{"tone": 2}, {"num_gaps": 0}])
-def test_impossible_gaps(options):
-  with pytest.raises(ValueError, match="must be one of the 2"):
+@pytest.mark.parametrize("gaps_in", [(2,), (-1,), ()])
+def test_impossible_gaps(gaps_in):
+  with pytest.raises(
+    ValueError, match="must be numbers from 0 to 1, one a gap"
+  ):
     simulate.gap_starts(
-      KEY,
-      **{
-        "tone": 0,
-        "num_gaps": 1,
-        "num_samples": 8000,
-        "sample_rate_hz": RATE_HZ,
-        "gap_s": 0.02,
-        **options,
-      },
+      KEY, tones=gaps_in, num_samples=8000, sample_rate_hz=RATE_HZ, gap_s=0.02
     )
