@@ -1,0 +1,174 @@
+"""The fixed mixtures that speech is probed with, all of one length."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipelines import batches, mixture_lists
+from data_pipelines.crops import read_crop
+from data_pipelines.voices import make_voices
+from experiments.harmonic_probes.opening import (
+  check_num_sources,
+  is_premixed,
+  layout_of,
+  open_corpus,
+)
+from jaxsep import simulate
+
+#: How far apart two talkers of a simulated mixture are at most, as in the
+#: lists of this experiment.
+SNR_DB = (-2.5, 2.5)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProbeSet:
+  """Mixtures of one length, as their sources.
+
+  Attributes:
+    name: Name of each mixture.
+    sources: Talkers as they are in the mixtures, float32 `[N, S, T]`.
+    sample_rate_hz: Their rate.
+  """
+
+  name: list[str]
+  sources: np.ndarray
+  sample_rate_hz: int
+
+  def __len__(self) -> int:
+    """Number of mixtures."""
+    return len(self.name)
+
+  @property
+  def mixture(self) -> np.ndarray:
+    """What is separated, `[N, T]`."""
+    return self.sources.sum(axis=1)
+
+
+def open_probe_set(
+  *,
+  sample_rate_hz: int,
+  num_examples: int = 100,
+  crop_s: float = 4.0,
+  corpus: str | None = None,
+  mixture_list: str | None = None,
+  root: str | None = None,
+  split: str | None = None,
+  num_sources: int = 2,
+) -> ProbeSet:
+  """Reads or makes the mixtures.
+
+  Of a list or a corpus of mixtures, every so-manieth is taken, so that all
+  parts of it have their share, and of each the first `crop_s`; shorter ones
+  are left out. Utterances are drawn and mixed, always in the same way.
+
+  Args:
+    sample_rate_hz: Rate of the mixtures.
+    num_examples: How many; fewer if there are not as many.
+    crop_s: Their duration.
+    corpus: Utterances or mixtures as `layout:where`, such as `voices`.
+    mixture_list: Or a CSV of fixed mixtures.
+    root: Folder that the paths of the list start from.
+    split: Of a corpus that has splits; that to test on if None.
+    num_sources: Talkers in each mixture.
+
+  Returns:
+    The mixtures.
+
+  Raises:
+    ValueError: If there are none, or the options contradict each other.
+  """
+  if num_examples < 1 or crop_s <= 0:
+    raise ValueError(
+      f"num_examples {num_examples} and crop_s {crop_s} must be positive"
+    )
+  length = round(crop_s * sample_rate_hz)
+  if (corpus is None) == (mixture_list is None):
+    raise ValueError("name the mixtures: --mixture_list or --corpus, not both")
+  if mixture_list is not None:
+    if root is None:
+      raise ValueError("--mixture_list needs --root, where its files are")
+    mixtures = mixture_lists.read_list(mixture_list)
+    check_num_sources(mixtures, num_sources)
+    opened = mixture_lists.open_list(mixtures, root)
+    return _read(opened, num_examples, length, sample_rate_hz)
+  if layout_of(corpus) == "voices":
+    voices = make_voices(
+      num_speakers=max(2 * num_examples, num_sources),
+      sample_rate_hz=sample_rate_hz,
+      split=split or "test",
+      utterances_per_speaker=2,
+      # Up to half a second shorter: nearly all fill the crop.
+      utterance_s=max(crop_s + 0.5, 1.5),
+    )
+    return _mix(voices, num_examples, length, sample_rate_hz, num_sources)
+  opened = open_corpus(
+    corpus,
+    sample_rate_hz=sample_rate_hz,
+    num_sources=num_sources,
+    split=split or "",
+  )
+  if is_premixed(opened):
+    return _read(opened, num_examples, length, sample_rate_hz)
+  return _mix(opened, num_examples, length, sample_rate_hz, num_sources)
+
+
+def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
+  """Mixtures that exist already."""
+  samples = mixtures.length * sample_rate_hz // mixtures.rate_hz
+  rows = np.flatnonzero(samples >= length)
+  if not len(rows):
+    raise ValueError(
+      f"no mixture is {length / sample_rate_hz:g} s long; choose a shorter"
+      " --crop_s"
+    )
+  count = min(num_examples, len(rows))
+  rows = rows[np.arange(count) * len(rows) // count]
+  parts = [
+    read_crop(
+      functools.partial(mixtures.read, int(row)),
+      int(mixtures.length[row]),
+      rate_hz=float(mixtures.rate_hz[row]),
+      target_rate_hz=sample_rate_hz,
+      length=length,
+      share=0.0,
+    )[1 : 1 + mixtures.num_sources]
+    for row in rows
+  ]
+  names = [str(mixtures.name[row]) for row in rows]
+  return ProbeSet(names, np.stack(parts), sample_rate_hz)
+
+
+def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
+  """Mixtures of drawn utterances."""
+  long = corpus.length * sample_rate_hz >= length * corpus.rate_hz
+  if not long.any():
+    raise ValueError(
+      f"no utterance is {length / sample_rate_hz:g} s long; choose a shorter"
+      " --crop_s"
+    )
+  ingredients = batches.eval_batches(
+    corpus.rows(long),
+    num_examples=num_examples,
+    batch_size=math.gcd(num_examples, 4),
+    num_sources=num_sources,
+    crop_length=length,
+    sample_rate_hz=sample_rate_hz,
+    seed=0,
+  )
+  mix = simulate.make_simulator(snr_db=SNR_DB)
+  examples = list(
+    simulate.fixed_examples(mix, ingredients, key=jax.random.key(0))
+  )
+  names = [f"{int(example['index']):04d}" for example in examples]
+  # Zeros where a recording lost its last sample in resampling.
+  sources = np.stack(
+    [
+      np.pad(example["reference"], ((0, 0), (0, length - example["length"])))
+      for example in examples
+    ]
+  )
+  return ProbeSet(names, sources, sample_rate_hz)
