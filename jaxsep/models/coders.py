@@ -71,20 +71,52 @@ class Encoder(nn.Module):
   filterbank_init: str = "uniform"
   padding: str = "both"
 
-  @nn.compact
   def __call__(
     self, signal: Float[Array, "batch time"]
   ) -> Float[Array, "batch frames filters"]:
     """Filters the signal."""
-    check_positive(num_filters=self.num_filters)
     _check(self.filter_length, self.padding)
-    hop = self.filter_length // 2
-    batch, length = signal.shape
+    length = signal.shape[1]
     before, after = _padding(length, self.filter_length, self.padding)
     signal = signal[:, : length + min(after, 0)]
-    padded = jnp.pad(signal, ((0, 0), (before, max(after, 0))))
+    return self._filter(jnp.pad(signal, ((0, 0), (before, max(after, 0)))))
+
+  def stream_init(self, batch: int) -> Float[Array, "batch hop"]:
+    """The hop before the first samples: zeros.
+
+    Args:
+      batch: Signals at a time.
+
+    Returns:
+      The state for `stream_step`.
+    """
+    _check(self.filter_length, self.padding)
+    return jnp.zeros((batch, self.filter_length // 2))
+
+  def stream_step(
+    self, state: Float[Array, "batch hop"], signal: Float[Array, "batch time"]
+  ) -> tuple[Float[Array, "batch hop"], Float[Array, "batch frames filters"]]:
+    """Filters what comes next of a signal, a whole number of hops.
+
+    Args:
+      state: The last hop of what came before.
+      signal: The next samples.
+
+    Returns:
+      The state after them, and the frames that they complete, one per hop.
+      The first frame of all starts in the hop of zeros, whatever `padding` is.
+    """
+    hop = self.filter_length // 2
+    signal = jnp.concatenate([state, signal], axis=1)
+    return signal[:, -hop:], self._filter(signal)
+
+  @nn.compact
+  def _filter(self, padded):
+    """Features of all frames of a whole number of hops."""
+    check_positive(num_filters=self.num_filters)
+    hop = self.filter_length // 2
     # Half-overlapping frames are pairs of neighbouring hops: no gather.
-    hops = padded.reshape(batch, -1, hop)
+    hops = padded.reshape(len(padded), -1, hop)
     frames = jnp.concatenate([hops[:, :-1], hops[:, 1:]], axis=-1)
     kernel = self.param(
       "kernel",
@@ -110,13 +142,11 @@ class Decoder(nn.Module):
   filterbank_init: str = "uniform"
   padding: str = "both"
 
-  @nn.compact
   def __call__(
     self, features: Float[Array, "*batch frames filters"], *, length: int
   ) -> Float[Array, "*batch time"]:
     """Synthesises `length` samples, the padding of the encoder removed."""
     _check(self.filter_length, self.padding)
-    hop = self.filter_length // 2
     expected = num_frames(
       length, filter_length=self.filter_length, padding=self.padding
     )
@@ -125,6 +155,53 @@ class Decoder(nn.Module):
         f"{length} samples have {expected} frames of {self.filter_length} "
         f"samples, but the features have shape {features.shape}."
       )
+    heads, tails = self._halves(features)
+    # Every hop is the head of one frame plus the tail of the one before.
+    hops = heads[..., 1:, :] + tails[..., :-1, :]
+    if self.padding == "none":
+      hops = jnp.concatenate(
+        [heads[..., :1, :], hops, tails[..., -1:, :]], axis=-2
+      )
+    # Otherwise the first and the last hop are padding.
+    signal = hops.reshape(*hops.shape[:-2], -1)
+    if missing := max(0, length - signal.shape[-1]):
+      signal = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
+    return jax.lax.slice_in_dim(signal, 0, length, axis=-1)
+
+  def stream_init(self, *batch: int) -> Float[Array, "*batch hop"]:
+    """The tail of the frame before the first one: zeros.
+
+    Args:
+      *batch: The axes before the frames.
+
+    Returns:
+      The state for `stream_step`.
+    """
+    _check(self.filter_length, self.padding)
+    return jnp.zeros((*batch, self.filter_length // 2))
+
+  def stream_step(
+    self,
+    state: Float[Array, "*batch hop"],
+    features: Float[Array, "*batch frames filters"],
+  ) -> tuple[Float[Array, "*batch hop"], Float[Array, "*batch time"]]:
+    """Synthesises the samples that the next frames complete.
+
+    Args:
+      state: The tail of the last frame, which the next one completes.
+      features: The next frames.
+
+    Returns:
+      The state after them, and one hop per frame.
+    """
+    heads, tails = self._halves(features)
+    tails = jnp.concatenate([state[..., None, :], tails], axis=-2)
+    hops = heads + tails[..., :-1, :]
+    return tails[..., -1, :], hops.reshape(*hops.shape[:-2], -1)
+
+  @nn.compact
+  def _halves(self, features):
+    """First and second halves of the frames of samples."""
     kernel = self.param(
       "kernel",
       filterbank_initializer(
@@ -133,14 +210,5 @@ class Decoder(nn.Module):
       (features.shape[-1], self.filter_length),
     )
     frames = features @ kernel
-    # Every hop is the head of one frame plus the tail of the one before.
-    hops = frames[..., 1:, :hop] + frames[..., :-1, hop:]
-    if self.padding == "none":
-      hops = jnp.concatenate(
-        [frames[..., :1, :hop], hops, frames[..., -1:, hop:]], axis=-2
-      )
-    # Otherwise the first and the last hop are padding.
-    signal = hops.reshape(*hops.shape[:-2], -1)
-    if missing := max(0, length - signal.shape[-1]):
-      signal = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
-    return jax.lax.slice_in_dim(signal, 0, length, axis=-1)
+    hop = self.filter_length // 2
+    return frames[..., :hop], frames[..., hop:]
