@@ -357,7 +357,7 @@ def _is_like(value, default, *, is_dtype):
   if isinstance(default, bool):
     return isinstance(value, bool)
   if isinstance(default, int):
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
   return value is None or isinstance(value, str)
 
 

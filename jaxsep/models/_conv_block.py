@@ -30,14 +30,22 @@ class BlockOptions:
     causal: Whether frames see only the past.
     keep_hidden: Whether the gradient keeps the output of the first matmul;
       else it is computed again.
+    norm: `"global"`, `"cumulative"` or `"channel"`.
+    padding: What the convolution sees beyond the ends; see `TemporalConvNet`.
   """
 
   dilation: int
   causal: bool
   keep_hidden: bool
+  norm: str
+  padding: str = "zeros"
+
+  @property
+  def per_frame(self) -> bool:
+    """Whether each frame has statistics of its own."""
+    return self.norm != "global"
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_block(params, x, options: BlockOptions):
   """Expand, PReLU, norm, depthwise convolution, PReLU, norm, heads.
 
@@ -51,17 +59,25 @@ def conv_block(params, x, options: BlockOptions):
   Returns:
     Both heads next to each other, float32, shape `[B, N, C + skip]`.
   """
+  if options.padding != "zeros":
+    # Of converted models alone, so their gradient is left to JAX.
+    return _forward(params, x, options)[0]
+  return _conv_block(params, x, options)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_block(params, x, options):
   return _forward(params, x, options)[0]
 
 
 def _forward(params, x, options):
   expand, depthwise = params["expand"], params["depthwise"]
   hidden = _linear(x, expand)
-  sums = feature_sums(_prelu(hidden, expand["slope"]), causal=options.causal)
+  sums = feature_sums(_prelu(hidden, expand["slope"]), causal=options.per_frame)
   statistics = _statistics(hidden, options)(*sums)
   conv = _normalised_conv(hidden, statistics, expand, depthwise, options)
   active = _prelu(conv, depthwise["slope"])
-  conv_sums = feature_sums(active, causal=options.causal)
+  conv_sums = feature_sums(active, causal=options.per_frame)
   statistics = _statistics(conv, options)(*conv_sums)
   heads = _normalised_linear(
     active.astype(conv.dtype), statistics, depthwise, params["heads"]
@@ -101,10 +117,12 @@ def _backward(options, residuals, d_heads):
   return {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}, d_x
 
 
-conv_block.defvjp(_forward, _backward)
+_conv_block.defvjp(_forward, _backward)
 
 
-def _normalised_conv(hidden, statistics, expand, depthwise, options):
+def _normalised_conv(
+  hidden, statistics, expand, depthwise, options, stream=None
+):
   """Normalised PReLU of the hidden map, convolved along time."""
   normalised = _normalise(_prelu(hidden, expand["slope"]), statistics)
   normalised *= _row(expand["norm_scale"])
@@ -112,7 +130,11 @@ def _normalised_conv(hidden, statistics, expand, depthwise, options):
   kernel = depthwise["kernel"]
   # Shifted copies, scaled and added: they fuse into one loop, where a grouped
   # convolution is slow on CPUs and GPUs alike.
-  taps = _taps(normalised.astype(hidden.dtype), len(kernel), options)
+  normalised = normalised.astype(hidden.dtype)
+  if stream is None:
+    taps = _taps(normalised, len(kernel), options)
+  else:
+    taps = stream.taps(normalised, len(kernel), dilation=options.dilation)
   conv = sum(tap * _row(row) for tap, row in zip(taps, kernel, strict=True))
   return (conv + _row(depthwise["bias"])).astype(hidden.dtype)
 
@@ -142,7 +164,7 @@ def _normalised_conv_gradient(
   d_normalised = sum(
     tap * _row(row) for tap, row in zip(taps, gained, strict=True)
   )
-  if options.causal:
+  if options.per_frame:
     d_sums = _sums(d_normalised, active, statistics, options)
   else:
     d_sums = (sums @ gain)[:, None, None], (products @ gain)[:, None, None]
@@ -203,8 +225,8 @@ def _statistics(features, options):
   _, frames, channels = features.shape
   return functools.partial(
     statistics_from_sums,
-    values_per_sum=channels if options.causal else frames * channels,
-    causal=options.causal,
+    values_per_sum=channels if options.per_frame else frames * channels,
+    causal=options.norm == "cumulative",
   )
 
 
@@ -216,7 +238,7 @@ def _normalise(active, statistics):
 def _sums(d_normalised, active, statistics, options):
   """What the gradients of mean and scale are made of."""
   mean, scale = statistics
-  axes = (2,) if options.causal else (1, 2)
+  axes = (2,) if options.per_frame else (1, 2)
   d_normalised = d_normalised.astype(jnp.float32)
   total = jnp.sum(d_normalised, axis=axes, keepdims=True)
   # Statistics outside of the sum: inside, XLA on the CPU would write them out
@@ -248,7 +270,12 @@ def _taps(x, taps, options, *, reverse=False):
   context = (taps - 1) * options.dilation
   left = context if options.causal else context // 2
   padding = (context - left, left) if reverse else (left, context - left)
-  padded = jnp.pad(x, ((0, 0), padding, (0, 0)))
+  mode = "constant"
+  if options.padding == "late":
+    padding = (context + context // 2, 0)
+  elif options.padding == "reflect":
+    mode = "reflect"
+  padded = jnp.pad(x, ((0, 0), padding, (0, 0)), mode=mode)
   starts = [tap * options.dilation for tap in range(taps)]
   return [
     jax.lax.slice_in_dim(padded, start, start + x.shape[1], axis=1).astype(

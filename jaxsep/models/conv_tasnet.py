@@ -25,17 +25,18 @@ class ConvTasNet(nn.Module):
   Attributes:
     num_sources: Voices to separate.
     causal: Whether estimates depend on the past only, but for the samples of
-      one filter. The norms are then cumulative.
+      one filter. The norms are then cumulative, unless `norm` says otherwise.
     num_filters: Filters of the encoder and decoder.
     filter_length: Samples of a filter, even; the hop is half of it.
     bottleneck_channels: Channels between the blocks.
     hidden_channels: Channels of the depthwise convolutions.
-    skip_channels: Channels that the blocks add up for the masks.
+    skip_channels: Channels that the blocks add up for the masks; 0 for masks
+      from the channels between the blocks, without skips.
     kernel_size: Taps of the depthwise convolutions; odd unless causal.
     num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
     num_repeats: Times that the dilation starts over.
     mask_activation: `"sigmoid"` as in the paper, or `"relu"`, with which
-      others report slightly better figures.
+      others report slightly better figures, or another activation.
     encoder_activation: `None` as in the paper's code, or `"relu"`.
     filterbank_init: `"uniform"` noise as in the paper's code, or
       `"fourier"`: encoder and decoder start as a short-time Fourier transform
@@ -46,6 +47,16 @@ class ConvTasNet(nn.Module):
       and parameters stay float32: eight bits of a waveform are too few.
     remat: Whether training keeps a fifth of the hidden maps for a ninth more
       arithmetic.
+    norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
+      `None` for cumulative if causal, else global. A model whose norms are
+      global sees the future even if its convolutions do not.
+    input_norm: Norm of the features; `None` for that of the blocks.
+    padding: Zeros at `"both"` ends of the mixture, or `"none"` as in Asteroid
+      and SpeechBrain: what fills no hop at the end is then silent.
+    conv_padding: What the depthwise convolutions see beyond the ends:
+      `"zeros"` or, as SpeechBrain's, the frames in `"reflect"`ion, or `"late"`,
+      causal with taps that lie half a kernel further in the past.
+    use_bias: Whether the convolutions of the masker have biases.
 
   References:
     Luo and Mesgarani, Conv-TasNet: surpassing ideal time-frequency magnitude
@@ -75,6 +86,11 @@ class ConvTasNet(nn.Module):
   filterbank_init: str = "uniform"
   dtype: DTypeLike = jnp.float32
   remat: bool = False
+  norm: str | None = None
+  input_norm: str | None = None
+  padding: str = "both"
+  conv_padding: str = "zeros"
+  use_bias: bool = True
 
   def setup(self):
     """Builds the three parts."""
@@ -83,6 +99,7 @@ class ConvTasNet(nn.Module):
       self.filter_length,
       self.encoder_activation,
       self.filterbank_init,
+      self.padding,
     )
     self.masker = TemporalConvNet(
       num_sources=self.num_sources,
@@ -96,8 +113,14 @@ class ConvTasNet(nn.Module):
       mask_activation=self.mask_activation,
       dtype=self.dtype,
       remat=self.remat,
+      norm=self.norm,
+      input_norm=self.input_norm,
+      conv_padding=self.conv_padding,
+      use_bias=self.use_bias,
     )
-    self.decoder = Decoder(self.filter_length, self.filterbank_init)
+    self.decoder = Decoder(
+      self.filter_length, self.filterbank_init, self.padding
+    )
 
   @property
   def hop_length(self) -> int:

@@ -2,8 +2,8 @@
 
 A feature map `[B, N, C]` is brought to zero mean and unit variance, either by
 the statistics of the whole example (the paper's gLN) or, in each frame, by
-those of all frames up to it (its cLN). The statistics are float32 whatever
-the input is: a long sum in bfloat16 stops growing.
+those of all frames up to it (its cLN) or by its own. The statistics are
+float32 whatever the input is: a long sum in bfloat16 stops growing.
 """
 
 from collections.abc import Callable
@@ -108,6 +108,22 @@ def cumulative_statistics(
   return _statistics(features, True, eps)
 
 
+def channel_statistics(
+  features: Float[Array, "batch frames channels"], *, eps: float = EPS
+) -> Statistics:
+  """Mean and reciprocal deviation of each frame, over its channels alone.
+
+  Example:
+    >>> mean, _ = channel_statistics(jnp.array([[[1.0, 3.0], [4.0, 8.0]]]))
+    >>> mean.ravel().tolist()
+    [2.0, 6.0]
+  """
+  sums = feature_sums(features, causal=True)
+  return statistics_from_sums(
+    *sums, values_per_sum=features.shape[-1], causal=False, eps=eps
+  )
+
+
 def _statistics(features, causal, eps):
   _, frames, channels = features.shape
   total, energy = feature_sums(features, causal=causal)
@@ -125,13 +141,25 @@ class _LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, features: Float[Array, "batch frames channels"]
+    self,
+    features: Float[Array, "batch frames channels"],
+    statistics: Callable[..., Statistics] | None = None,
   ) -> Float[Array, "batch frames channels"]:
-    """Normalises, then scales and shifts each channel."""
+    """Normalises, then scales and shifts each channel.
+
+    Args:
+      features: The features.
+      statistics: What gives their mean and reciprocal deviation in place of
+        the norm itself, as in a stream.
+
+    Returns:
+      The normalised features, same shape and type.
+    """
     shape = (features.shape[-1],)
     gain = self.param("scale", nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
-    mean, scale = self._statistics()(features, eps=self.eps)
+    statistics = statistics or self._statistics()
+    mean, scale = statistics(features, eps=self.eps)
     normalised = (features.astype(jnp.float32) - mean) * scale
     normalised = normalised * gain[None, None, :] + bias[None, None, :]
     return normalised.astype(features.dtype)
@@ -172,3 +200,43 @@ class CumulativeLayerNorm(_LayerNorm):
 
   def _statistics(self):
     return cumulative_statistics
+
+
+class ChannelLayerNorm(_LayerNorm):
+  """Normalises each frame by itself: what Asteroid and SpeechBrain call cLN.
+
+  Maps `[[B]atch, [N]frames, [C]hannels]` to the same shape; no frame sees
+  another one.
+
+  Attributes:
+    eps: Added to the variance.
+  """
+
+  def _statistics(self):
+    return channel_statistics
+
+
+#: The norms by the names that models know them under.
+NORMS = {
+  "global": GlobalLayerNorm,
+  "cumulative": CumulativeLayerNorm,
+  "channel": ChannelLayerNorm,
+}
+
+
+def norm_name(name: str | None, *, causal: bool) -> str:
+  """The norm of a name; `None` is the paper's.
+
+  Raises:
+    ValueError: If the name is unknown.
+
+  Example:
+    >>> norm_name(None, causal=True), norm_name("channel", causal=True)
+    ('cumulative', 'channel')
+  """
+  if name is None:
+    return "cumulative" if causal else "global"
+  if name not in NORMS:
+    known = ", ".join(repr(name) for name in NORMS)
+    raise ValueError(f"unknown norm {name!r}: choose one of {known}.")
+  return name

@@ -6,9 +6,9 @@ from jax.typing import DTypeLike
 
 from jaxsep.models._conv_block import BlockOptions, conv_block
 from jaxsep.models._options import check_floating, check_positive
-from jaxsep.models.activations import get_activation
+from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
+from jaxsep.models.norms import NORMS, norm_name
 from jaxsep.typing import Array, Float
 
 _SLOPE = nn.initializers.constant(0.25)
@@ -27,17 +27,19 @@ def receptive_field(kernel_size: int, num_blocks: int, num_repeats: int) -> int:
 class _Linear(nn.Module):
   features: int
   dtype: DTypeLike
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x):
     shape = (x.shape[-1], self.features)
     init = uniform_fan_in(x.shape[-1])
     kernel = self.param("kernel", init, shape).astype(self.dtype)
-    bias = self.param("bias", init, shape[1:])
     product = jnp.matmul(
       x.astype(self.dtype), kernel, preferred_element_type=jnp.float32
     )
-    return product + bias[None, None, :]
+    if not self.use_bias:
+      return product
+    return product + self.param("bias", init, shape[1:])[None, None, :]
 
 
 class _Parameters(nn.Module):
@@ -45,15 +47,17 @@ class _Parameters(nn.Module):
 
   shape: tuple[int, int]
   activated: bool
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self):
     fan_in, features = self.shape
     init = uniform_fan_in(fan_in)
-    values = {
-      "kernel": self.param("kernel", init, self.shape),
-      "bias": self.param("bias", init, (features,)),
-    }
+    values = {"kernel": self.param("kernel", init, self.shape)}
+    if self.use_bias:
+      values["bias"] = self.param("bias", init, (features,))
+    else:
+      values["bias"] = jnp.zeros((features,))
     if self.activated:
       ones, zeros = nn.initializers.ones, nn.initializers.zeros
       values["slope"] = self.param("slope", _SLOPE, ())
@@ -80,6 +84,9 @@ class ConvBlock(nn.Module):
     skip_only: Whether to return the sum of skips alone, shape
       `[B, N, skip_channels]`: the last block of a network has no use for a
       residual. The parameters stay the same.
+    norm: See `TemporalConvNet`, also for the next two.
+    conv_padding: `"zeros"`, `"reflect"` or `"late"`.
+    use_bias: Whether the convolutions have biases.
   """
 
   hidden_channels: int
@@ -90,6 +97,9 @@ class ConvBlock(nn.Module):
   dtype: DTypeLike = jnp.float32
   remat: bool = False
   skip_only: bool = False
+  norm: str | None = None
+  conv_padding: str = "zeros"
+  use_bias: bool = True
 
   @property
   def context(self) -> int:
@@ -103,16 +113,22 @@ class ConvBlock(nn.Module):
     """Adds the heads of the block."""
     hidden, num_heads = self.hidden_channels, sums.shape[-1]
     channels = num_heads - self.skip_channels
-    params = {
-      "expand": _Parameters((channels, hidden), True, name="expand")(),
-      "depthwise": _Parameters(
-        (self.kernel_size, hidden), True, name="depthwise"
-      )(),
+    layers = {
+      "expand": ((channels, hidden), True),
+      "depthwise": ((self.kernel_size, hidden), True),
       # One matmul for both heads: residual first, then skip.
-      "heads": _Parameters((hidden, num_heads), False, name="heads")(),
+      "heads": ((hidden, num_heads), False),
+    }
+    params = {
+      name: _Parameters(*layer, self.use_bias, name=name)()
+      for name, layer in layers.items()
     }
     options = BlockOptions(
-      dilation=self.dilation, causal=self.causal, keep_hidden=not self.remat
+      dilation=self.dilation,
+      causal=self.causal,
+      keep_hidden=not self.remat,
+      norm=norm_name(self.norm, causal=self.causal),
+      padding=self.conv_padding,
     )
     x = sums[..., :channels].astype(self.dtype)
     if self.skip_only:
@@ -134,17 +150,26 @@ class TemporalConvNet(nn.Module):
     num_sources: Masks per frame.
     bottleneck_channels: Channels between the blocks.
     hidden_channels: Channels of the depthwise convolutions.
-    skip_channels: Channels that the blocks add up for the masks.
+    skip_channels: Channels that the blocks add up for the masks; 0 for masks
+      from the channels between the blocks, without skips.
     kernel_size: Taps of the depthwise convolutions; odd unless causal.
     num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
     num_repeats: Times that the dilation starts over.
-    causal: Whether frames see only the past; the norms are then cumulative.
-    mask_activation: Name of the activation: `"sigmoid"`, `"relu"` or another.
+    causal: Whether the convolutions see only the past.
+    mask_activation: Name of the activation: `"sigmoid"`, `"relu"`, `"softmax"`
+      over the sources or another.
     dtype: Type of the matmuls and of the hidden maps. Parameters, statistics,
       the sums over the blocks and the masks are float32 in any case.
     remat: Whether training keeps, of each block, its input alone and not
       also the output of its first matmul: a fifth of the memory for a ninth
       more arithmetic.
+    norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
+      `None` for cumulative if causal, else global.
+    input_norm: Norm of the features; `None` for that of the blocks.
+    conv_padding: What the depthwise convolutions see beyond the ends:
+      `"zeros"` or, as SpeechBrain's, the frames in `"reflect"`ion, or `"late"`,
+      causal with taps that lie half a kernel further in the past.
+    use_bias: Whether the convolutions have biases.
 
   References:
     Luo and Mesgarani, Conv-TasNet, 2019, section II-C.
@@ -161,6 +186,10 @@ class TemporalConvNet(nn.Module):
   mask_activation: str | None = "sigmoid"
   dtype: DTypeLike = jnp.float32
   remat: bool = False
+  norm: str | None = None
+  input_norm: str | None = None
+  conv_padding: str = "zeros"
+  use_bias: bool = True
 
   @property
   def receptive_field(self) -> int:
@@ -174,9 +203,11 @@ class TemporalConvNet(nn.Module):
     """Estimates the masks."""
     self._check()
     num_features = features.shape[-1]
-    norm = CumulativeLayerNorm if self.causal else GlobalLayerNorm
-    y = norm(name="norm")(features)
-    y = _Linear(self.bottleneck_channels, self.dtype, name="bottleneck")(y)
+    input_norm = norm_name(self.input_norm or self.norm, causal=self.causal)
+    y = NORMS[input_norm](name="norm")(features)
+    y = _Linear(
+      self.bottleneck_channels, self.dtype, self.use_bias, name="bottleneck"
+    )(y)
     # What the blocks add to, residual and skip side by side as their heads
     # are: two sums would leave XLA all skips to keep until the end.
     sums = jnp.pad(y, ((0, 0), (0, 0), (0, self.skip_channels)))
@@ -190,17 +221,20 @@ class TemporalConvNet(nn.Module):
         causal=self.causal,
         dtype=self.dtype,
         remat=self.remat,
-        skip_only=index == num_blocks - 1,
+        skip_only=index == num_blocks - 1 and self.skip_channels > 0,
+        norm=self.norm,
+        conv_padding=self.conv_padding,
+        use_bias=self.use_bias,
         name=f"block_{index}",
       )(sums)
     skips = sums
     slope = self.param("mask_slope", _SLOPE, ())
     skips = jnp.where(skips >= 0, skips, slope * skips)
-    masks = _Linear(self.num_sources * num_features, self.dtype, name="mask")(
-      skips
-    )
+    masks = _Linear(
+      self.num_sources * num_features, self.dtype, self.use_bias, name="mask"
+    )(skips)
     masks = masks.reshape(*y.shape[:2], self.num_sources, num_features)
-    return get_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
+    return get_mask_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
 
   def _check(self):
     check_floating(self.dtype)
@@ -208,11 +242,20 @@ class TemporalConvNet(nn.Module):
       num_sources=self.num_sources,
       bottleneck_channels=self.bottleneck_channels,
       hidden_channels=self.hidden_channels,
-      skip_channels=self.skip_channels,
       kernel_size=self.kernel_size,
       num_blocks=self.num_blocks,
       num_repeats=self.num_repeats,
     )
+    if self.skip_channels < 0:
+      raise ValueError(
+        f"skip_channels must be at least 0, not {self.skip_channels}."
+      )
+    paddings = {"zeros", "late" if self.causal else "reflect"}
+    if self.conv_padding not in paddings:
+      raise ValueError(
+        f"conv_padding is one of {sorted(paddings)} where causal is "
+        f"{self.causal}, not {self.conv_padding!r}."
+      )
     if not self.causal and self.kernel_size % 2 == 0:
       raise ValueError(
         f"kernel_size must be odd, not {self.kernel_size}, unless the network "

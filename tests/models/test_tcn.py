@@ -42,18 +42,19 @@ def block_params(channels, hidden, heads, taps=3):
   }
 
 
-def plain_block(params, x, *, dilation, causal):
+def plain_block(params, x, *, dilation, causal, kind):
   """The block as the paper writes it, for automatic differentiation."""
 
   def norm(z, stage):
     z = jnp.where(z >= 0, z, stage["slope"] * z)
-    if causal:
+    if kind == "cumulative":
       count = z.shape[2] * jnp.arange(1, z.shape[1] + 1)[None, :, None]
       mean = jnp.cumsum(z.sum(2, keepdims=True), axis=1) / count
       power = jnp.cumsum((z**2).sum(2, keepdims=True), axis=1) / count
     else:
-      mean = z.mean((1, 2), keepdims=True)
-      power = (z**2).mean((1, 2), keepdims=True)
+      axes = (1, 2) if kind == "global" else (2,)
+      mean = z.mean(axes, keepdims=True)
+      power = (z**2).mean(axes, keepdims=True)
     z = (z - mean) / jnp.sqrt(power - mean**2 + 1e-8)
     return z * stage["norm_scale"][None, None] + stage["norm_bias"][None, None]
 
@@ -80,18 +81,21 @@ def plain_block(params, x, *, dilation, causal):
 
 
 @pytest.mark.parametrize("keep_hidden", [True, False])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+  ("causal", "kind"),
+  [(False, "global"), (True, "cumulative"), (True, "channel")],
+)
 @pytest.mark.parametrize(("dilation", "taps"), [(2, 5), (32, 3)])
-def test_block_and_its_gradient(dilation, taps, causal, keep_hidden):
+def test_block_and_its_gradient(dilation, taps, causal, kind, keep_hidden):
   params = block_params(6, 10, 14, taps)
   x, weight = features(3, 17, 6), features(3, 17, 14)
-  options = _conv_block.BlockOptions(dilation, causal, keep_hidden)
+  options = _conv_block.BlockOptions(dilation, causal, keep_hidden, kind)
 
   def ours(params, x):
     return jnp.sum(_conv_block.conv_block(params, x, options) * weight)
 
   def plain(params, x):
-    heads = plain_block(params, x, dilation=dilation, causal=causal)
+    heads = plain_block(params, x, dilation=dilation, causal=causal, kind=kind)
     return jnp.sum(heads * weight)
 
   value, gradient = jax.jit(jax.value_and_grad(ours, (0, 1)))(params, x)
