@@ -1,6 +1,7 @@
 """Ingredients in, mixtures out: pure functions of one example and one key."""
 
 from jaxsep.simulate._examples import fixed_examples, simulate_batch
+from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import (
   active_rms,
   headroom_gain,
@@ -23,6 +24,7 @@ from jaxsep.simulate._tones import (
 )
 
 __all__ = [
+  "Filter",
   "active_rms",
   "alternating_tones",
   "burst_length",

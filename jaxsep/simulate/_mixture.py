@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxsep import dsp
 from jaxsep.simulate import _levels, _overlap, _reverb
+from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range
 from jaxsep.typing import Array, Key
 
@@ -26,6 +27,7 @@ def make_simulator(
   flip_polarity: bool = False,
   noise_snr_db: Range | None = None,
   early_ms: float | int | None = None,
+  source_filter: Filter | None = None,
   sample_rate_hz: int | None = None,
   peak: float | int | None = 0.9,
 ) -> Callable[[Key, Example], Example]:
@@ -49,7 +51,11 @@ def make_simulator(
       leaves the noise out, even where there is one.
     early_ms: Where there is a room response, the target ends so long after the
       direct sound; None makes the reverberant talker the target.
-    sample_rate_hz: Needed with `early_ms`.
+    source_filter: Filters each talker as it stands in the mixture, after room
+      and level, and so the mixture and the references alike; the noise too.
+      Levels are those before the filter: what comes out is the mixture that
+      would have been, filtered. None leaves all frequencies.
+    sample_rate_hz: Needed with `early_ms` and `source_filter`.
     peak: Largest sample allowed in the mixture and its parts; they are turned
       down together. None allows any.
 
@@ -88,6 +94,7 @@ def make_simulator(
   if peak is not None and peak <= 0:
     raise ValueError(f"peak {peak} must be positive, or None for no limit")
   early_length = _early_length(early_ms, sample_rate_hz)
+  filtered = _make_filtered(source_filter, sample_rate_hz)
 
   def simulate(key: Key, ingredients: Example) -> Example:
     place_key, level_key, noise_key, gain_key = jax.random.split(key, 4)
@@ -118,15 +125,16 @@ def make_simulator(
       flip_polarity=flip_polarity,
     )
     image, reference = image * gains[:, None], reference * gains[:, None]
+    talkers = jnp.sum(image, axis=0)
+    # Without a room the two are one, and the compiler filters once.
+    image, reference = filtered(image, valid), filtered(reference, valid)
     parts = {"mixture": jnp.sum(image, axis=0), "reference": reference}
     if early_length is not None and ingredients.get("rir") is not None:
       parts["late"] = jnp.sum(image - reference, axis=0)
     if noise_snr_db is not None and ingredients.get("noise") is not None:
       noise = jnp.asarray(ingredients["noise"]) * valid
-      gain = _levels.noise_gain(
-        noise_key, parts["mixture"], noise, snr_db=noise_snr_db
-      )
-      parts["noise"] = gain * noise
+      gain = _levels.noise_gain(noise_key, talkers, noise, snr_db=noise_snr_db)
+      parts["noise"] = filtered(gain * noise, valid)
       parts["mixture"] = parts["mixture"] + parts["noise"]
 
     common = dsp.db_to_amplitude(_levels.uniform(gain_key, mixture_gain_db))
@@ -137,6 +145,26 @@ def make_simulator(
     return {**parts, "length": end}
 
   return simulate
+
+
+def _make_filtered(source_filter, sample_rate_hz):
+  """The function of signals and the mask of their samples that filters."""
+  if source_filter is None:
+    return lambda signals, valid: signals
+  if sample_rate_hz is None:
+    raise ValueError(f"source_filter {source_filter} needs sample_rate_hz")
+  dsp.band_edges(
+    source_filter.band,
+    source_filter.cutoff_hz,
+    sample_rate_hz=sample_rate_hz,
+  )
+
+  def filtered(signals, valid):
+    # What rings past the end of the mixture is cut off again.
+    mask = valid.reshape((1,) * (signals.ndim - 1) + valid.shape)
+    return mask * source_filter(signals, sample_rate_hz=sample_rate_hz)
+
+  return filtered
 
 
 def _early_length(early_ms, sample_rate_hz):
