@@ -1,0 +1,334 @@
+"""Mutes one of two alternating tones for a moment and sees what follows."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.harmonic_probes.tones import F0_HZ, PERIOD_S
+from jaxsep import simulate
+
+Row = dict[str, Any]
+
+#: Which tone each gap of a stimulus mutes: 0 the low one, 1 the high one.
+MUTED = (0, 1, 0, 1)
+TONES = ("low", "high")
+PERIODS_S = (0.03, 0.062, 0.125)
+GAPS_S = (0.01, 0.02, 0.031, 0.05, 0.1)
+#: The gap of the paper's figure 6, one burst long at the usual period.
+GAP_S = 0.031
+NUM_SEEDS = 10
+DURATION_S = 4.0
+#: Before the first gap, so that the network has settled, and after the last.
+MARGIN_S = 1.0
+#: How long after a gap its errors are looked for.
+AFTER_S = 0.15
+#: Around a gap, bursts that are left out of the steady state.
+_APART_S = (0.1, 0.3)
+
+
+def probe_gaps(
+  separate: Any,
+  *,
+  periods_s: Iterable[float] = PERIODS_S,
+  gaps_s: Iterable[float] = GAPS_S,
+  num_seeds: int = NUM_SEEDS,
+  duration_s: float = DURATION_S,
+  margin_s: float = MARGIN_S,
+  **options: Any,
+) -> list[Row]:
+  """Separates tones with gaps and counts wrong assignments after them.
+
+  A seed draws the phases of the partials and the places of the gaps.
+
+  Args:
+    separate: A `separator.Separator`, or anything like it with two channels.
+    periods_s: Periods of the tones.
+    gaps_s: Durations of the gaps.
+    num_seeds: Stimuli of every kind.
+    duration_s: Duration of each; it holds four gaps.
+    margin_s: Time without a gap at both ends.
+    **options: Further options of `simulate.alternating_tones`.
+
+  Returns:
+    For every stimulus a row for the gaps that mute the low tone and one for
+    those that mute the high tone, see `score_gaps`.
+  """
+  rows: list[Row] = []
+  for period_s in periods_s:
+    options_here = dict(options, duration_s=duration_s, margin_s=margin_s)
+    whole = make_stimuli(
+      separate.sample_rate_hz, num_seeds, period_s, 0.0, **options_here
+    )
+    without = separate(whole["mixture"])
+    for gap_s in gaps_s:
+      stimuli = make_stimuli(
+        separate.sample_rate_hz, num_seeds, period_s, gap_s, **options_here
+      )
+      estimate = separate(stimuli["mixture"])
+      for seed in range(num_seeds):
+        scores = score_gaps(
+          estimate[seed],
+          without[seed],
+          starts=stimuli["starts"][seed],
+          gap=round(gap_s * separate.sample_rate_hz),
+          burst=stimuli["burst"],
+          sample_rate_hz=separate.sample_rate_hz,
+          margin_s=margin_s,
+        )
+        rows += [
+          {
+            "period_ms": round(1000 * period_s, 3),
+            "gap_ms": round(1000 * gap_s, 3),
+            "seed": seed,
+            **score,
+          }
+          for score in scores
+        ]
+  return rows
+
+
+def make_stimuli(
+  sample_rate_hz: int,
+  num_seeds: int,
+  period_s: float = PERIOD_S,
+  gap_s: float = GAP_S,
+  *,
+  duration_s: float = DURATION_S,
+  margin_s: float = MARGIN_S,
+  **options: Any,
+) -> dict[str, Any]:
+  """Alternating tones with gaps.
+
+  Args:
+    sample_rate_hz: Sample rate.
+    num_seeds: How many.
+    period_s: Period of the tones.
+    gap_s: Duration of the gaps; 0 makes none.
+    duration_s: Duration of each stimulus.
+    margin_s: Time without a gap at both ends.
+    **options: Further options of `simulate.alternating_tones`.
+
+  Returns:
+    "mixture" `[N, T]` and "reference" `[N, 2, T]`, both muted in the gaps;
+    "starts" `[N, G]`, the first samples of the gaps, which mute the tones
+    `MUTED`; and "burst", the samples of a burst, one number.
+  """
+  period_s = round(period_s * sample_rate_hz / 2) * 2 / sample_rate_hz
+  make = _maker(
+    sample_rate_hz,
+    round(duration_s * sample_rate_hz),
+    margin_s,
+    tuple(sorted(options.items())),
+  )
+  made = make(np.arange(num_seeds), np.float32(period_s), np.float32(gap_s))
+  burst = simulate.burst_length(period_s, sample_rate_hz=sample_rate_hz)
+  made = {name: np.asarray(value) for name, value in made.items()}
+  return {**made, "burst": int(burst)}
+
+
+@functools.cache
+def _maker(sample_rate_hz, num_samples, margin_s, options):
+  """A compiled function of seeds, period and duration of the gaps."""
+
+  def one(seed, period_s, gap_s):
+    phase_key, gap_key = jax.random.split(jax.random.key(seed))
+    tones = simulate.alternating_tones(
+      phase_key,
+      num_samples=num_samples,
+      sample_rate_hz=sample_rate_hz,
+      period_s=period_s,
+      **{"f0_hz": F0_HZ, **dict(options)},
+    )
+    starts = simulate.gap_starts(
+      gap_key,
+      tones=MUTED,
+      num_samples=num_samples,
+      sample_rate_hz=sample_rate_hz,
+      gap_s=gap_s,
+      period_s=period_s,
+      margin_s=margin_s,
+      spacing_s=AFTER_S + _APART_S[0],
+    )
+    length = jnp.round(gap_s * sample_rate_hz).astype(jnp.int32)
+    muted = {
+      name: simulate.mute(signal, starts, length)
+      for name, signal in tones.items()
+    }
+    return {**muted, "starts": starts}
+
+  return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+
+
+def score_gaps(
+  estimate: np.ndarray,
+  without: np.ndarray,
+  *,
+  starts: np.ndarray,
+  gap: int,
+  burst: int,
+  sample_rate_hz: int,
+  margin_s: float = MARGIN_S,
+) -> list[Row]:
+  """Counts the bursts after gaps that come out of the wrong channel.
+
+  The right channel of a tone is the one with most of its energy far from any
+  gap: the tone's steady state. A burst is wrong if the other channel is the
+  louder one during it. Looked at are those bursts, both of the low and the
+  high tone, whose middle comes within `AFTER_S` after the end of a gap; half
+  of them or more must sound.
+
+  Args:
+    estimate: Channels of a stimulus, `[2, T]`.
+    without: Channels of the same stimulus without the gaps, `[2, T]`.
+    starts: First samples of the gaps, which mute the tones `MUTED`.
+    gap: Samples of each.
+    burst: Samples of a burst.
+    sample_rate_hz: Sample rate.
+    margin_s: Time to settle at the start, left out of the steady state.
+
+  Returns:
+    A row for each muted tone: `muted`, "low" or "high"; `bursts` after such
+    gaps and `errors` among them, the same of the low and of the high tone;
+    `errors_without_gap`, among the same bursts of the stimulus without gaps;
+    `segregated`, whether the steady channels differ (an error means little
+    where they do not); `low_channel` and `high_channel`, 1 or 2; and
+    `energy_channel_1`, the share of the energy of these bursts in channel 1.
+  """
+  found = burst_errors(
+    estimate,
+    starts=starts,
+    gap=gap,
+    burst=burst,
+    sample_rate_hz=sample_rate_hz,
+    margin_s=margin_s,
+  )
+  wrong_without = _louder(without, burst) != found["channel"][found["tone"]]
+  energy = _energies(estimate, burst)
+  rows = []
+  for muted, name in enumerate(TONES):
+    after = found["after"] == muted
+    row: Row = {"muted": name, "bursts": int(after.sum())}
+    row["errors"] = int((after & found["wrong"]).sum())
+    for tone, tone_name in enumerate(TONES):
+      of_tone = after & (found["tone"] == tone)
+      row[f"bursts_{tone_name}"] = int(of_tone.sum())
+      row[f"errors_{tone_name}"] = int((of_tone & found["wrong"]).sum())
+    row["errors_without_gap"] = int((after & wrong_without).sum())
+    row["segregated"] = bool(found["channel"][0] != found["channel"][1])
+    row["low_channel"], row["high_channel"] = (
+      int(channel) + 1 for channel in found["channel"]
+    )
+    total = energy[:, after].sum()
+    row["energy_channel_1"] = float(energy[0, after].sum() / max(total, 1e-30))
+    rows.append(row)
+  return rows
+
+
+def burst_errors(
+  estimate: np.ndarray,
+  *,
+  starts: np.ndarray,
+  gap: int,
+  burst: int,
+  sample_rate_hz: int,
+  margin_s: float = MARGIN_S,
+) -> dict[str, np.ndarray]:
+  """Which bursts come out of which channel, and which follow a gap.
+
+  Args:
+    estimate: Channels of a stimulus, `[2, T]`.
+    starts: First samples of the gaps, which mute the tones `MUTED`.
+    gap: Samples of each.
+    burst: Samples of a burst.
+    sample_rate_hz: Sample rate.
+    margin_s: Time to settle at the start.
+
+  Returns:
+    Of every whole burst: `tone`, 0 or 1; `wrong`, whether the channel that is
+    not the tone's is louder; and `after`, which tone the gap before it
+    muted, or -1 where there was none. And `channel`, the steady channel of
+    each tone, `[2]`.
+  """
+  energy = _energies(estimate, burst)
+  number = np.arange(energy.shape[1])
+  onset, middle, tone = burst * number, burst * (number + 0.5), number % 2
+  ends = np.asarray(starts) + gap
+  muted = np.zeros(len(number))
+  after = np.full(len(number), -1)
+  near = np.zeros(len(number), bool)
+  before_s, after_s = _APART_S
+  for start, end, which in zip(starts, ends, MUTED, strict=True):
+    muted += np.clip(
+      np.minimum(onset + burst, end) - np.maximum(onset, start), 0, None
+    )
+    follows = (middle > end) & (middle <= end + AFTER_S * sample_rate_hz)
+    after[follows] = which
+    near |= (onset + burst > start - before_s * sample_rate_hz) & (
+      onset < end + after_s * sample_rate_hz
+    )
+  after[muted > burst / 2] = -1
+  settled = onset >= min(margin_s * sample_rate_hz, number[-1] * burst / 2)
+  steady = settled & ~near
+  channel = np.array(
+    [energy[:, steady & (tone == t)].sum(axis=1).argmax() for t in (0, 1)]
+  )
+  wrong = energy.argmax(axis=0) != channel[tone]
+  return {"tone": tone, "wrong": wrong, "after": after, "channel": channel}
+
+
+def summarize_gaps(rows: Iterable[Row]) -> list[Row]:
+  """Error rates over the seeds whose tones were segregated at all.
+
+  Args:
+    rows: As `probe_gaps` returns them.
+
+  Returns:
+    A row for every period, gap and muted tone: how many `seeds` there were
+    and how many of them `segregated`; over those, the `bursts` looked at and
+    the share of wrong ones, among all (`error_rate`), those of each tone
+    (`error_rate_low`, `error_rate_high`), and without the gap
+    (`error_rate_without_gap`); NaN where there is none.
+  """
+  groups: dict[tuple, list[Row]] = {}
+  for row in rows:
+    kind = (row["period_ms"], row["gap_ms"], row["muted"])
+    groups.setdefault(kind, []).append(row)
+  table = []
+  for (period_ms, gap_ms, muted), group in groups.items():
+    kept = [row for row in group if row["segregated"]]
+
+    def share(errors, bursts, kept=kept):
+      count = sum(row[bursts] for row in kept)
+      return sum(row[errors] for row in kept) / count if count else np.nan
+
+    table.append(
+      {
+        "period_ms": period_ms,
+        "gap_ms": gap_ms,
+        "muted": muted,
+        "seeds": len(group),
+        "segregated": len(kept),
+        "bursts": sum(row["bursts"] for row in kept),
+        "error_rate": share("errors", "bursts"),
+        "error_rate_low": share("errors_low", "bursts_low"),
+        "error_rate_high": share("errors_high", "bursts_high"),
+        "error_rate_without_gap": share("errors_without_gap", "bursts"),
+      }
+    )
+  return table
+
+
+def _energies(estimate, burst):
+  """Energy of each channel in each whole burst, `[2, N]`."""
+  count = estimate.shape[-1] // burst
+  parts = estimate[:, : count * burst].reshape(len(estimate), count, burst)
+  return np.square(parts.astype(np.float64)).sum(axis=-1)
+
+
+def _louder(estimate, burst):
+  """The louder channel in each whole burst."""
+  return _energies(estimate, burst).argmax(axis=0)
