@@ -10,9 +10,6 @@ from jaxsep.dsp._bands import Cutoff, band_edges
 from jaxsep.dsp._precision import at_least_float32
 from jaxsep.typing import Array, Float
 
-# Samples per turn of the loop: the less often it turns, the faster it is.
-_UNROLL = 16
-
 
 def butterworth_sos(
   *,
@@ -114,5 +111,5 @@ def _run(signal, sos):
 
   rest = jnp.zeros((2, num_sections, *batch), signal.dtype)
   samples = jnp.moveaxis(signal, -1, 0)
-  _, filtered = jax.lax.scan(step, rest, samples, unroll=_UNROLL)
+  _, filtered = jax.lax.scan(step, rest, samples)
   return jnp.moveaxis(filtered, 0, -1)
