@@ -1,5 +1,6 @@
 """A trained model as the probes use it: mixtures in, estimates out."""
 
+import functools
 import json
 import pathlib
 from typing import Any
@@ -50,14 +51,8 @@ class Separator:
     self.sample_rate_hz = sample_rate_hz
     self.num_sources = model.num_sources
     self.name = name or describe(model)
-    self._params = params
+    self._model, self._params = model, params
     self._batch_size = batch_size
-
-    def apply(params, mixture):
-      estimate = model.apply({"params": params}, mixture)
-      return estimate.astype(jnp.float32)
-
-    self._apply = jax.jit(apply)
 
   def __call__(
     self, mixture: Float[Array, "mixtures time"]
@@ -69,9 +64,15 @@ class Separator:
       batch = mixture[first : first + self._batch_size]
       rest = self._batch_size - len(batch)
       filled = np.pad(batch, ((0, rest), (0, 0)), mode="edge")
-      estimate = self._apply(self._params, filled)
+      estimate = _apply(self._model, self._params, filled)
       estimates.append(np.asarray(estimate)[: len(batch)])
     return np.concatenate(estimates)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(model, params, mixture):
+  """Estimates, compiled once for all parameters of a model."""
+  return model.apply({"params": params}, mixture).astype(jnp.float32)
 
 
 def describe(model: Any) -> str:

@@ -194,12 +194,14 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
         "amplitude": amplitude,
         "period_ms": period_ms,
         "seeds": len(group),
-        "si_sdr_db": si_sdr.mean(),
-        "si_sdr_error_db": si_sdr.std() / max(len(group) - 1, 1) ** 0.5,
-        "leakage_low": leakage[:, 0].mean(),
-        "leakage_high": leakage[:, 1].mean(),
-        "segregated": np.mean(leakage.max(axis=1) < 0.25),
-        "energy_channel_1": np.mean([r["energy_channel_1"] for r in group]),
+        "si_sdr_db": float(si_sdr.mean()),
+        "si_sdr_error_db": float(si_sdr.std() / max(len(group) - 1, 1) ** 0.5),
+        "leakage_low": float(leakage[:, 0].mean()),
+        "leakage_high": float(leakage[:, 1].mean()),
+        "segregated": float(np.mean(leakage.max(axis=1) < 0.25)),
+        "energy_channel_1": float(
+          np.mean([row["energy_channel_1"] for row in group])
+        ),
       }
     )
   return table
