@@ -30,7 +30,10 @@ __all__ = ["LoadedModel", "ModelFolderError", "load", "save"]
 _FORMAT = "jaxsep model"
 _FORMAT_VERSION = 1
 _CONFIG, _PARAMS = "config.json", "params.safetensors"
-_MODELS = {"ConvTasNet": models.ConvTasNet}
+_MODELS = {
+  "ConvTasNet": models.ConvTasNet,
+  "SpectrogramTasNet": models.SpectrogramTasNet,
+}
 _STORED_DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 _DTYPES = ("float32", "bfloat16", "float16")
 

@@ -26,6 +26,7 @@ __all__ = [
 #: Separators by the name that `config.model.name` gives.
 MODELS: dict[str, Any] = {
   "ConvTasNet": models.ConvTasNet,
+  "SpectrogramTasNet": models.SpectrogramTasNet,
 }
 
 #: Keys of the config that say where and how fast, not what.

@@ -3,6 +3,7 @@
 from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.conv_tasnet import ConvTasNet
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
+from jaxsep.models.spectrogram_tasnet import SpectrogramTasNet
 from jaxsep.models.tcn import TemporalConvNet
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
   "Decoder",
   "Encoder",
   "GlobalLayerNorm",
+  "SpectrogramTasNet",
   "TemporalConvNet",
 ]

@@ -1,0 +1,191 @@
+"""Spectrogram-TasNet: Conv-TasNet's separator on a spectrogram."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxsep import dsp
+from jaxsep.models.tcn import TemporalConvNet, receptive_field
+from jaxsep.typing import Array, Complex, Float
+
+# Magnitude below which a bin counts as empty.
+_FLOOR = 1e-8
+
+_COMPRESSIONS = {
+  None: lambda magnitude: magnitude,
+  "log": lambda magnitude: jnp.log(_FLOOR + magnitude),
+  "power": lambda magnitude: jnp.maximum(magnitude, _FLOOR) ** 0.3,
+}
+# Masks of these are not negative, so that they scale magnitudes.
+_MASK_ACTIVATIONS = ("sigmoid", "relu", "softmax")
+
+
+class SpectrogramTasNet(nn.Module):
+  """Separates a waveform into sources by masks on its spectrogram.
+
+  Maps `[[B]atch, [T]ime]` to `[[B]atch, [S]ources, [T]ime]`, for any length
+  from one sample on. A temporal convolutional network sees the magnitudes of a
+  short-time Fourier transform and gives a mask for each source; the masked
+  spectra, with the phase of the mixture, become waveforms again. It is trained
+  on the spectra (`estimate_spectra`, see `tasks.SpectrogramSeparationTask`).
+
+  The paper says no more than that; the defaults fill in the sizes of its
+  ConvTasNet and, at 8 kHz, windows of 32 ms every 8 ms, with 4,885,557
+  parameters for 129 bins. The network then sees 12.2 s, where ConvTasNet's sees
+  1.5 s. A level change of the mixture changes the level of the estimates and,
+  but for the floors of compression and norms, nothing else.
+
+  Attributes:
+    num_sources: Voices to separate.
+    causal: Whether estimates depend on the past only, but for the samples of
+      one window. The norms are then cumulative.
+    n_fft: Samples of a window and of its transform, with `n_fft // 2 + 1` bins.
+    hop_length: Samples from one frame to the next.
+    window: Name of the window, see `dsp.get_window`.
+    compression: Of the magnitudes that the network sees: `"log"`, `"power"`
+      for the power of 0.3, or `None`. The masks apply to the linear ones.
+    bottleneck_channels: Channels between the blocks.
+    hidden_channels: Channels of the depthwise convolutions.
+    skip_channels: Channels that the blocks add up for the masks.
+    kernel_size: Taps of the depthwise convolutions; odd unless causal.
+    num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
+    num_repeats: Times that the dilation starts over.
+    mask_activation: `"sigmoid"`, which keeps masks below one, `"relu"`, or
+      `"softmax"`, with which the estimates add up to the mixture.
+    dtype: Type of the masker's matmuls and hidden maps; spectra, statistics
+      and parameters stay float32.
+    remat: Whether training keeps a fifth of the hidden maps for a ninth more
+      arithmetic.
+
+  References:
+    Parikh, Rochette, Espy-Wilson and Shamma, Interspeech 2022,
+    arXiv 2206.09556, section 2.2.4.
+
+  Example:
+    >>> import jax
+    >>> model = SpectrogramTasNet(num_blocks=2, num_repeats=1)
+    >>> mixture = jnp.zeros((1, 8000))
+    >>> params = model.init(jax.random.key(0), mixture)["params"]
+    >>> model.apply({"params": params}, mixture).shape
+    (1, 2, 8000)
+    >>> model.apply(
+    ...   {"params": params}, mixture, method="estimate_spectra").shape
+    (1, 2, 126, 129)
+  """
+
+  num_sources: int = 2
+  causal: bool = False
+  n_fft: int = 256
+  hop_length: int = 64
+  window: str = "hann"
+  compression: str | None = "log"
+  bottleneck_channels: int = 128
+  hidden_channels: int = 512
+  skip_channels: int = 128
+  kernel_size: int = 3
+  num_blocks: int = 8
+  num_repeats: int = 3
+  mask_activation: str = "sigmoid"
+  dtype: DTypeLike = jnp.float32
+  remat: bool = False
+
+  def setup(self):
+    """Builds the masker."""
+    self._check()
+    self.masker = TemporalConvNet(
+      num_sources=self.num_sources,
+      bottleneck_channels=self.bottleneck_channels,
+      hidden_channels=self.hidden_channels,
+      skip_channels=self.skip_channels,
+      kernel_size=self.kernel_size,
+      num_blocks=self.num_blocks,
+      num_repeats=self.num_repeats,
+      causal=self.causal,
+      mask_activation=self.mask_activation,
+      dtype=self.dtype,
+      remat=self.remat,
+    )
+
+  @property
+  def receptive_field(self) -> int:
+    """Samples that one frame of the masks depends on, norms aside."""
+    frames = receptive_field(
+      self.kernel_size, self.num_blocks, self.num_repeats
+    )
+    return (frames - 1) * self.hop_length + self.n_fft
+
+  def __call__(
+    self, mixture: Float[Array, "batch time"]
+  ) -> Float[Array, "batch {self.num_sources} time"]:
+    """Separates the mixture."""
+    spectra = self.estimate_spectra(mixture)
+    return self.synthesize(spectra, length=mixture.shape[1])
+
+  def estimate_spectra(
+    self, mixture: Float[Array, "batch time"]
+  ) -> Complex[Array, "batch {self.num_sources} frames bins"]:
+    """Masked spectra of the mixture; their magnitudes are the estimates.
+
+    Args:
+      mixture: Mixtures, shape `[B, T]`.
+
+    Returns:
+      A mask times the mixture's spectrum for each source, `[B, S, N, F]`.
+
+    Raises:
+      ValueError: If the mixture is empty or has other axes.
+    """
+    if mixture.ndim != 2 or mixture.shape[1] < 1:
+      raise ValueError(
+        f"the mixture must have shape [batch, time], not {mixture.shape}."
+      )
+    spectrum = self.analyze(mixture)
+    features = _COMPRESSIONS[self.compression](jnp.abs(spectrum))
+    return self.masker(features) * spectrum[:, None]
+
+  @nn.nowrap
+  def analyze(
+    self, signal: Float[Array, "*batch time"]
+  ) -> Complex[Array, "*batch frames bins"]:
+    """The spectrum that masks apply to; needs no parameters.
+
+    Args:
+      signal: Mixtures or references, shape `[..., T]`.
+
+    Returns:
+      Spectra, shape `[..., N, F]` with `N = 1 + T // hop_length`.
+    """
+    return dsp.stft(
+      signal, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
+    )
+
+  @nn.nowrap
+  def synthesize(
+    self, spectra: Complex[Array, "*batch frames bins"], *, length: int
+  ) -> Float[Array, "*batch {length}"]:
+    """Waveforms of spectra, the least-squares ones; needs no parameters.
+
+    Args:
+      spectra: Spectra, shape `[..., N, F]`.
+      length: Samples T of the waveforms.
+
+    Returns:
+      Waveforms, shape `[..., T]`.
+    """
+    return dsp.istft(
+      spectra,
+      n_fft=self.n_fft,
+      hop_length=self.hop_length,
+      window=self.window,
+      length=length,
+    )
+
+  def _check(self):
+    for name, known in (
+      ("compression", tuple(_COMPRESSIONS)),
+      ("mask_activation", _MASK_ACTIVATIONS),
+    ):
+      if getattr(self, name) not in known:
+        raise ValueError(
+          f"{name} must be one of {known}, not {getattr(self, name)!r}."
+        )
