@@ -5,9 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-  """Adam with clipping, a schedule and gradient accumulation.
+  """Adam or Muon with clipping, a schedule and gradient accumulation.
 
   Attributes:
+    name: `"adam"`, or `"muon"`, which updates kernels by orthogonalised
+      momentum and everything else as Adam does. Its updates have the size of
+      Adam's: the same learning rates are a fair start.
     learning_rate: The highest learning rate of the schedule.
     schedule: `"constant"`, `"cosine"`, `"linear"` (both decay to
       `end_learning_rate` at `decay_steps`), `"rsqrt"` (decays with the root of
@@ -30,6 +33,7 @@ class OptimizerConfig:
       whose gradients are summed: the same step in a fraction of the memory.
   """
 
+  name: str = "adam"
   learning_rate: float = 1e-3
   schedule: str = "constant"
   warmup_steps: int = 0

@@ -1,10 +1,12 @@
-"""Adam, clipping and schedules."""
+"""Adam or Muon, clipping and schedules."""
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxsep.train.config import OptimizerConfig
 
@@ -57,7 +59,7 @@ def make_schedule(
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-  """Makes the update direction: clipped, Adam-scaled, weights decayed.
+  """Makes the update direction: clipped, scaled, weights decayed.
 
   The learning rate is not in it; the step applies it, so that a plateau can
   change it without another compilation.
@@ -70,22 +72,71 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
   Raises:
     ValueError: If an option is unknown or out of range.
+
+  References:
+    Kingma and Ba, Adam: a method for stochastic optimization, 2015.
+
+    Jordan et al., Muon: an optimizer for hidden layers in neural networks,
+    2024; with the update size of Liu et al., Muon is scalable for LLM
+    training, 2025, eq. (4).
   """
   _check(config)
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  parts.append(optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps))
+  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  if config.name == "muon":
+    directions = {"kernel": _muon(), "other": adam}
+    parts.append(optax.partition(directions, _kernels))
+  else:
+    parts.append(adam)
   if config.weight_decay:
     parts.append(optax.add_decayed_weights(config.weight_decay))
   return optax.chain(*parts)
 
 
+def _muon():
+  """Momentum brought near an orthogonal matrix, of the size of Adam's."""
+
+  def scale(updates):
+    # Entries of an orthogonal matrix are the larger the smaller it is; these
+    # have a root mean square of 0.2 whatever the shape, as Adam's.
+    return jax.tree.map(lambda u: 0.2 * max(u.shape) ** 0.5 * u, updates)
+
+  def numbers(updates):
+    inputs_by_outputs = optax.contrib.MuonDimensionNumbers(0, 1)
+    return jax.tree.map(lambda _: inputs_by_outputs, updates)
+
+  return optax.chain(
+    optax.contrib.scale_by_muon(weight_dimension_numbers=numbers),
+    optax.stateless(lambda updates, _: scale(updates)),
+  )
+
+
+def _kernels(params):
+  """Says of each parameter if it is a matrix, inputs by outputs."""
+
+  def label(x):
+    # Depthwise kernels have the form of a matrix without being one.
+    is_matrix = x.ndim == 2 and min(x.shape) >= _SMALLEST_KERNEL
+    return "kernel" if is_matrix else "other"
+
+  return jax.tree.map(label, params)
+
+
+#: Rows and columns from which on a parameter counts as a matrix.
+_SMALLEST_KERNEL = 8
+
+_OPTIMIZERS = ("adam", "muon")
 _SCHEDULES = ("constant", "cosine", "linear", "rsqrt", "plateau")
 
 
 def _check(config):
   """Refuses options that cannot be meant."""
+  if config.name not in _OPTIMIZERS:
+    raise ValueError(
+      f"name is {config.name!r}; it is one of {', '.join(_OPTIMIZERS)}"
+    )
   if config.schedule not in _SCHEDULES:
     raise ValueError(
       f"schedule is {config.schedule!r}; it is one of {', '.join(_SCHEDULES)}"

@@ -12,6 +12,7 @@ import toy_task
 
 from jaxsep import train
 from jaxsep.train import mesh as mesh_lib
+from jaxsep.train import optimizer
 
 
 def config(**options):
@@ -117,6 +118,18 @@ def test_going_on_equals_an_unbroken_run(tmp_path):
   parts = fit(tmp_path / "parts", ema_decay=0.9)
   toy_task.assert_same(whole.state, parts.state)
   assert whole.metrics == parts.metrics
+
+
+def test_going_on_with_muon_equals_an_unbroken_run(tmp_path, monkeypatch):
+  # The toy's kernel is smaller than those that Muon is for.
+  monkeypatch.setattr(optimizer, "_SMALLEST_KERNEL", 2)
+  muon = train.OptimizerConfig(name="muon")
+  whole = fit(tmp_path / "whole", optimizer=muon)
+  fit(tmp_path / "parts", optimizer=muon, num_steps=5)
+  parts = fit(tmp_path / "parts", optimizer=muon)
+  toy_task.assert_same(whole.state, parts.state)
+  adam = fit(tmp_path / "adam")
+  assert not np.allclose(adam.params["w"], whole.params["w"])
 
 
 def test_finished_run_returns_what_it_had(tmp_path):

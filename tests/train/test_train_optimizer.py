@@ -80,6 +80,33 @@ def test_clipping_is_of_the_global_norm():
   np.testing.assert_allclose(adam.mu["b"], [0.08], rtol=1e-5)
 
 
+def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adam():
+  key = jax.random.key(0)
+  grads = {
+    "kernel": jax.random.normal(key, (16, 32)) * jnp.arange(1.0, 33.0)[None],
+    "depthwise": jax.random.normal(key, (3, 32)),
+    "bias": jax.random.normal(key, (32,)),
+  }
+  config = train.OptimizerConfig(name="muon", clip_norm=None, eps=1e-12)
+  tx = optimizer.make_optimizer(config)
+  update, _ = tx.update(grads, tx.init(grads), grads)
+  # The polar factor of the gradient, with entries of root mean square 0.2.
+  left, values, right = np.linalg.svd(grads["kernel"], full_matrices=False)
+  polar = left @ right * 0.2 * math.sqrt(32)
+  assert values[0] > 3 * values[-1]
+  ratio = np.linalg.svd(update["kernel"], compute_uv=False) / (
+    0.2 * math.sqrt(32)
+  )
+  # The five steps of its iteration bring them near one, not to it.
+  assert 0.6 < ratio.min() < ratio.max() < 1.3
+  cosine = np.vdot(polar, update["kernel"]) / (
+    np.linalg.norm(polar) * np.linalg.norm(update["kernel"])
+  )
+  assert cosine > 0.97
+  for name in ("depthwise", "bias"):
+    np.testing.assert_allclose(update[name], np.sign(grads[name]), rtol=1e-4)
+
+
 # Laws.
 
 
@@ -110,6 +137,7 @@ def test_schedule_of_a_traced_step(schedule):
 @pytest.mark.parametrize(
   ("option", "value"),
   [
+    ("name", "adm"),
     ("schedule", "cosin"),
     ("clip_norm", 0.0),
     ("learning_rate", -1.0),

@@ -82,6 +82,7 @@ def get_config() -> config_dict.ConfigDict:
       peak=0.9,
     ),
     optimizer=config_dict.create(
+      name="adam",
       learning_rate=1e-3,
       schedule="plateau",
       warmup_steps=0,
