@@ -30,11 +30,46 @@ def magnitude_l2(
     >>> print(magnitude_l2(estimate, jnp.array([[1.0, 3.0]])))
     2.0
   """
+  estimate, reference = _checked(estimate, reference)
+  error = jnp.abs(estimate) - jnp.abs(reference)
+  return jnp.mean(error * error, axis=(-2, -1))
+
+
+def complex_l2(
+  estimate: Inexact[Array, "*batch frames bins"],
+  reference: Inexact[Array, "*batch frames bins"],
+) -> Float[Array, "*batch"]:
+  """Mean squared distance of two complex spectra: magnitudes and phases.
+
+  Args:
+    estimate: Separated spectrum, shape `[..., N, F]`.
+    reference: Target spectrum, same shape.
+
+  Returns:
+    Loss, shape `[...]`, float32 or better: the mean over frames and bins. Not
+    reduced further: take the mean where you train.
+
+  Raises:
+    ValueError: If the two shapes differ.
+
+  Example:
+    >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
+    >>> print(complex_l2(estimate, jnp.array([[1.0, 1.0]])))
+    1.0
+  """
+  estimate, reference = _checked(estimate, reference)
+  error = estimate - reference
+  # Not the square of the absolute value, which has no slope where it is zero.
+  power = jnp.square(jnp.real(error)) + jnp.square(jnp.imag(error))
+  return jnp.mean(power, axis=(-2, -1))
+
+
+def _checked(estimate, reference):
+  """Both spectra in float32 or better, of one shape."""
   estimate, reference = at_least_float32(estimate), at_least_float32(reference)
   if estimate.shape != reference.shape or estimate.ndim < 2:
     raise ValueError(
       f"estimate {estimate.shape} and reference {reference.shape} must have"
       " the same shape [..., frames, bins]"
     )
-  error = jnp.abs(estimate) - jnp.abs(reference)
-  return jnp.mean(error * error, axis=(-2, -1))
+  return estimate, reference

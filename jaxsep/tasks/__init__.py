@@ -1,10 +1,12 @@
 """Where a model, a simulation and a loss meet, as pure functions.
 
 A task is all that the training loop knows of what it trains. `Task` is the
-protocol; `SeparationTask` trains a model that maps a mixture to its sources.
+protocol; `SeparationTask` trains a model that maps a mixture to its sources by
+their waveforms, `SpectrogramSeparationTask` by their spectra.
 """
 
 from jaxsep.tasks.separation import SeparationTask
+from jaxsep.tasks.spectrogram import SpectrogramSeparationTask
 from jaxsep.tasks.task import Batch, Task
 
-__all__ = ["Batch", "SeparationTask", "Task"]
+__all__ = ["Batch", "SeparationTask", "SpectrogramSeparationTask", "Task"]

@@ -28,13 +28,18 @@ class SeparationTask:
     simulate: From `(key, ingredients of one example)` to a dict with
       `mixture` `[T]` and `reference` `[S, T]`, as made by
       `jaxsep.simulate.make_simulator`. None adds up the sources.
+    premixed_filter: Filters mixtures and references that come mixed already,
+      alike: `(signals, sample_rate_hz=...)`, such as a
+      `jaxsep.simulate.Filter`. What is mixed here, `simulate` filters itself.
     loss_function: Compares `(estimate, reference)`, one value per signal.
-    settings: What fixes `simulate`, as JSON values; part of `describe`.
+    settings: What fixes `simulate` and `premixed_filter`, as JSON values; part
+      of `describe`.
   """
 
   model: Any
   sample_rate_hz: int
   simulate: Callable | None = None
+  premixed_filter: Callable | None = None
   loss_function: Callable = losses.neg_si_snr
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -73,14 +78,10 @@ class SeparationTask:
     names = list(model_state)
     variables = {"params": params, **model_state}
     if names:
-      estimate, model_state = self.model.apply(
-        variables, mixture, mutable=names
-      )
+      output, model_state = self._output(variables, mixture, mutable=names)
     else:
-      estimate = self.model.apply(variables, mixture)
-    value, _ = losses.permutation_invariant(self.loss_function)(
-      estimate.astype(jnp.float32), reference
-    )
+      output = self._output(variables, mixture)
+    value, _ = self._compare(output, mixture, reference)
     return value, (model_state, {})
 
   def evaluate(
@@ -213,12 +214,26 @@ class SeparationTask:
   def _separated(self, params, model_state, batch, key):
     """Mixture, reference, aligned estimate and loss of a batch."""
     mixture, reference = self._mix(batch, key)
-    estimate = self.model.apply({"params": params, **model_state}, mixture)
-    estimate = estimate.astype(jnp.float32)
-    loss, permutation = losses.permutation_invariant(self.loss_function)(
-      estimate, reference
-    )
+    output = self._output({"params": params, **model_state}, mixture)
+    loss, permutation = self._compare(output, mixture, reference)
+    estimate = self._waveforms(output, length=mixture.shape[-1])
     return mixture, reference, losses.reorder(estimate, permutation), loss
+
+  def _output(self, variables, mixture, **options):
+    """What the model makes of mixtures, and the loss compares."""
+    return self.model.apply(variables, mixture, **options)
+
+  def _compare(self, output, mixture, reference):
+    """Loss `[B]` and best permutation `[B, S]` of a model's output."""
+    del mixture
+    return losses.permutation_invariant(self.loss_function)(
+      output.astype(jnp.float32), reference
+    )
+
+  def _waveforms(self, output, *, length):
+    """Waveforms `[B, S, T]` of a model's output."""
+    del length
+    return output.astype(jnp.float32)
 
   def _mix(self, batch, key):
     """Mixture `[B, T]` and references `[B, S, T]` of a batch."""
@@ -229,12 +244,21 @@ class SeparationTask:
           f"a batch needs sources, or mixture and reference; it has "
           f"{', '.join(sorted(batch))}"
         )
-      return batch["mixture"], batch["reference"]
+      return tuple(
+        self._filtered(jnp.asarray(batch[name]))
+        for name in ("mixture", "reference")
+      )
     if self.simulate is None:
       sources = batch["sources"]
       return jnp.sum(sources, axis=-2), sources
     mixed = simulate_batch(self.simulate, dict(batch), key=key)
     return mixed["mixture"], mixed["reference"]
+
+  def _filtered(self, signals):
+    """Signals that came mixed, filtered where that is wanted."""
+    if self.premixed_filter is None:
+      return signals
+    return self.premixed_filter(signals, sample_rate_hz=self.sample_rate_hz)
 
 
 def _describe(model):
