@@ -22,10 +22,11 @@ _MIDDLE = {"typing", "dsp", "simulate", "losses", "metrics", "models"} | {
   "audio",
   "model_io",
 }
+ALLOWED["conversion"] = {"typing", "dsp", "models"}
 ALLOWED["inference"] = _MIDDLE
 ALLOWED["tasks"] = _MIDDLE | {"inference"}
 ALLOWED["train"] = _MIDDLE | {"inference", "tasks"}
-ALLOWED["cli"] = _MIDDLE | {"inference", "tasks"}
+ALLOWED["cli"] = _MIDDLE | {"inference", "tasks", "conversion"}
 ALLOWED["__init__"] = {"model_io"}
 
 # Packages that only some places may import.
@@ -41,6 +42,7 @@ KEPT_IN = {
   ),
   "soundfile": ("jaxsep/audio/", "data_pipelines/"),
   "tensorboardX": ("jaxsep/train/writer.py",),
+  "torch": ("jaxsep/conversion/_checkpoints.py", "experiments/benchmarks/"),
 }
 
 FILES = sorted(

@@ -1,4 +1,4 @@
-"""`jaxsep separate | score | info` on a user's own files.
+"""`jaxsep separate | score | info | convert` on a user's own files.
 
 Each command imports what it needs when it runs, so that `--help` is quick.
 """
@@ -18,6 +18,7 @@ _COMMANDS = {
   "separate": "one file per voice from recordings of any length",
   "score": "how close separated files are to their references",
   "info": "what a model folder holds",
+  "convert": "a model folder from a checkpoint of another toolkit",
 }
 
 
@@ -99,6 +100,32 @@ def _add_info(parser):
   parser.add_argument("--model", required=True, help="folder of the model")
 
 
+def _add_convert(parser):
+  parser.add_argument(
+    "checkpoint",
+    help="file of Asteroid, or folder of SpeechBrain: a ConvTasNet",
+  )
+  parser.add_argument(
+    "--output_dir", required=True, help="folder for the model; a new one"
+  )
+  parser.add_argument(
+    "--from",
+    dest="peer",
+    choices=["asteroid", "speechbrain"],
+    help="default: told by the names of the weights",
+  )
+  parser.add_argument(
+    "--sample_rate_hz", type=int, help="if the checkpoint does not say it"
+  )
+  parser.add_argument(
+    "--set",
+    action="append",
+    metavar="NAME=VALUE",
+    help="an argument of the model, by its name at the other toolkit, if the"
+    " checkpoint does not say it; may be given again",
+  )
+
+
 def _make_parser():
   parser = _Parser(prog="jaxsep", description="Separate and score recordings.")
   parser.add_argument(
@@ -107,7 +134,12 @@ def _make_parser():
   subparsers = parser.add_subparsers(
     dest="command", required=True, metavar="{" + ",".join(_COMMANDS) + "}"
   )
-  adders = {"separate": _add_separate, "score": _add_score, "info": _add_info}
+  adders = {
+    "separate": _add_separate,
+    "score": _add_score,
+    "info": _add_info,
+    "convert": _add_convert,
+  }
   for name, text in _COMMANDS.items():
     adders[name](
       subparsers.add_parser(name, help=text, description=text.capitalize())

@@ -1,0 +1,65 @@
+"""`jaxsep convert`."""
+
+import argparse
+import json
+import os
+import pathlib
+
+from jaxsep import model_io
+from jaxsep.cli._console import UsageError, complain, user_mistakes
+from jaxsep.conversion import PEERS, ConversionError, convert
+
+
+def run(options: argparse.Namespace) -> int:
+  """Writes a model folder from a checkpoint of another toolkit."""
+  folder = pathlib.Path(options.output_dir)
+  with user_mistakes():
+    if os.path.lexists(folder) and not (
+      folder.is_dir() and not any(folder.iterdir())
+    ):
+      raise UsageError(f"{folder}: is there already; choose another folder")
+  try:
+    found = convert(
+      options.checkpoint,
+      peer=options.peer,
+      sample_rate_hz=options.sample_rate_hz,
+      arguments=_parse(options.set or ()),
+    )
+  except ConversionError as error:
+    for line in error.lines:
+      complain(line)
+    return 2
+  try:
+    model_io.save(
+      folder,
+      found.model,
+      found.params,
+      sample_rate_hz=found.sample_rate_hz,
+      metadata={
+        "converted_from": PEERS[found.peer],
+        "checkpoint": pathlib.Path(options.checkpoint).name,
+      },
+    )
+  except ValueError as error:
+    raise UsageError(str(error)) from error
+  name = type(found.model).__name__
+  print(f"model           {name}, from {PEERS[found.peer]}")
+  print(f"parameters      {found.num_params:,}")
+  print(f"sample rate     {found.sample_rate_hz} Hz")
+  print(f"folder          {folder}")
+  return 0
+
+
+def _parse(settings):
+  """Arguments of the peer's model by name."""
+  arguments = {}
+  for setting in settings:
+    name, equals, text = setting.partition("=")
+    if not (name and equals):
+      raise UsageError(f"--set takes NAME=VALUE, got {setting!r}")
+    try:
+      value = json.loads(text)
+    except ValueError:
+      value = {"True": True, "False": False, "None": None}.get(text, text)
+    arguments[name] = value
+  return arguments

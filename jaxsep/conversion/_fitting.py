@@ -1,0 +1,194 @@
+"""Weights of a peer, checked name by name and put into our places."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import numpy as np
+
+_SHOWN = 4
+
+
+class ConversionError(ValueError):
+  """A checkpoint that cannot be converted.
+
+  Attributes:
+    lines: What is wrong with it, a line for each kind of fault.
+  """
+
+  def __init__(self, *lines: str):
+    super().__init__("\n".join(lines))
+    self.lines = lines
+
+
+class Place(NamedTuple):
+  """Where a weight of the peer goes.
+
+  Attributes:
+    shape: The shape that it must have at the peer.
+    target: Dotted name of our parameter. Several weights of one target stand
+      side by side in it, along its last axis, in the order of the table.
+    change: Turns the array of the peer into ours.
+  """
+
+  shape: tuple[int, ...]
+  target: str
+  change: Callable[[np.ndarray], np.ndarray]
+
+
+def fit(
+  table: Mapping[str, Place], weights: Mapping[str, np.ndarray], *, model: str
+) -> dict[str, Any]:
+  """Puts every weight of a peer into its place.
+
+  Args:
+    table: The place of each weight that the model has at the peer.
+    weights: The weights that there are.
+    model: What the model is called in an error.
+
+  Returns:
+    Our parameters, a nested dictionary of float32 arrays.
+
+  Raises:
+    ConversionError: If weights are missing, left over, of a wrong shape or
+      not finite; it has a line for each of the four.
+
+  Example:
+    >>> table = {"conv.weight": Place((3, 2, 1), "dense.kernel", matrix)}
+    >>> params = fit(table, {"conv.weight": np.ones((3, 2, 1))}, model="Net")
+    >>> params["dense"]["kernel"].shape
+    (2, 3)
+  """
+  common = [name for name in table if name in weights]
+  wrong = [
+    f"{name} is {list(weights[name].shape)}, not {list(table[name].shape)}"
+    for name in common
+    if weights[name].shape != table[name].shape
+  ]
+  groups = {
+    "missing": [name for name in table if name not in weights],
+    "left over": [name for name in weights if name not in table],
+    "wrong shape": wrong,
+    "not finite": [
+      name for name in common if not np.isfinite(weights[name]).all()
+    ],
+  }
+  if any(groups.values()):
+    raise ConversionError(
+      f"the weights do not fit {model}:",
+      *(f"{what}: {_some(names)}" for what, names in groups.items() if names),
+    )
+  parts: dict[str, list[np.ndarray]] = {}
+  for name, place in table.items():
+    value = place.change(np.asarray(weights[name], np.float32))
+    parts.setdefault(place.target, []).append(value)
+  flat = {
+    name: values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
+    for name, values in parts.items()
+  }
+  return flax.traverse_util.unflatten_dict(flat, sep=".")
+
+
+def size_of(
+  weights: Mapping[str, np.ndarray], name: str, axis: int
+) -> int | None:
+  """Length of one axis of a weight; None if there is no such weight."""
+  shape = weights[name].shape if name in weights else ()
+  return shape[axis] if axis < len(shape) else None
+
+
+def check_counts(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
+  """Refuses counts that no model has.
+
+  Raises:
+    ConversionError: If one is not a whole number from 1 to 65,536.
+  """
+  for name in names:
+    value = arguments[name]
+    if not is_whole(value) or not 1 <= value <= 65_536:
+      raise ConversionError(f"{name} cannot be {value!r}.")
+
+
+def is_whole(value: object) -> bool:
+  """Whether a value is an integer and not a truth value."""
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+def choose(
+  arguments: Mapping[str, Any], name: str, known: Mapping[Any, Any], peer: str
+) -> Any:
+  """Our word for an option of a peer.
+
+  Raises:
+    ConversionError: If the option has no counterpart here.
+  """
+  value = arguments[name]
+  if isinstance(value, (str, bool, type(None))) and value in known:
+    return known[value]
+  words = ", ".join(str(word) for word in known)
+  raise ConversionError(
+    f"{peer}'s {name}={value!r} has no counterpart here: only {words}."
+  )
+
+
+def require(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
+  """Refuses arguments with gaps.
+
+  Raises:
+    ConversionError: If one of the names has no value; it names them all.
+  """
+  if gaps := [name for name in names if name not in arguments]:
+    raise ConversionError(
+      f"the checkpoint does not say {', '.join(gaps)}: give each as "
+      "--set=NAME=VALUE."
+    )
+
+
+def is_half(stride: object, kernel_size: int) -> bool:
+  """Whether filters overlap by half, the only way that ours can."""
+  return kernel_size % 2 == 0 and stride == kernel_size // 2
+
+
+def matrix(weight: np.ndarray) -> np.ndarray:
+  """The weight of a 1x1 convolution as a kernel `[inputs, outputs]`."""
+  return weight.reshape(weight.shape[:2]).T
+
+
+def taps(weight: np.ndarray) -> np.ndarray:
+  """The weight of a one-channel or depthwise convolution as `[taps, F]`."""
+  return weight[:, 0].T
+
+
+def same(weight: np.ndarray) -> np.ndarray:
+  """The weight itself."""
+  return weight
+
+
+def flat(weight: np.ndarray) -> np.ndarray:
+  """The weight as a vector."""
+  return weight.reshape(-1)
+
+
+def scalar(weight: np.ndarray) -> np.ndarray:
+  """The weight as a number."""
+  return weight.reshape(())
+
+
+def _some(names):
+  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+  return ", ".join(names[:_SHOWN]) + more
+
+
+def whole_rate(value: object) -> int | None:
+  """A sample rate as a peer writes it, in hertz; None if it says none.
+
+  Raises:
+    ConversionError: If it is no whole number of hertz.
+  """
+  if value is None or value == "None":
+    return None
+  if isinstance(value, (int, float)) and math.isfinite(value):
+    if value == int(value) and value > 0 and not isinstance(value, bool):
+      return int(value)
+  raise ConversionError(f"the sample rate cannot be {value!r}.")
