@@ -289,6 +289,7 @@ def run() -> None:
       raise ValueError(f"{_WORKDIR.value} is not the folder of a run")
     config.data = made["run"]["data"]
     config.simulate = made["task"]["simulate"]
+    config.loss = made["task"]["loss"]
   task = job.make_task(config, loaded.model)
   data, names = open_batches(config)
   rows = []

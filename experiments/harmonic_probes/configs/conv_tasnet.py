@@ -78,6 +78,16 @@ def get_config() -> config_dict.ConfigDict:
       flip_polarity=False,
       # With data.rirs: the target ends so long after the direct sound.
       early_ms=config_dict.placeholder(float),
+      # Filters all talkers, and so mixtures and references alike, also those
+      # of a corpus of mixtures: band="lowpass" or "highpass" with
+      # cutoff_hz=300, "bandstop" or "bandpass" with cutoff_hz="(350,400)".
+      source_filter=config_dict.create(
+        band=config_dict.placeholder(str),
+        cutoff_hz=config_dict.placeholder(object),
+        # Or "fir", of linear phase.
+        method="butterworth",
+        order=8,
+      ),
       # Largest sample; None, which only a file can say, allows any.
       peak=0.9,
     ),
