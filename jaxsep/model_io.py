@@ -32,6 +32,7 @@ _FORMAT_VERSION = 1
 _CONFIG, _PARAMS = "config.json", "params.safetensors"
 _MODELS = {
   "ConvTasNet": models.ConvTasNet,
+  "DPTNet": models.DPTNet,
   "SpectrogramTasNet": models.SpectrogramTasNet,
 }
 _STORED_DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
@@ -361,6 +362,8 @@ def _is_like(value, default, *, is_dtype):
     return isinstance(value, bool)
   if isinstance(default, int):
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+  if isinstance(default, float):
+    return isinstance(value, int | float) and not isinstance(value, bool)
   return value is None or isinstance(value, str)
 
 

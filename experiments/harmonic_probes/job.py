@@ -27,6 +27,7 @@ __all__ = [
 #: Separators by the name that `config.model.name` gives.
 MODELS: dict[str, Any] = {
   "ConvTasNet": models.ConvTasNet,
+  "DPTNet": models.DPTNet,
   "SpectrogramTasNet": models.SpectrogramTasNet,
 }
 

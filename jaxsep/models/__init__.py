@@ -2,6 +2,7 @@
 
 from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.conv_tasnet import ConvTasNet
+from jaxsep.models.dptnet import DPTNet
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
 from jaxsep.models.spectrogram_tasnet import SpectrogramTasNet
 from jaxsep.models.tcn import TemporalConvNet
@@ -9,6 +10,7 @@ from jaxsep.models.tcn import TemporalConvNet
 __all__ = [
   "ConvTasNet",
   "CumulativeLayerNorm",
+  "DPTNet",
   "Decoder",
   "Encoder",
   "GlobalLayerNorm",

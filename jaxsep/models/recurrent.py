@@ -187,9 +187,7 @@ def _weight_gradient(x, d_gates):
   )
 
 
-_at = functools.partial(
-  jax.lax.dynamic_index_in_dim, axis=1, keepdims=False
-)
+_at = functools.partial(jax.lax.dynamic_index_in_dim, axis=1, keepdims=False)
 
 
 def _put(values, value, time):

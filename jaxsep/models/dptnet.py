@@ -1,0 +1,313 @@
+"""DPTNet: dual-path transformers whose feed-forward layers are recurrent."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxsep.models._linear import Linear
+from jaxsep.models._options import check_floating, check_positive
+from jaxsep.models.activations import get_mask_activation
+from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.dual_path import DualPathBlock, overlap_add, segment
+from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
+from jaxsep.models.recurrent import LSTM
+from jaxsep.typing import Array, Float
+
+# Of the features and within the layers: PyTorch's own layer norm has an eps
+# of its own.
+_INPUT_NORMS = {
+  "layer": GlobalLayerNorm,
+  "global": GlobalLayerNorm,
+  "channel": ChannelLayerNorm,
+}
+_LAYER_NORMS = {
+  "layer": (ChannelLayerNorm, 1e-5),
+  "global": (GlobalLayerNorm, 1e-8),
+  "channel": (ChannelLayerNorm, 1e-8),
+}
+
+
+class SelfAttention(nn.Module):
+  """Multi-head self-attention without an encoding of the position.
+
+  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape.
+
+  Attributes:
+    num_heads: Heads, of `F / num_heads` features each.
+    dropout: Share of the weights to drop.
+    dtype: Type of the matmuls.
+  """
+
+  num_heads: int = 4
+  dropout: float = 0.0
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch length features"]
+  ) -> Float[Array, "batch length features"]:
+    """Attends to the whole sequence."""
+    batch, length, features = x.shape
+    if features % self.num_heads:
+      raise ValueError(
+        f"num_heads must divide the {features} features, not {self.num_heads}."
+      )
+    size = features // self.num_heads
+    bound = math.sqrt(6 / (4 * features))
+    joint = Linear(
+      3 * features,
+      dtype=self.dtype,
+      zero_bias=True,
+      kernel_init=lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+      ),
+      name="query_key_value",
+    )(x)
+    joint = joint.astype(self.dtype)
+    joint = joint.reshape(batch, length, 3, self.num_heads, size)
+    query, key, value = jnp.moveaxis(joint, (2, 3), (0, 2))
+    scores = jnp.einsum(
+      "bhqd,bhkd->bhqk",
+      query / math.sqrt(size),
+      key,
+      preferred_element_type=jnp.float32,
+    )
+    weights = jax.nn.softmax(scores, axis=-1)
+    weights = _drop(self, weights, self.dropout).astype(self.dtype)
+    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+    mixed = jnp.swapaxes(mixed, 1, 2).reshape(x.shape)
+    return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
+
+
+class ImprovedTransformer(nn.Module):
+  """A transformer layer with an LSTM in place of its first linear layer.
+
+  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape. The LSTM gives the
+  layer a sense of order.
+
+  Attributes:
+    num_heads: Heads of the attention.
+    hidden_size: Width of the LSTM in one direction.
+    bidirectional: Whether the LSTM runs in both directions.
+    norm: See `DPTNet`.
+    dropout: Share of attention weights and features to drop.
+    dtype: Type of the matmuls.
+
+  References:
+    Chen, Mao and Liu, Dual-path transformer network, 2020, section 2.2.
+  """
+
+  num_heads: int = 4
+  hidden_size: int = 128
+  bidirectional: bool = True
+  norm: str = "layer"
+  dropout: float = 0.0
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch length features"]
+  ) -> Float[Array, "batch length features"]:
+    """Attends, then runs over the sequence; a norm after each sum."""
+    norm, eps = _LAYER_NORMS[self.norm]
+    attended = SelfAttention(
+      self.num_heads, self.dropout, self.dtype, name="attention"
+    )(x)
+    x = norm(eps, name="attention_norm")(
+      x + _drop(self, attended, self.dropout)
+    )
+    states = LSTM(
+      self.hidden_size, self.bidirectional, self.dtype, name="lstm"
+    )(x)
+    states = _drop(self, jax.nn.relu(states), self.dropout)
+    y = Linear(x.shape[-1], dtype=self.dtype, name="linear")(states)
+    return norm(eps, name="linear_norm")(x + _drop(self, y, self.dropout))
+
+
+def _drop(module, x, rate):
+  """Dropout, with nothing to draw where the rate is zero."""
+  if not rate:
+    return x
+  keep = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, x.shape)
+  return jnp.where(keep, x / (1 - rate), 0.0)
+
+
+class DPTNet(nn.Module):
+  """Separates a waveform by masks from transformers on two time scales.
+
+  Maps `[[B]atch, [T]ime]` to `[[B]atch, [S]ources, [T]ime]`, for any length
+  from one sample on. The defaults are the authors' model: with one bias per
+  direction of an LSTM it has 2,822,657 parameters, and 2,834,945 where each
+  has two, as in PyTorch. Its filters of two samples make one frame of each
+  sample; filters of 16 samples and chunks of 100 frames are about an eighth
+  of the work.
+
+  In training, give all examples of a batch the same length: padding counts
+  in the statistics of the global norm.
+
+  Attributes:
+    num_sources: Voices to separate.
+    num_filters: Filters of the encoder and decoder.
+    filter_length: Samples of a filter, even; the hop is half of it.
+    feature_size: Features of a frame between the layers; a multiple of
+      `num_heads`.
+    chunk_length: Frames of a chunk, even; chunks overlap by half.
+    num_blocks: Dual-path blocks, of two transformer layers each.
+    num_heads: Heads of the attention.
+    hidden_size: Width of an LSTM in one direction.
+    inter_bidirectional: Whether the LSTMs across the chunks run both ways;
+      those within always do.
+    norm: Of the layers: `"layer"` normalises each frame, as the authors' code,
+      with an eps of 1e-5; `"channel"` the same with 1e-8, also of the input;
+      `"global"` whole sequences, as Asteroid.
+    dropout: Share of attention weights and features to drop when not
+      `deterministic`; needs a `"dropout"` key then.
+    project_features: Whether linear layers without bias lead from the filters
+      to the features and back to the masks; else both have one size, as in
+      Asteroid.
+    chunk_padding: `"hop"` as in the authors' code, or `"chunk"` as in
+      Asteroid; see `dual_path.segment`.
+    divide_overlap: Whether the overlap of the chunks is averaged, as in
+      Asteroid, and not summed.
+    padding: Of the waveform, see `Encoder`: `"none"` loses no sample where
+      filters have two; use `"both"` where they are longer.
+    mask_activation: `"relu"` or another name of an activation.
+    encoder_activation: `"relu"` or another name of an activation.
+    filterbank_init: See `Encoder`.
+    dtype: Type of the matmuls between encoder and decoder. All sums,
+      statistics and parameters stay float32.
+    remat: Whether training keeps only what is between the layers and computes
+      the rest again: a third more time for a fraction of the memory.
+
+  References:
+    Chen, Mao and Liu, Dual-path transformer network: direct context-aware
+    modeling for end-to-end monaural speech separation, 2020.
+
+  Example:
+    >>> model = DPTNet(filter_length=16, chunk_length=20, num_blocks=1)
+    >>> mixture = jnp.zeros((1, 800))
+    >>> params = model.init(jax.random.key(0), mixture)["params"]
+    >>> model.apply({"params": params}, mixture).shape
+    (1, 2, 800)
+  """
+
+  num_sources: int = 2
+  num_filters: int = 256
+  filter_length: int = 2
+  feature_size: int = 64
+  chunk_length: int = 250
+  num_blocks: int = 6
+  num_heads: int = 4
+  hidden_size: int = 128
+  inter_bidirectional: bool = True
+  norm: str = "layer"
+  dropout: float = 0.0
+  project_features: bool = True
+  chunk_padding: str = "hop"
+  divide_overlap: bool = False
+  padding: str = "none"
+  mask_activation: str | None = "relu"
+  encoder_activation: str | None = "relu"
+  filterbank_init: str = "uniform"
+  dtype: DTypeLike = jnp.float32
+  remat: bool = False
+
+  @property
+  def hop_length(self) -> int:
+    """Samples from one frame to the next."""
+    return self.filter_length // 2
+
+  @nn.compact
+  def __call__(
+    self, mixture: Float[Array, "batch time"], *, deterministic: bool = True
+  ) -> Float[Array, "batch {self.num_sources} time"]:
+    """Separates the mixture; `deterministic` switches the dropout off."""
+    self._check(mixture)
+    features = Encoder(
+      self.num_filters,
+      self.filter_length,
+      self.encoder_activation,
+      self.filterbank_init,
+      self.padding,
+      name="encoder",
+    )(mixture)
+    y = _INPUT_NORMS[self.norm](name="input_norm")(features)
+    if self.project_features:
+      y = self._linear(self.feature_size, "bottleneck", use_bias=False)(y)
+    chunks = segment(
+      y, chunk_length=self.chunk_length, padding=self.chunk_padding
+    )
+    for index in range(self.num_blocks):
+      chunks = self._block(index, deterministic)(chunks)
+    masks = self._masks(chunks, features.shape[1])
+    decode = Decoder(
+      self.filter_length, self.filterbank_init, self.padding, name="decoder"
+    )
+    return decode(masks * features[:, None], length=mixture.shape[1])
+
+  @nn.nowrap
+  def _block(self, index, deterministic):
+    layer = nn.remat(ImprovedTransformer) if self.remat else ImprovedTransformer
+
+    def make(bidirectional):
+      return layer(
+        num_heads=self.num_heads,
+        hidden_size=self.hidden_size,
+        bidirectional=bidirectional,
+        norm=self.norm,
+        dropout=0.0 if deterministic else self.dropout,
+        dtype=self.dtype,
+        parent=None,
+      )
+
+    return DualPathBlock(
+      make(True), make(self.inter_bidirectional), name=f"block_{index}"
+    )
+
+  def _masks(self, chunks, frames):
+    """Masks `[B, S, N, F]` from the last chunks."""
+    slope = self.param("slope", nn.initializers.constant(0.25), ())
+    chunks = jnp.where(chunks >= 0, chunks, slope * chunks)
+    y = self._linear(self.num_sources * self.feature_size, "sources")(chunks)
+    y = overlap_add(
+      y, length=frames, padding=self.chunk_padding, divide=self.divide_overlap
+    )
+    y = y.reshape(*y.shape[:2], self.num_sources, self.feature_size)
+    # Both heads in one matmul: first the values, then their gates.
+    y = self._linear(2 * self.feature_size, "gated")(jnp.moveaxis(y, 2, 1))
+    values, gates = jnp.split(y, 2, axis=-1)
+    y = jnp.tanh(values) * jax.nn.sigmoid(gates)
+    if self.project_features:
+      y = self._linear(self.num_filters, "mask", use_bias=False)(y)
+    return get_mask_activation(self.mask_activation)(y)
+
+  @nn.nowrap
+  def _linear(self, features, name, *, use_bias=True):
+    return Linear(features, use_bias, self.dtype, name=name)
+
+  @nn.nowrap
+  def _check(self, mixture):
+    if mixture.ndim != 2 or mixture.shape[1] < 1:
+      raise ValueError(
+        f"the mixture must have shape [batch, time], not {mixture.shape}."
+      )
+    check_floating(self.dtype)
+    check_positive(
+      num_sources=self.num_sources,
+      feature_size=self.feature_size,
+      num_blocks=self.num_blocks,
+      num_heads=self.num_heads,
+    )
+    if self.norm not in _LAYER_NORMS:
+      known = ", ".join(repr(name) for name in _LAYER_NORMS)
+      raise ValueError(f"unknown norm {self.norm!r}: choose one of {known}.")
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
+    if not self.project_features and self.feature_size != self.num_filters:
+      raise ValueError(
+        f"without project_features, feature_size ({self.feature_size}) must "
+        f"be num_filters ({self.num_filters})."
+      )
