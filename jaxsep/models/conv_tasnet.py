@@ -1,12 +1,26 @@
 """Conv-TasNet: masks on a learned filterbank, all convolutional."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxsep.models._streaming import FrameState
 from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.norms import norm_names
 from jaxsep.models.tcn import TemporalConvNet, receptive_field
 from jaxsep.typing import Array, Float
+
+
+class ConvTasNetState(NamedTuple):
+  """What `ConvTasNet` carries from one chunk of a stream to the next."""
+
+  started: jax.Array
+  encoder: jax.Array
+  masker: FrameState
+  decoder: jax.Array
 
 
 class ConvTasNet(nn.Module):
@@ -146,3 +160,78 @@ class ConvTasNet(nn.Module):
     features = self.encoder(mixture)
     masked = self.masker(features) * features[:, None]
     return self.decoder(masked, length=mixture.shape[1])
+
+  @property
+  def is_causal(self) -> bool:
+    """Whether estimates wait for no more than `stream_latency` samples."""
+    norms = norm_names(self.norm, self.input_norm, causal=self.causal)
+    return self.causal and "global" not in norms
+
+  @property
+  def stream_latency(self) -> int:
+    """Samples that estimates are behind the mixture in a stream."""
+    return self.hop_length
+
+  def stream_init(self, batch: int) -> ConvTasNetState:
+    """The state before the first sample; see `jaxsep.inference.stream`.
+
+    Args:
+      batch: Mixtures at a time.
+
+    Returns:
+      The state.
+    """
+    return ConvTasNetState(
+      started=jnp.zeros((batch,), bool),
+      encoder=self.encoder.stream_init(batch),
+      masker=self.masker.stream_init(batch),
+      decoder=self.decoder.stream_init(batch, self.num_sources),
+    )
+
+  def stream_step(
+    self, state: ConvTasNetState, mixture: Float[Array, "batch time"]
+  ) -> tuple[ConvTasNetState, Float[Array, "batch {self.num_sources} time"]]:
+    """Separates what comes next of the mixture, a whole number of hops.
+
+    Args:
+      state: What came before.
+      mixture: The next samples.
+
+    Returns:
+      The state after them, and the estimates from `stream_latency` samples
+      before them on; zeros where that is before the first sample.
+    """
+    encoder, features = self.encoder.stream_step(state.encoder, mixture)
+    # The first frame of all is half of padding: without padding, there is none.
+    valid = jnp.ones(features.shape[:2], bool).at[:, 0].set(state.started)
+    unpadded = self.padding == "none"
+    masker, masks = self.masker.stream_step(
+      state.masker, features, valid if unpadded else None
+    )
+    masked = masks * features[:, None]
+    if unpadded:
+      masked = jnp.where(valid[:, None, :, None], masked, 0.0)
+    decoder, estimates = self.decoder.stream_step(state.decoder, masked)
+    begun = jnp.repeat(valid, self.hop_length, axis=1)
+    state = ConvTasNetState(
+      started=jnp.ones_like(state.started),
+      encoder=encoder,
+      masker=masker,
+      decoder=decoder,
+    )
+    return state, jnp.where(begun[:, None], estimates, 0.0)
+
+  def stream_finish(
+    self, state: ConvTasNetState
+  ) -> Float[Array, "batch {self.num_sources} _"]:
+    """The estimates of the last `stream_latency` samples.
+
+    Args:
+      state: What came before.
+
+    Returns:
+      The estimates.
+    """
+    if self.padding == "none":
+      return state.decoder
+    return self.stream_step(state, jnp.zeros_like(state.encoder))[1]

@@ -240,3 +240,16 @@ def norm_name(name: str | None, *, causal: bool) -> str:
     known = ", ".join(repr(name) for name in NORMS)
     raise ValueError(f"unknown norm {name!r}: choose one of {known}.")
   return name
+
+
+def norm_names(
+  norm: str | None, input_norm: str | None, *, causal: bool
+) -> tuple[str, str]:
+  """The norms of the features and of the blocks of a network.
+
+  Example:
+    >>> norm_names(None, "channel", causal=True)
+    ('channel', 'cumulative')
+  """
+  blocks = norm_name(norm, causal=causal)
+  return norm_name(input_norm or norm, causal=causal), blocks

@@ -6,10 +6,12 @@ from jax.typing import DTypeLike
 
 from jaxsep.models._conv_block import BlockOptions, conv_block
 from jaxsep.models._options import check_floating, check_positive
+from jaxsep.models._stream_block import stream_block
+from jaxsep.models._streaming import FrameState, FrameStream
 from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.models.norms import NORMS, norm_name
-from jaxsep.typing import Array, Float
+from jaxsep.models.norms import NORMS, norm_name, norm_names
+from jaxsep.typing import Array, Bool, Float
 
 _SLOPE = nn.initializers.constant(0.25)
 
@@ -108,9 +110,11 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, sums: Float[Array, "batch frames channels"]
+    self,
+    sums: Float[Array, "batch frames channels"],
+    stream: FrameStream | None = None,
   ) -> Float[Array, "batch frames _"]:
-    """Adds the heads of the block."""
+    """Adds the heads of the block; to the next frames of a stream if given."""
     hidden, num_heads = self.hidden_channels, sums.shape[-1]
     channels = num_heads - self.skip_channels
     layers = {
@@ -136,6 +140,8 @@ class ConvBlock(nn.Module):
         name: value[..., channels:] for name, value in params["heads"].items()
       }
       sums = sums[..., channels:]
+    if stream is not None:
+      return jnp.add(sums, stream_block(params, x, options, stream))
     return jnp.add(sums, conv_block(params, x, options))
 
 
@@ -196,15 +202,76 @@ class TemporalConvNet(nn.Module):
     """Frames that one frame of the masks depends on, norms aside."""
     return receptive_field(self.kernel_size, self.num_blocks, self.num_repeats)
 
-  @nn.compact
+  @property
+  def is_causal(self) -> bool:
+    """Whether nothing depends on the future, the norms included."""
+    return self.causal and "global" not in self._norms
+
+  @property
+  def _norms(self):
+    return norm_names(self.norm, self.input_norm, causal=self.causal)
+
   def __call__(
     self, features: Float[Array, "batch frames features"]
   ) -> Float[Array, "batch {self.num_sources} frames features"]:
     """Estimates the masks."""
+    return self._masks(features, None)
+
+  def stream_init(self, batch: int) -> FrameState:
+    """The state before the first frame, for `stream_step`.
+
+    Args:
+      batch: Sequences at a time.
+
+    Returns:
+      The state.
+    """
+    is_cumulative = [name == "cumulative" for name in self._norms]
+    num_blocks = self.num_repeats * self.num_blocks
+    reach = [
+      (self.kernel_size - 1) * 2**index for index in range(self.num_blocks)
+    ]
+    if self.conv_padding == "late":
+      reach = [frames + frames // 2 for frames in reach]
+    return FrameState.zeros(
+      batch,
+      num_norms=is_cumulative[0] + 2 * num_blocks * is_cumulative[1],
+      contexts=[
+        (frames, self.num_repeats, self.hidden_channels) for frames in reach
+      ],
+      dtype=self.dtype,
+    )
+
+  def stream_step(
+    self,
+    state: FrameState,
+    features: Float[Array, "batch frames features"],
+    valid: Bool[Array, "batch frames"] | None = None,
+  ) -> tuple[FrameState, Float[Array, "batch _ frames features"]]:
+    """Estimates the masks of the next frames of causal features.
+
+    Args:
+      state: What came before.
+      features: The next frames.
+      valid: Which of them count; others are as if they were never there, but
+        for the time that they take. None for all.
+
+    Returns:
+      The state after them, and their masks.
+    """
+    stream = FrameStream(state, features.shape[1], valid)
+    masks = self._masks(features, stream)
+    return stream.state(), masks
+
+  @nn.compact
+  def _masks(self, features, stream):
     self._check()
     num_features = features.shape[-1]
-    input_norm = norm_name(self.input_norm or self.norm, causal=self.causal)
-    y = NORMS[input_norm](name="norm")(features)
+    input_norm = self._norms[0]
+    statistics = None
+    if stream is not None and input_norm == "cumulative":
+      statistics = stream.cumulative_statistics
+    y = NORMS[input_norm](name="norm")(features, statistics)
     y = _Linear(
       self.bottleneck_channels, self.dtype, self.use_bias, name="bottleneck"
     )(y)
@@ -226,7 +293,7 @@ class TemporalConvNet(nn.Module):
         conv_padding=self.conv_padding,
         use_bias=self.use_bias,
         name=f"block_{index}",
-      )(sums)
+      )(sums, stream)
     skips = sums
     slope = self.param("mask_slope", _SLOPE, ())
     skips = jnp.where(skips >= 0, skips, slope * skips)

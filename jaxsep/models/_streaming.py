@@ -1,0 +1,200 @@
+"""What a causal network of frames carries from one chunk to the next.
+
+A network asks a `FrameStream` for what depends on the past: the statistics of
+its cumulative norms, and the frames that its convolutions look back to. All
+of that lies in few buffers, as moving many small ones costs more time than
+the arithmetic does:
+
+- `statistics [B, norms, 4]`: mean and mean square of all frames so far, each
+  as a float32 number and the rounding error of it. Plain sums would stop
+  growing after a few hours, as would plain means at small chunks.
+- `count [B]`: the frames behind them. It stops at 2**30, 12 days at 1 kHz;
+  from then on the statistics forget, with that time constant.
+- `contexts`: per dilation, a ring `[B, frames, repeats, C]` of just the frames
+  that its convolutions reach back to. Time `t` is in slot `t % frames`, so a
+  chunk writes its own frames and moves no others.
+- `positions`: the slots of the next frame, reduced by the length of each ring.
+"""
+
+import collections
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxsep.models.norms import EPS, Statistics, feature_sums
+
+#: Frames after which the statistics stop to give the past more weight.
+MOST_FRAMES = 2**30
+
+
+class FrameState(NamedTuple):
+  """The state of a network of frames; see the top of this file."""
+
+  count: jax.Array
+  positions: jax.Array
+  statistics: jax.Array
+  contexts: tuple[jax.Array, ...]
+
+  @classmethod
+  def zeros(
+    cls,
+    batch: int,
+    *,
+    num_norms: int,
+    contexts: Sequence[tuple[int, ...]],
+    dtype: DTypeLike,
+  ) -> "FrameState":
+    """The state before the first frame.
+
+    Args:
+      batch: Signals at a time.
+      num_norms: Cumulative norms.
+      contexts: Shapes of the rings, without the batch.
+      dtype: Their type.
+
+    Returns:
+      The state. The frames before the first one are zeros, as those that a
+      convolution is padded with.
+    """
+    return cls(
+      count=jnp.zeros((batch,), jnp.int32),
+      positions=jnp.zeros((len(contexts),), jnp.int32),
+      statistics=jnp.zeros((batch, num_norms, 4)),
+      contexts=tuple(jnp.zeros((batch, *shape), dtype) for shape in contexts),
+    )
+
+
+class FrameStream:
+  """Hands out the past while the next frames are traced.
+
+  Norms and convolutions must ask in the same order at each step.
+  """
+
+  def __init__(
+    self, state: FrameState, num_frames: int, valid: jax.Array | None = None
+  ):
+    """Begins a step.
+
+    Args:
+      state: The state before it.
+      num_frames: Frames of the step.
+      valid: Which of them count, shape `[B, N]`; None for all. Others are
+        zeros to the convolutions, and nothing to the norms.
+    """
+    self._state = state
+    self._valid = valid
+    if valid is None:
+      shape = (len(state.count), num_frames)
+      numbers = jnp.broadcast_to(jnp.arange(1, num_frames + 1), shape)
+    else:
+      numbers = jnp.cumsum(valid, axis=1, dtype=jnp.int32)
+    self._counts = jnp.maximum(state.count[:, None] + numbers, 1)
+    self._new_count = jnp.minimum(
+      state.count + numbers[:, -1], MOST_FRAMES - num_frames
+    )
+    self._statistics: list[jax.Array] = []
+    self._frames = collections.defaultdict(list)
+
+  def cumulative_statistics(
+    self, features: jax.Array, *, eps: float = EPS
+  ) -> Statistics:
+    """Mean and reciprocal deviation of all frames up to each of the step.
+
+    Args:
+      features: The features of the step, shape `[B, N, C]`.
+      eps: Added to the variance.
+
+    Returns:
+      Both statistics, shape `[B, N, 1]`.
+    """
+    total, energy = feature_sums(features, causal=True)
+    old = self._state.statistics[:, len(self._statistics)]
+    high, low = old[:, 0::2, None], old[:, 1::2, None]
+    values = jnp.stack([total[..., 0], energy[..., 0]], axis=1)
+    values /= features.shape[-1]
+    change = (values - high) - low
+    if self._valid is not None:
+      change = jnp.where(self._valid[:, None], change, 0.0)
+    counts = self._counts[:, None].astype(jnp.float32)
+    change = low + jnp.cumsum(change, axis=-1) / counts
+    mean, power = (high + change)[:, 0], (high + change)[:, 1]
+    new = jnp.stack(_two_sum(high[..., 0], change[..., -1]), axis=-1)
+    self._statistics.append(new.reshape(-1, 4))
+    # Rounding can leave a constant input with a variance just below zero.
+    variance = jnp.maximum(power - jnp.square(mean), 0.0)
+    scale = jax.lax.rsqrt(variance + eps)
+    return mean[..., None], scale[..., None]
+
+  def taps(
+    self, frames: jax.Array, num_taps: int, *, dilation: int
+  ) -> list[jax.Array]:
+    """The frames that each tap of a causal convolution sees.
+
+    Args:
+      frames: The input of the convolution, shape `[B, N, C]`.
+      num_taps: Taps of the convolution.
+      dilation: Frames between two taps, a power of two.
+
+    Returns:
+      The input delayed for each tap, the longest delay first, float32.
+    """
+    if self._valid is not None:
+      frames = jnp.where(self._valid[..., None], frames, 0)
+    index = dilation.bit_length() - 1
+    ring = self._state.contexts[index]
+    if not ring.shape[1]:
+      return [frames.astype(jnp.float32)]
+    repeat = len(self._frames[index])
+    self._frames[index].append(frames)
+    length, num_frames = ring.shape[1], frames.shape[1]
+    delayed = []
+    for tap in range(num_taps):
+      delay = length - tap * dilation
+      count = min(delay, num_frames)
+      slots = self._slots(index, -delay, count)
+      past = ring.at[:, slots, repeat].get(mode="promise_in_bounds")
+      new = frames[:, : num_frames - count]
+      delayed.append(jnp.concatenate([past, new], axis=1).astype(jnp.float32))
+    return delayed
+
+  def _slots(self, index, start, count):
+    """Where in a ring the frames from `start` on are, 0 being the next one."""
+    length = self._state.contexts[index].shape[1]
+    first = self._state.positions[index] + start % length
+    return (first + jnp.arange(count)) % length
+
+  def state(self) -> FrameState:
+    """The state after the step."""
+    contexts, positions = [], []
+    for index, ring in enumerate(self._state.contexts):
+      position = self._state.positions[index]
+      if length := ring.shape[1]:
+        frames = jnp.stack(self._frames[index], axis=2)
+        kept = min(length, frames.shape[1])
+        start = frames.shape[1] - kept
+        slots = self._slots(index, start, kept)
+        ring = ring.at[:, slots].set(
+          frames[:, start:], mode="promise_in_bounds", unique_indices=True
+        )
+        position = (position + frames.shape[1] % length) % length
+      contexts.append(ring)
+      positions.append(position)
+    statistics = self._state.statistics
+    if self._statistics:
+      statistics = jnp.stack(self._statistics, axis=1)
+    return FrameState(
+      count=self._new_count,
+      positions=jnp.stack(positions),
+      statistics=statistics,
+      contexts=tuple(contexts),
+    )
+
+
+def _two_sum(a, b):
+  """The sum as rounded, and exactly what the rounding took off."""
+  total = a + b
+  rest = total - a
+  return total, (a - (total - rest)) + (b - rest)
