@@ -115,8 +115,13 @@ def _read_torch(path):
       f"reading {path} takes PyTorch: pip install 'jaxsep[convert]', or bring "
       "the weights as safetensors."
     ) from error
+  # Asteroid writes down PyTorch's version, a string with a class of its own.
+  harmless = [torch.torch_version.TorchVersion]
   try:
-    with warnings.catch_warnings():
+    with (
+      warnings.catch_warnings(),
+      torch.serialization.safe_globals(harmless),
+    ):
       warnings.simplefilter("ignore")
       content = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError as error:
