@@ -1,0 +1,219 @@
+"""Finds the hisses of speech that a separator gives to the wrong talker."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsep import dsp, metrics
+from jaxsep.typing import Array, Float
+
+Row = dict[str, Any]
+
+#: A fricative's energy lies above this; at 8 kHz most of a voiced sound's
+#: does not.
+BAND_HZ = 2500.0
+WINDOW_S = 0.032
+HOP_S = 0.008
+#: A frame is a fricative of a talker where the band holds more energy than
+#: all below it, ...
+_BALANCE_DB = 0.0
+#: ... where the talker is so far above the other one in the band, ...
+_DOMINANCE_DB = 10.0
+#: ... and no further than this below the talker's loudest frame of the band.
+_RANGE_DB = 25.0
+#: Shorter runs of wrong frames are not marked.
+_SHORTEST_S = 0.032
+
+
+def probe_fricatives(
+  estimate: Float[Array, "mixtures sources time"],
+  reference: Float[Array, "mixtures sources time"],
+  names: Sequence[str],
+  *,
+  sample_rate_hz: int,
+) -> list[Row]:
+  """How many of the fricatives of each mixture are in the wrong channel.
+
+  Which frames are fricatives is read off the references. A frame is wrong if
+  another channel has more of its energy above `BAND_HZ` than the channel that
+  belongs to the talker, by the best SI-SDR of the whole mixture.
+
+  Args:
+    estimate: Channels in any order, `[N, S, T]`.
+    reference: The sources, `[N, S, T]`.
+    names: Name of each mixture.
+    sample_rate_hz: Sample rate, above twice `BAND_HZ`.
+
+  Returns:
+    A row for every mixture: `fricative_s`, `wrong_s` and their `share`, NaN
+    where there is no fricative; `voiced_share`, the share of wrong frames
+    among those where a talker dominates below the band, to compare with; and
+    `wrong_energy`, the energy of the wrong frames relative to all of the band.
+
+  Raises:
+    ValueError: If the sample rate has no room for the band.
+  """
+  if sample_rate_hz <= 2 * BAND_HZ:
+    raise ValueError(
+      f"sample_rate_hz is {sample_rate_hz}; fricatives need more than "
+      f"{2 * BAND_HZ:g}"
+    )
+  rows = []
+  for i, name in enumerate(names):
+    found = find_frames(
+      estimate[i], reference[i], sample_rate_hz=sample_rate_hz
+    )
+    fricative, wrong = found["fricative"], found["wrong"]
+    count = int(fricative.sum())
+    energy = found["band_energy"]
+    other = int(found["low"].sum())
+    rows.append(
+      {
+        "mixture": name,
+        "fricative_s": count * HOP_S,
+        "wrong_s": int(wrong.sum()) * HOP_S,
+        "share": wrong.sum() / count if count else np.nan,
+        "voiced_share": found["low_wrong"].sum() / other if other else np.nan,
+        "wrong_energy": float(
+          np.sum(energy, where=wrong) / max(energy.sum(), 1e-30)
+        ),
+      }
+    )
+  return rows
+
+
+def find_frames(
+  estimate: Float[Array, "sources time"],
+  reference: Float[Array, "sources time"],
+  *,
+  sample_rate_hz: int,
+) -> dict[str, np.ndarray]:
+  """Frames of a mixture with fricatives, and where they went.
+
+  Args:
+    estimate: Channels in any order, `[S, T]`.
+    reference: The sources, `[S, T]`.
+    sample_rate_hz: Sample rate.
+
+  Returns:
+    Of every talker and frame, `[S, N]`: `fricative`, `wrong`, `band_energy`,
+    and the same below the band as `low` and `low_wrong`; and `permutation`
+    `[S]`, the channel of each talker.
+  """
+  permutation, above, below, estimate_above, estimate_below = jax.device_get(
+    _energies(jnp.asarray(estimate), jnp.asarray(reference), sample_rate_hz)
+  )
+  found = {"permutation": permutation, "band_energy": above}
+  for name, energy, estimated, more in (
+    ("", above, estimate_above, above > below * 10 ** (_BALANCE_DB / 10)),
+    ("low", below, estimate_below, np.ones_like(below, bool)),
+  ):
+    loud = energy > energy.max(axis=1, keepdims=True) * 10 ** (-_RANGE_DB / 10)
+    others = energy.sum(axis=0) - energy
+    dominant = energy > others * 10 ** (_DOMINANCE_DB / 10)
+    heard = more & loud & dominant
+    own = estimated[permutation]
+    rest = np.stack(
+      [np.delete(estimated, p, axis=0).max(axis=0) for p in permutation]
+    )
+    wrong = heard & (rest > own)
+    found |= (
+      {"low": heard, "low_wrong": wrong}
+      if name
+      else {"fricative": heard, "wrong": wrong}
+    )
+  return found
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _energies(estimate, reference, sample_rate_hz):
+  """Permutation, and energy `[S, N]` above and below the band's edge."""
+  pairs = (len(estimate), *reference.shape)
+  si_sdr = metrics.si_sdr(
+    jnp.broadcast_to(estimate[:, None], pairs),
+    jnp.broadcast_to(reference[None], pairs),
+  )
+  n_fft = round(WINDOW_S * sample_rate_hz)
+  options = {"n_fft": n_fft, "hop_length": round(HOP_S * sample_rate_hz)}
+  is_above = np.fft.rfftfreq(n_fft, 1 / sample_rate_hz) >= BAND_HZ
+  energies = []
+  for signal in (reference, estimate):
+    power = jnp.square(jnp.abs(dsp.stft(signal, **options)))
+    energies.append(jnp.sum(power[..., is_above], axis=-1))
+    energies.append(jnp.sum(power[..., ~is_above], axis=-1))
+  return dsp.best_permutation(-si_sdr), *energies
+
+
+def boxes(
+  wrong: np.ndarray, *, shortest_s: float = _SHORTEST_S
+) -> list[tuple[int, float, float]]:
+  """Runs of frames, to be marked in a picture.
+
+  Args:
+    wrong: As `find_frames` returns it, `[S, N]`.
+    shortest_s: Shorter runs are left out; runs less than this apart are one.
+
+  Returns:
+    `(talker, start, end)` of each, in seconds.
+
+  Example:
+    >>> wrong = np.zeros((2, 100), bool)
+    >>> wrong[1, 10:20] = True
+    >>> boxes(wrong)
+    [(1, 0.08, 0.16)]
+  """
+  runs = []
+  for talker, row in enumerate(wrong):
+    edges = np.flatnonzero(np.diff(np.pad(row.astype(int), 1)))
+    merged: list[list[int]] = []
+    for start, end in edges.reshape(-1, 2).tolist():
+      if merged and (start - merged[-1][1]) * HOP_S < shortest_s:
+        merged[-1][1] = end
+      else:
+        merged.append([start, end])
+    runs += [
+      (talker, round(start * HOP_S, 6), round(end * HOP_S, 6))
+      for start, end in merged
+      if (end - start) * HOP_S >= shortest_s
+    ]
+  return runs
+
+
+def clearest_example(rows: Sequence[Row]) -> int:
+  """The mixture with most energy of fricatives in the wrong channel.
+
+  Args:
+    rows: As `probe_fricatives` returns them.
+
+  Returns:
+    Its place in the rows.
+  """
+  return int(np.argmax([row["wrong_energy"] for row in rows]))
+
+
+def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
+  """Shares over all mixtures.
+
+  Args:
+    rows: As `probe_fricatives` returns them.
+
+  Returns:
+    One row: seconds of fricatives, the share of them in the wrong channel,
+    and the mean share of frames that are wrong below the band.
+  """
+  total = sum(row["fricative_s"] for row in rows)
+  wrong = sum(row["wrong_s"] for row in rows)
+  voiced = [row["voiced_share"] for row in rows]
+  voiced = [share for share in voiced if np.isfinite(share)]
+  return [
+    {
+      "mixtures": len(rows),
+      "fricative_s": total,
+      "share_wrong": wrong / total if total else np.nan,
+      "share_wrong_low": float(np.mean(voiced)) if voiced else np.nan,
+    }
+  ]
