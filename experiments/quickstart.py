@@ -9,10 +9,8 @@ Started again with the same folder, it goes on where it was stopped, or makes
 the results anew if the training had ended.
 """
 
-import contextlib
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import sys
@@ -21,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 
 import jaxsep
@@ -52,6 +51,8 @@ SAMPLE_RATE_HZ = 8000
 MIXTURE_S = 4
 #: Tells that a folder is ours; holds the recipe.
 MARKER = "quickstart.json"
+#: Mean SI-SDR improvement below which the usual recipe counts as failed.
+LEAST_IMPROVEMENT_DB = 6.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,11 +92,11 @@ class Recipe:
   num_steps: int = 4500
   batch_size: int = 2
   crop_s: float = 1.5
-  learning_rate: float = 1.5e-3
+  learning_rate: float = 3e-3
   ema_decay: float | None = 0.995
   num_speakers: int = 300
   utterances_per_speaker: int = 4
-  num_valid: int = 32
+  num_valid: int = 64
   num_examples: int = 40
   num_to_keep: int = 3
   seed: int = 0
@@ -206,17 +207,19 @@ def _train(task, recipe, folder, progress):
     num_threads=1,
   )
   valid = make_voices(
-    num_speakers=20,
-    utterances_per_speaker=2,
+    num_speakers=2 * recipe.num_valid,
+    utterances_per_speaker=1,
     split="valid",
     seed=recipe.seed,
-    cache_mb=50,
+    cache_mb=100,
   )
   config = TrainConfig(
     num_steps=recipe.num_steps,
     seed=recipe.seed,
     ema_decay=recipe.ema_decay,
     optimizer=OptimizerConfig(
+      # Learns in a third of the steps what Adam does.
+      name="muon",
       learning_rate=recipe.learning_rate,
       schedule="cosine",
       warmup_steps=min(100, recipe.num_steps // 10),
@@ -241,14 +244,8 @@ def _train(task, recipe, folder, progress):
       valid, num_examples=recipe.num_valid, **crops
     ),
     run_config={"voices": [recipe.num_speakers, recipe.utterances_per_speaker]},
-    mesh=make_mesh(_devices(recipe.batch_size)),
+    mesh=make_mesh(jax.devices()[:1]),
   )
-
-
-def _devices(batch_size):
-  """As many devices as share a batch equally."""
-  devices = jax.devices()
-  return devices[: math.gcd(len(devices), batch_size)]
 
 
 def _unseen(task, recipe):
@@ -274,19 +271,6 @@ def _unseen(task, recipe):
   )
 
 
-def _use_two_cores():
-  """On a CPU, makes a device of each of two cores.
-
-  They train a small model faster than one device of two cores does: not every
-  operation is spread over cores.
-  """
-  # XLA takes one of the two, the option or a flag that the caller has set.
-  if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-    return
-  with contextlib.suppress(RuntimeError):  # JAX is in use already.
-    jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
-
-
 def _command():
   """The `jaxsep` command of this environment, as one can type it."""
   command = pathlib.Path(sys.executable).parent / "jaxsep"
@@ -299,7 +283,6 @@ def main(argv: Sequence[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-  _use_two_cores()
   recipe = Recipe(seed=_SEED.value)
   if _NUM_STEPS.value is not None:
     recipe = dataclasses.replace(recipe, num_steps=_NUM_STEPS.value)
@@ -312,6 +295,7 @@ def main(argv: Sequence[str]) -> None:
   if rows is None:
     sys.exit("quickstart: stopped; the same command goes on from here")
   print_table(rows)
+  improvement = np.mean([row["si_sdr_improvement_db"] for row in rows])
   minutes = (time.monotonic() - started) / 60
   print(
     f"""
@@ -323,6 +307,12 @@ All of it took {minutes:.1f} minutes and is in {folder.resolve()}
 Next, try it on a recording of your own:
   {_command()} separate --model={folder}/model your.wav --output_dir=out"""
   )
+  if _NUM_STEPS.value is None and improvement < LEAST_IMPROVEMENT_DB:
+    sys.exit(
+      f"quickstart: the improvement of {improvement:.1f} dB is below the "
+      f"{LEAST_IMPROVEMENT_DB:.0f} dB that this recipe reaches; please report "
+      f"it with {folder}/training/log.jsonl"
+    )
 
 
 if __name__ == "__main__":

@@ -132,10 +132,35 @@ def test_second_run_makes_the_same(made):
   assert (folder / "scores.csv").is_file()
 
 
-def test_voices_of_training_and_test_are_strangers(made):
-  for row in made[1]:
-    for column in ("pitch_1_hz", "pitch_2_hz"):
-      assert 80 < row[column] < 265
+def test_voices_of_training_and_test_are_strangers(made, tmp_path, monkeypatch):
+  heard = []
+
+  def spied(batches):
+    def draw(corpus, **options):
+      heard.append(corpus)
+      return batches(corpus, **options)
+
+    return draw
+
+  for name in ("train_batches", "eval_batches"):
+    monkeypatch.setattr(quickstart, name, spied(getattr(quickstart, name)))
+  recipe = dataclasses.replace(TINY, num_steps=1)
+  quickstart.run(tmp_path / "out", recipe, progress=False)
+  *known, unseen = heard
+  assert known
+  sounds = {unseen.read(row)[:4000].tobytes() for row in range(len(unseen))}
+  for corpus in known:
+    assert not set(corpus.speakers) & set(unseen.speakers)
+    assert not sounds & {
+      corpus.read(row)[:4000].tobytes() for row in range(len(corpus))
+    }
+
+
+@pytest.mark.slow
+def test_usual_recipe_reaches_six_decibels(tmp_path):
+  rows = quickstart.run(tmp_path / "out", progress=False)
+  improvement = np.mean([row["si_sdr_improvement_db"] for row in rows])
+  assert improvement > quickstart.LEAST_IMPROVEMENT_DB
 
 
 def test_silence_can_be_drawn(tmp_path):
@@ -175,10 +200,25 @@ def test_command_complains_in_one_line(tmp_path, given):
   assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.parametrize("steps", [{}, {"num_steps": "7"}])
+def test_command_fails_where_the_usual_recipe_does(
+  made, given, monkeypatch, capsys, steps
+):
+  folder, rows = made
+  monkeypatch.setattr(quickstart, "run", lambda *_, **__: rows)
+  with given(output_dir=str(folder), **steps):
+    if steps:
+      quickstart.main(["quickstart"])
+    else:
+      with pytest.raises(SystemExit, match=r"^quickstart: .*below the 6 dB"):
+        quickstart.main(["quickstart"])
+  assert "scores.csv" in capsys.readouterr().out
+
+
 def test_command_prints_what_there_is(made, given, monkeypatch, capsys):
   folder, rows = made
   monkeypatch.setattr(quickstart, "run", lambda *_, **__: rows)
-  with given(output_dir=str(folder)):
+  with given(output_dir=str(folder), num_steps="6"):
     quickstart.main(["quickstart"])
   shown = capsys.readouterr().out
   assert "mean of 3" in shown
