@@ -103,7 +103,8 @@ def _add_info(parser):
 def _add_convert(parser):
   parser.add_argument(
     "checkpoint",
-    help="file of Asteroid, or folder of SpeechBrain: a ConvTasNet",
+    help="file of Asteroid's ConvTasNet or DPTNet, or folder of SpeechBrain's"
+    " ConvTasNet",
   )
   parser.add_argument(
     "--output_dir", required=True, help="folder for the model; a new one"

@@ -1,6 +1,7 @@
 """Checkpoints of other toolkits as models of this one."""
 
 from jaxsep.conversion._asteroid import conv_tasnet_from_asteroid
+from jaxsep.conversion._asteroid_dptnet import dptnet_from_asteroid
 from jaxsep.conversion._convert import PEERS, Conversion, convert
 from jaxsep.conversion._fitting import ConversionError
 from jaxsep.conversion._speechbrain import conv_tasnet_from_speechbrain
@@ -12,4 +13,5 @@ __all__ = [
   "conv_tasnet_from_asteroid",
   "conv_tasnet_from_speechbrain",
   "convert",
+  "dptnet_from_asteroid",
 ]

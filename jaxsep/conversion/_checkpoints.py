@@ -110,17 +110,17 @@ def _read_file(path):
 def _read_torch(path):
   try:
     import torch
+    from torch.torch_version import TorchVersion
   except ImportError as error:
     raise ConversionError(
       f"reading {path} takes PyTorch: pip install 'jaxsep[convert]', or bring "
       "the weights as safetensors."
     ) from error
   # Asteroid writes down PyTorch's version, a string with a class of its own.
-  harmless = [torch.torch_version.TorchVersion]
   try:
     with (
       warnings.catch_warnings(),
-      torch.serialization.safe_globals(harmless),
+      torch.serialization.safe_globals([TorchVersion]),
     ):
       warnings.simplefilter("ignore")
       content = torch.load(path, map_location="cpu", weights_only=True)

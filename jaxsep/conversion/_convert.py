@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxsep.conversion._asteroid import conv_tasnet_from_asteroid
+from jaxsep.conversion._asteroid_dptnet import dptnet_from_asteroid
 from jaxsep.conversion._checkpoints import read_checkpoint
 from jaxsep.conversion._fitting import ConversionError, whole_rate
 from jaxsep.conversion._speechbrain import conv_tasnet_from_speechbrain
@@ -19,10 +20,12 @@ PEERS = {"asteroid": "Asteroid", "speechbrain": "SpeechBrain"}
 # What gives away a model: the start of the name of one of its weights.
 _SIGNS = {
   ("asteroid", "ConvTasNet"): ("masker.TCN.", "masker.bottleneck."),
+  ("asteroid", "DPTNet"): ("masker.layers.", "masker.in_norm."),
   ("speechbrain", "ConvTasNet"): ("masknet.",),
 }
 _CONVERTERS: dict[tuple[str, str], Callable[..., tuple[nn.Module, Any]]] = {
   ("asteroid", "ConvTasNet"): conv_tasnet_from_asteroid,
+  ("asteroid", "DPTNet"): dptnet_from_asteroid,
   ("speechbrain", "ConvTasNet"): conv_tasnet_from_speechbrain,
 }
 

@@ -22,19 +22,25 @@ class ConversionError(ValueError):
     self.lines = lines
 
 
+def _side_by_side(parts):
+  return np.concatenate(parts, axis=-1)
+
+
 class Place(NamedTuple):
   """Where a weight of the peer goes.
 
   Attributes:
     shape: The shape that it must have at the peer.
-    target: Dotted name of our parameter. Several weights of one target stand
-      side by side in it, along its last axis, in the order of the table.
+    target: Dotted name of our parameter.
     change: Turns the array of the peer into ours.
+    join: Makes one array of all that have the same target, in the order of
+      the table; if not given, they stand side by side along the last axis.
   """
 
   shape: tuple[int, ...]
   target: str
   change: Callable[[np.ndarray], np.ndarray]
+  join: Callable[[list[np.ndarray]], np.ndarray] = _side_by_side
 
 
 def fit(
@@ -83,11 +89,12 @@ def fit(
   for name, place in table.items():
     value = place.change(np.asarray(weights[name], np.float32))
     parts.setdefault(place.target, []).append(value)
-  flat = {
-    name: values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
-    for name, values in parts.items()
+  joins = {place.target: place.join for place in table.values()}
+  params = {
+    target: joins[target](values) if len(values) > 1 else values[0]
+    for target, values in parts.items()
   }
-  return flax.traverse_util.unflatten_dict(flat, sep=".")
+  return flax.traverse_util.unflatten_dict(params, sep=".")
 
 
 def size_of(
