@@ -36,7 +36,12 @@ def band_edges(
   if band not in BANDS:
     raise ValueError(f"band {band!r} must be one of {', '.join(BANDS)}")
   single = isinstance(cutoff_hz, int | float)
-  edges = tuple(map(float, [cutoff_hz] if single else cutoff_hz))
+  try:
+    edges = tuple(map(float, [cutoff_hz] if single else cutoff_hz))
+  except (TypeError, ValueError):
+    raise ValueError(
+      f"cutoff_hz {cutoff_hz!r} must be a number or (low, high)"
+    ) from None
   if len(edges) != BANDS[band]:
     wanted = "(low, high)" if BANDS[band] == 2 else "one frequency"
     raise ValueError(f"cutoff_hz {cutoff_hz} of a {band} must be {wanted}")

@@ -43,6 +43,11 @@ class SpectrogramSeparationTask(SeparationTask):
   loss_function: Callable = losses.magnitude_l2
 
   def _output(self, variables, mixture, **options):
+    if not hasattr(self.model, "estimate_spectra"):
+      raise ValueError(
+        f"{type(self.model).__name__} estimates no spectra: train it with "
+        "SeparationTask"
+      )
     return super()._output(
       variables, mixture, method="estimate_spectra", **options
     )

@@ -243,6 +243,9 @@ def test_bands_that_cannot_be(options, message):
 
 def test_other_options_that_cannot_be(unchecked):
   signal = np.ones(9, np.float32)
+  for cutoff in ("high", None):
+    with pytest.raises(ValueError, match=r"must be a number or \(low, high\)"):
+      low(signal, cutoff_hz=cutoff)
   band = {"band": "lowpass", "cutoff_hz": 300, "sample_rate_hz": RATE}
   with pytest.raises(ValueError, match="order 0 must be at least 1"):
     low(signal, order=0)

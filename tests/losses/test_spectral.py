@@ -22,6 +22,14 @@ def test_against_numpy(rng):
   np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+def test_complex_l2_against_numpy(rng):
+  estimate, reference = spectra(rng)
+  expected = np.mean(np.abs(estimate - reference) ** 2, axis=(-2, -1))
+  got = losses.complex_l2(estimate, reference)
+  assert got.shape == (2, 3) and got.dtype == jnp.float32
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
 # Law.
 
 
@@ -46,9 +54,10 @@ def test_phases_do_not_matter(rng):
 
 @pytest.mark.parametrize("dtype", [jnp.complex64, jnp.float32])
 @pytest.mark.parametrize("levels", [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
-def test_silence_has_finite_gradients(levels, dtype):
+@pytest.mark.parametrize("loss", [losses.magnitude_l2, losses.complex_l2])
+def test_silence_has_finite_gradients(levels, dtype, loss):
   estimate, reference = (jnp.full((3, 4), level, dtype) for level in levels)
-  value, slope = jax.value_and_grad(losses.magnitude_l2)(estimate, reference)
+  value, slope = jax.value_and_grad(loss)(estimate, reference)
   assert value == float(levels[0] != levels[1])
   assert np.all(np.isfinite(slope))
 
@@ -74,8 +83,9 @@ def test_jit_and_vmap(rng):
 # Failure.
 
 
-def test_shapes_must_agree(unchecked):
+@pytest.mark.parametrize("loss", [losses.magnitude_l2, losses.complex_l2])
+def test_shapes_must_agree(unchecked, loss):
   with pytest.raises(ValueError, match=r"\(3, 4\) and reference \(3, 5\)"):
-    losses.magnitude_l2(jnp.ones((3, 4)), jnp.ones((3, 5)))
+    loss(jnp.ones((3, 4)), jnp.ones((3, 5)))
   with pytest.raises(ValueError, match="frames, bins"):
-    losses.magnitude_l2(jnp.ones(4), jnp.ones(4))
+    loss(jnp.ones(4), jnp.ones(4))

@@ -1,6 +1,8 @@
 """A small SpectrogramTasNet for an hour of speech and a few CPU cores.
 
-Data as in `conv_tasnet_small_corpus.py`.
+Data and recipe as in `conv_tasnet_small_corpus.py`. With 8 times fewer frames a
+step costs less, and takes 4 mixtures in place of 2. The network sees 3.1 s, and
+that at once, not the 12 s of the paper's size: crops have 2 s.
 """
 
 from typing import Any
@@ -24,4 +26,6 @@ def get_config() -> config_dict.ConfigDict:
     num_blocks=6,
     num_repeats=3,
   )
+  config.data.batch_size = 4
+  config.train.num_steps = 8_000
   return config
