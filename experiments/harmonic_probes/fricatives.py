@@ -184,15 +184,19 @@ def boxes(
 
 
 def clearest_example(rows: Sequence[Row]) -> int:
-  """The mixture with most energy of fricatives in the wrong channel.
+  """A mixture to look at: separated well, but for its fricatives.
 
   Args:
     rows: As `probe_fricatives` returns them.
 
   Returns:
-    Its place in the rows.
+    Of the half of the mixtures with the fewest wrong frames below the band,
+    the place of that with most energy of fricatives in the wrong channel.
   """
-  return int(np.argmax([row["wrong_energy"] for row in rows]))
+  voiced = np.array([row["voiced_share"] for row in rows])
+  voiced = np.where(np.isfinite(voiced), voiced, 1.0)
+  wrong = np.array([row["wrong_energy"] for row in rows])
+  return int(np.argmax(np.where(voiced <= np.median(voiced), wrong, -1.0)))
 
 
 def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:

@@ -280,6 +280,31 @@ def burst_errors(
   return {"tone": tone, "wrong": wrong, "after": after, "channel": channel}
 
 
+def make_example(separate: Any, **options: Any) -> dict[str, Any]:
+  """A separated stimulus to look at: the first seed.
+
+  Args:
+    separate: As for `probe_gaps`.
+    **options: As for `make_stimuli`.
+
+  Returns:
+    "mixture" `[T]`, "estimate" `[2, T]`, "starts", "gap" and "burst" in
+    samples, and what `burst_errors` found.
+  """
+  rate = separate.sample_rate_hz
+  made = make_stimuli(rate, 1, **options)
+  gap = round(options.get("gap_s", GAP_S) * rate)
+  place = {"starts": made["starts"][0], "gap": gap, "burst": made["burst"]}
+  estimate = separate(made["mixture"])[0]
+  found = burst_errors(
+    estimate,
+    **place,
+    sample_rate_hz=rate,
+    margin_s=options.get("margin_s", MARGIN_S),
+  )
+  return {"mixture": made["mixture"][0], "estimate": estimate, **place, **found}
+
+
 def summarize_gaps(rows: Iterable[Row]) -> list[Row]:
   """Error rates over the seeds whose tones were segregated at all.
 

@@ -1,0 +1,219 @@
+r"""Computes and draws figures 2 to 9 of the paper for a trained model.
+
+  python -m experiments.harmonic_probes.figure --figure=3 --model=DIR \
+    --corpus=voices --output_dir=figures
+
+  python -m experiments.harmonic_probes.figure --figure=all --model=DIR \
+    --causal_model=DIR --spectrogram_model=DIR \
+    --mixture_list=experiments/harmonic_probes/lists/libri_test_other_2mix.csv \
+    --root=LibriSpeech/test-other --output_dir=figures
+
+A model is a model folder, or the folder of a run, whose best model is taken.
+Every figure N leaves figure_N.png, the numbers in it as figure_N.csv and .md,
+and what they are means of as figure_N_rows.csv.
+
+  2  fricatives in the wrong channel       6  gaps in tones (--causal_model)
+  3  low-pass and high-pass filtered       7  4 for --spectrogram_model
+  4  tones that lack harmonics             8  6 for --spectrogram_model
+  5  band-stop filtered speech             9  order of the channels by pitch
+"""
+
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from experiments.harmonic_probes import (
+  filter_sets,
+  output,
+  pitch,
+  probe_set,
+  suite,
+  tones,
+)
+from experiments.harmonic_probes.separator import Separator, load_separator
+from jaxsep import train
+
+_FIGURE = flags.DEFINE_list(
+  "figure", ["all"], "Numbers of figures, 2 to 9, or all."
+)
+_MODEL = flags.DEFINE_string("model", None, "Model, or the folder of a run.")
+_CAUSAL_MODEL = flags.DEFINE_string(
+  "causal_model", None, "Of figure 6, if not --model; the paper's is causal."
+)
+_SPECTROGRAM_MODEL = flags.DEFINE_string(
+  "spectrogram_model", None, "Of figures 7 and 8."
+)
+_FILTERED_MODELS = flags.DEFINE_list(
+  "filtered_models",
+  [],
+  "Models trained on filtered speech, as lp300=DIR,hp180=DIR,bs350-400=DIR.",
+)
+_FILTER_METHOD = flags.DEFINE_enum(
+  "filter_method", "butterworth", ["butterworth", "fir"], "Kind of filters."
+)
+_CORPUS = flags.DEFINE_string(
+  "corpus", None, "Utterances or mixtures as layout:where, such as voices."
+)
+_MIXTURE_LIST = flags.DEFINE_string(
+  "mixture_list", None, "CSV of fixed mixtures; their files are in --root."
+)
+_ROOT = flags.DEFINE_string("root", None, "Folder of the list's paths.")
+_SPLIT = flags.DEFINE_string(
+  "split", None, "Split of the corpus, that to test on if none."
+)
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  "num_examples", 100, "Mixtures of speech.", lower_bound=1
+)
+_CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of each.")
+_NUM_SEEDS = flags.DEFINE_integer(
+  "num_seeds", tones.NUM_SEEDS, "Stimuli of every kind of tones.", lower_bound=1
+)
+_AMPLITUDE = flags.DEFINE_enum(
+  "amplitude",
+  "inverse",
+  tones.AMPLITUDES,
+  "Of the partials, in pictures of tones and in figures 6 and 8: all equal, "
+  "or falling as 1/k. The numbers of figures 4 and 7 are of both.",
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", 4, "Mixtures separated at a time.", lower_bound=1
+)
+_F0_TRACKER = flags.DEFINE_enum(
+  "f0_tracker", "pyin", pitch.TRACKERS, "pyin of librosa, or WORLD's harvest."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "That track pitch; as many as cores if not given."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "figures", "Folder to write.")
+_OVERWRITE = flags.DEFINE_bool(
+  "overwrite", False, "Replace figures that are there."
+)
+
+
+def run() -> None:
+  """Computes, draws and writes what the flags say."""
+  if not _MODEL.value:
+    raise ValueError("name a model by --model")
+  numbers = wanted_figures(_FIGURE.value, spectrogram=_SPECTROGRAM_MODEL.value)
+  folder = pathlib.Path(_OUTPUT_DIR.value)
+  output.claim(folder, numbers, overwrite=_OVERWRITE.value)
+  if 9 in numbers:
+    pitch.check_tracker(_F0_TRACKER.value)
+  model = load(_MODEL.value)
+  probes = suite.Probes(
+    model,
+    lambda: probe_set.open_probe_set(
+      sample_rate_hz=model.sample_rate_hz,
+      num_examples=_NUM_EXAMPLES.value,
+      crop_s=_CROP_S.value,
+      corpus=_CORPUS.value,
+      mixture_list=_MIXTURE_LIST.value,
+      root=_ROOT.value,
+      split=_SPLIT.value,
+      num_sources=model.num_sources,
+    ),
+    causal_model=load(_CAUSAL_MODEL.value),
+    spectrogram_model=load(_SPECTROGRAM_MODEL.value),
+    filtered_models=load_filtered(_FILTERED_MODELS.value),
+    filter_method=_FILTER_METHOD.value,
+    amplitude=_AMPLITUDE.value,
+    num_seeds=_NUM_SEEDS.value,
+    f0_tracker=_F0_TRACKER.value,
+    num_processes=_NUM_PROCESSES.value,
+    say=say,
+  )
+  if numbers & suite.OF_SPEECH:
+    probes.open()
+  for number in sorted(numbers):
+    started = time.monotonic()
+    result = probes.figure(number)
+    output.write(folder, number, result)
+    print(output.markdown(result.table))
+    print(
+      f"figure {number}: {folder / f'figure_{number}.png'} "
+      f"({time.monotonic() - started:.1f} s)\n",
+      flush=True,
+    )
+
+
+def wanted_figures(names: Sequence[str], *, spectrogram: Any) -> set[int]:
+  """The numbers that `--figure` means.
+
+  Args:
+    names: Numbers as words, or "all".
+    spectrogram: Whether there is a model for figures 7 and 8.
+
+  Returns:
+    Numbers.
+
+  Raises:
+    ValueError: If there is no such figure, or a model is missing for it.
+  """
+  needing = suite.OF_SPECTROGRAM_MODEL
+  if "all" in names:
+    if not spectrogram:
+      say("figures 7 and 8 are left out: they need --spectrogram_model")
+    return set(suite.FIGURES) - (set() if spectrogram else needing)
+  if not names:
+    raise ValueError("--figure is empty; it is a number from 2 to 9, or all")
+  numbers = set()
+  for name in names:
+    if not name.isdigit() or int(name) not in suite.FIGURES:
+      raise ValueError(
+        f"--figure is {name!r}; it is a number from 2 to 9, several with "
+        "commas, or all"
+      )
+    numbers.add(int(name))
+  if numbers & needing and not spectrogram:
+    raise ValueError(
+      f"figure {min(numbers & needing)} is of a SpectrogramTasNet: name one "
+      "by --spectrogram_model"
+    )
+  return numbers
+
+
+def load(folder: str | None) -> Any:
+  """The separator in a folder, or None for none."""
+  if not folder:
+    return None
+  return load_separator(folder, batch_size=_BATCH_SIZE.value)
+
+
+def load_filtered(options: Sequence[str]) -> dict[str, Separator]:
+  """The models trained on filtered speech, by the short name of the filter."""
+  found = {}
+  for option in options:
+    name, equals, folder = option.partition("=")
+    if not equals or not name or not folder:
+      known = suite.short_names(filter_sets.ALL)
+      raise ValueError(
+        f"--filtered_models has {option!r}; it takes NAME=DIR, where NAME is "
+        f"one of {', '.join(known)}"
+      )
+    found[name] = load(folder)
+  return found
+
+
+def say(line: str) -> None:
+  """Prints a line beside the results."""
+  print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs, and turns what a user can mend into one line."""
+  logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    run()
+  except (ValueError, train.TrainingError, OSError) as error:
+    say(f"error: {' '.join(str(error).split())}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  app.run(main)
