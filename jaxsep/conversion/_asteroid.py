@@ -107,6 +107,11 @@ def conv_tasnet_from_asteroid(
   skips = args.get("skip_chan") or 0
   if skips:
     check_counts(args, ("skip_chan",))
+  if args["conv_kernel_size"] % 2 == 0 and not causal:
+    raise ConversionError(
+      f"{_PEER}'s conv_kernel_size={args['conv_kernel_size']} has no "
+      "counterpart here: only odd ones, or any if causal."
+    )
   if args["n_blocks"] > 30 or args["n_blocks"] * args["n_repeats"] > 1000:
     raise ConversionError(
       f"{args['n_repeats']} repeats of {args['n_blocks']} blocks cannot be."

@@ -1,0 +1,303 @@
+"""Checkpoint files, good and bad."""
+
+import pathlib
+import pickle
+import shutil
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from jaxsep import conversion, models
+
+REFERENCE = pathlib.Path(__file__).parent / "reference"
+GLOBAL = REFERENCE / "asteroid_global.pth"
+UNTOLD = {
+  "n_blocks": 2,
+  "norm_type": "gLN",
+  "mask_act": "sigmoid",
+  "encoder_activation": None,
+}
+
+
+def content():
+  return torch.load(GLOBAL, weights_only=False)
+
+
+def arrays():
+  return {
+    name: value.numpy() for name, value in content()["state_dict"].items()
+  }
+
+
+def same(found, other):
+  """Whether two conversions are of the same model with the same weights."""
+  jax.tree.map(np.testing.assert_array_equal, found.params, other.params)
+  return found.model == other.model
+
+
+@pytest.fixture
+def saved(tmp_path):
+  def save(what, **options):
+    torch.save(what, tmp_path / "some.ckpt", **options)
+    return tmp_path / "some.ckpt"
+
+  return save
+
+
+# Reference: what the peers write.
+
+
+@pytest.mark.parametrize(
+  ("name", "peer", "model", "rate"),
+  [
+    ("asteroid_global.pth", "asteroid", models.ConvTasNet, 16_000),
+    ("asteroid_channel.pth", "asteroid", models.ConvTasNet, 8_000),
+    ("asteroid_dptnet.pth", "asteroid", models.DPTNet, 8_000),
+    ("asteroid_dptnet_forward.pth", "asteroid", models.DPTNet, 8_000),
+    ("speechbrain", "speechbrain", models.ConvTasNet, 8_000),
+    ("speechbrain_causal", "speechbrain", models.ConvTasNet, 8_000),
+  ],
+)
+def test_tells_what_a_checkpoint_is(name, peer, model, rate):
+  found = conversion.convert(REFERENCE / name)
+  assert (found.peer, found.sample_rate_hz) == (peer, rate)
+  assert isinstance(found.model, model)
+
+
+def test_checkpoint_of_lightning(saved):
+  # What Asteroid's training leaves behind; None is written as text there.
+  inner = content()
+  path = saved(
+    {
+      "pytorch-lightning_version": "2.6.6",
+      "hparams_name": "kwargs",
+      "state_dict": {
+        f"model.{name}": value for name, value in inner["state_dict"].items()
+      }
+      | {"loss_func.weight": torch.ones(1)},
+      "optimizer_states": [{"state": {0: {"step": torch.ones(())}}}],
+      "hyper_parameters": {
+        "data_sample_rate": 16000,
+        "filterbank_n_filters": 12,
+        "filterbank_kernel_size": 16,
+        "filterbank_stride": 8,
+        "masknet_n_src": 3,
+        "masknet_n_blocks": 2,
+        "masknet_n_repeats": 2,
+        "masknet_out_chan": "None",
+        "training_epochs": 200,
+      },
+    }
+  )
+  assert same(conversion.convert(path), conversion.convert(GLOBAL))
+  assert conversion.convert(path).sample_rate_hz == 16_000
+
+
+@pytest.mark.parametrize("box", ["", "module."])
+def test_state_dictionary_alone(saved, box):
+  weights = content()["state_dict"]
+  path = saved({f"{box}{name}": value for name, value in weights.items()})
+  found = conversion.convert(path, sample_rate_hz=16_000, arguments=UNTOLD)
+  assert same(found, conversion.convert(GLOBAL))
+
+
+def test_safetensors(tmp_path):
+  safetensors.numpy.save_file(arrays(), tmp_path / "some.safetensors")
+  found = conversion.convert(
+    tmp_path / "some.safetensors", sample_rate_hz=16_000, arguments=UNTOLD
+  )
+  assert same(found, conversion.convert(GLOBAL))
+
+
+def test_half_precision_becomes_float32(saved):
+  inner = content()
+  inner["state_dict"] = {
+    name: value.bfloat16() for name, value in inner["state_dict"].items()
+  }
+  found = conversion.convert(saved(inner))
+  assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {
+    np.dtype("float32")
+  }
+
+
+def test_checkpoint_of_speechbrains_training(tmp_path):
+  # The hyper-parameters are two folders above.
+  inner = tmp_path / "save" / "CKPT+2026-01-01"
+  shutil.copytree(REFERENCE / "speechbrain", inner)
+  (inner / "hyperparams.yaml").rename(tmp_path / "hyperparams.yaml")
+  expected = conversion.convert(REFERENCE / "speechbrain")
+  assert same(conversion.convert(inner), expected)
+
+
+def test_speechbrain_without_hyperparameters(tmp_path):
+  shutil.copytree(REFERENCE / "speechbrain", tmp_path / "model")
+  (tmp_path / "model" / "hyperparams.yaml").unlink()
+  options = {"norm_type": "gLN", "causal": False, "mask_nonlinear": "relu"}
+  found = conversion.convert(
+    tmp_path / "model", sample_rate_hz=8000, arguments=options
+  )
+  assert same(found, conversion.convert(REFERENCE / "speechbrain"))
+
+
+# Failures.
+
+
+def fails(path, message, **options):
+  with pytest.raises(conversion.ConversionError, match=message) as error:
+    conversion.convert(path, **options)
+  return error.value.lines
+
+
+class Danger:
+  """What a file may hold that does something when it is opened."""
+
+  def __reduce__(self):
+    return (pathlib.Path.touch, (pathlib.Path("touched"),))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_in_a_file_is_run(saved, zipped, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  inner = content() | {"extra": Danger()}
+  path = saved(inner, _use_new_zipfile_serialization=zipped)
+  (line,) = fails(path, "save its state_dict alone")
+  assert ("pathlib" in line) == zipped
+  assert not pathlib.Path("touched").exists()
+
+
+def test_plain_pickles_are_not_run(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "some.pkl").write_bytes(pickle.dumps(Danger()))
+  fails(tmp_path / "some.pkl", "save its state_dict alone|damaged")
+  assert not pathlib.Path("touched").exists()
+
+
+@pytest.mark.parametrize(
+  "name", ["asteroid_global.pth", "asteroid_channel.pth"]
+)
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.999])
+def test_truncated_files(tmp_path, name, share):
+  whole = (REFERENCE / name).read_bytes()
+  (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
+  (line,) = fails(tmp_path / name, "is damaged|is neither")
+  assert str(tmp_path / name) in line
+
+
+def test_truncated_safetensors(tmp_path):
+  whole = safetensors.numpy.save(arrays())
+  (tmp_path / "some.safetensors").write_bytes(whole[:-10])
+  fails(tmp_path / "some.safetensors", "is damaged")
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    (b"", "is empty"),
+    (b"RIFF1234WAVEfmt ", "neither a PyTorch nor a safetensors file"),
+    (b"x", "neither a PyTorch nor a safetensors file"),
+    (b"PK\x03\x04 and then no zip file", "is damaged"),
+  ],
+)
+def test_other_files(tmp_path, text, message):
+  (tmp_path / "some.wav").write_bytes(text)
+  fails(tmp_path / "some.wav", message)
+
+
+def test_other_zip_file(tmp_path):
+  with zipfile.ZipFile(tmp_path / "some.zip", "w") as file:
+    file.writestr("letter.txt", "hello")
+  fails(tmp_path / "some.zip", "is damaged or no checkpoint")
+
+
+def test_other_places(tmp_path):
+  fails(tmp_path / "nothing.pth", "there is no")
+  fails(tmp_path, "without masknet.ckpt")
+  shutil.copy(REFERENCE / "speechbrain" / "masknet.ckpt", tmp_path)
+  fails(tmp_path, "has no encoder.ckpt, decoder.ckpt")
+
+
+@pytest.mark.parametrize(
+  ("what", "message"),
+  [
+    (torch.ones(3), "holds no state_dict"),
+    ([1, 2], "holds no state_dict"),
+    ({"epoch": 3}, "holds no weights"),
+    ({"state_dict": 3}, "holds no state_dict"),
+    ({"conv.weight": torch.ones(2)}, "no known model has .* conv.weight"),
+    ({"w": torch.ones(2).to_sparse()}, "sparse and quantized"),
+    (
+      {"model_args": 3, "state_dict": {"masker.TCN.0.x": torch.ones(2)}},
+      "its arguments are 3",
+    ),
+    (
+      {
+        "model_name": "DPRNNTasNet",
+        "model_args": {},
+        "state_dict": {"masker.net.0.x": torch.ones(2)},
+      },
+      "DPRNNTasNet has no counterpart here: only ConvTasNet, DPTNet",
+    ),
+  ],
+)
+def test_other_contents(saved, what, message):
+  fails(saved(what), message)
+
+
+def test_peer_that_it_is_not(saved):
+  lines = fails(
+    saved({"conv.weight": torch.ones(2)}), "does not say", peer="asteroid"
+  )
+  assert len(lines) == 1
+  lines = fails(GLOBAL, "does not say", peer="speechbrain")
+
+
+def test_no_sample_rate_or_another(saved):
+  inner = content()
+  fails(GLOBAL, "says 16000 Hz, not 8000 Hz", sample_rate_hz=8000)
+  fails(GLOBAL, "says n_src=3, not 2", arguments={"n_src": 2})
+  fails(GLOBAL, "sample rate cannot be -1", sample_rate_hz=-1)
+  del inner["model_args"]["sample_rate"]
+  path = saved(inner)
+  fails(path, "does not say its sample rate: give --sample_rate_hz")
+  assert conversion.convert(path, sample_rate_hz=8000).sample_rate_hz == 8000
+  inner["model_args"]["sample_rate"] = 8000.5
+  fails(saved(inner), "sample rate cannot be 8000.5")
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "message"),
+  [
+    ("conv_tasnet.MaskNet", "dual_path.Dual_Path_Model", "dual_path.Dual_Path"),
+    ("dual_path.Encoder", "conv_tasnet.Encoder", "conv_tasnet.Encoder has no"),
+    ("!ref <MaskNet>", "!ref <Mask>", "<Mask> refers to nothing"),
+    ("!ref <num_spks>", "!ref <a> * 2", "not worked out"),
+    ("num_spks: 2", "num_spks: !ref <num_spks>", "refers to itself"),
+    ("sample_rate: 8000", "sample_rate: ~", "does not say its sample rate"),
+    ("seed: 1234", "seed: [1234", "is no YAML"),
+    ("norm_type: 'gLN'", "norm_type: 'BN'", "norm_type='BN'"),
+    ("N: 12", "N: !apply:os.getpid []", r"N cannot be \[\]"),
+    ("masknet: !ref <MaskNet>", "masknet: 3", "describes no masknet"),
+  ],
+)
+def test_hyperparameters_of_other_kinds(tmp_path, old, new, message):
+  shutil.copytree(REFERENCE / "speechbrain", tmp_path / "model")
+  path = tmp_path / "model" / "hyperparams.yaml"
+  text = path.read_text()
+  assert old in text
+  path.write_text(text.replace(old, new))
+  fails(tmp_path / "model", message)
+
+
+def test_hyperparameters_that_are_no_dictionary(tmp_path):
+  shutil.copytree(REFERENCE / "speechbrain", tmp_path / "model")
+  (tmp_path / "model" / "hyperparams.yaml").write_text("- 3\n")
+  fails(tmp_path / "model", "holds no hyper-parameters")
+
+
+def test_without_pytorch(monkeypatch):
+  monkeypatch.setitem(__import__("sys").modules, "torch", None)
+  fails(GLOBAL, r"takes PyTorch: pip install 'jaxsep\[convert\]'")

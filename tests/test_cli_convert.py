@@ -1,0 +1,97 @@
+"""`jaxsep convert`, from a peer's file to a model that separates."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsep
+from jaxsep import cli
+
+REFERENCE = pathlib.Path(__file__).parent / "conversion" / "reference"
+
+
+@pytest.fixture
+def convert(tmp_path, capsys):
+  """Runs the command; returns exit code, stdout and stderr lines."""
+
+  def call(checkpoint, *words):
+    words = ("convert", str(checkpoint), *words)
+    code = cli.main([*words, f"--output_dir={tmp_path}/out"])
+    printed = capsys.readouterr()
+    return code, printed.out.splitlines(), printed.err.splitlines()
+
+  return call
+
+
+@pytest.mark.parametrize(
+  "name", ["asteroid_global.pth", "asteroid_dptnet.pth", "speechbrain"]
+)
+def test_written_model_equals_the_peers(convert, tmp_path, name):
+  code, _, errors = convert(REFERENCE / name)
+  assert (code, errors) == (0, [])
+  loaded = jaxsep.load(tmp_path / "out")
+  arrays = np.load(REFERENCE / "estimates.npz")
+  estimate = jax.jit(loaded.model.apply)(
+    {"params": loaded.params}, arrays["mixture/203"]
+  )
+  expected = arrays[f"{name}/203"]
+  assert np.abs(estimate - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_says_what_it_did(convert, tmp_path):
+  code, lines, _ = convert(REFERENCE / "asteroid_global.pth")
+  assert code == 0
+  assert lines == [
+    "model           ConvTasNet, from Asteroid",
+    "parameters      1,795",
+    "sample rate     16000 Hz",
+    f"folder          {tmp_path}/out",
+  ]
+  assert jaxsep.load(tmp_path / "out").metadata == {
+    "converted_from": "Asteroid",
+    "checkpoint": "asteroid_global.pth",
+  }
+
+
+def test_arguments_by_flags(convert, tmp_path):
+  folder = tmp_path / "model"
+  folder.mkdir()
+  for part in ("encoder", "masknet", "decoder"):
+    source = REFERENCE / "speechbrain" / f"{part}.ckpt"
+    (folder / source.name).write_bytes(source.read_bytes())
+  code, _, errors = convert(folder)
+  assert (code, len(errors)) == (2, 1)
+  assert "does not say norm_type, causal, mask_nonlinear" in errors[0]
+  flags = ["--set=norm_type=gLN", "--set=causal=False"]
+  code, *_ = convert(
+    folder, *flags, "--set=mask_nonlinear=relu", "--sample_rate_hz=8000"
+  )
+  assert code == 0
+
+
+def test_lists_what_does_not_fit(convert, tmp_path):
+  code, _, errors = convert(REFERENCE / "speechbrain", "--from=asteroid")
+  assert (code, len(errors)) == (2, 1)
+  flags = ["--set=n_src=2", "--set=n_repeats=1", "--set=n_heads=1"]
+  code, _, errors = convert(REFERENCE / "asteroid_global.pth", *flags)
+  assert (code, errors) == (2, ["jaxsep: the checkpoint says n_src=3, not 2."])
+  assert not (tmp_path / "out").exists()
+
+
+def test_writes_over_nothing(convert, tmp_path):
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "letter.txt").write_text("dear")
+  code, _, errors = convert(REFERENCE / "asteroid_global.pth")
+  assert code == 2
+  assert errors == [
+    f"jaxsep: {tmp_path}/out: is there already; choose another folder"
+  ]
+  assert (tmp_path / "out" / "letter.txt").read_text() == "dear"
+
+
+def test_bad_setting(convert):
+  code, _, errors = convert(REFERENCE / "asteroid_global.pth", "--set=causal")
+  assert code == 2
+  assert errors == ["jaxsep: --set takes NAME=VALUE, got 'causal'"]
