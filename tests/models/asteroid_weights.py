@@ -80,3 +80,90 @@ _OTHERS = {
   "masker.mask_net.1.weight": ("masker.mask.kernel", _kernel),
   "masker.mask_net.1.bias": ("masker.mask.bias", _same),
 }
+
+
+def dptnet_from_asteroid(
+  weights: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """Renames and reshapes a state dictionary of Asteroid's DPTNet.
+
+  Args:
+    weights: Its `state_dict()` as arrays; the filters of the inputs divide
+      evenly into the heads.
+
+  Returns:
+    Parameters by dotted name of `DPTNet(project_features=False,
+    chunk_padding="chunk", divide_overlap=True, norm="global" or "channel")`.
+  """
+  params = {ours: change(weights[name]) for name, (ours, change) in _DPT}
+  for kind, change in (("weight", _kernel), ("bias", _same)):
+    heads = [f"masker.net_{head}.0.{kind}" for head in ("out", "gate")]
+    params[f"gated.{'kernel' if kind == 'weight' else kind}"] = np.concatenate(
+      [change(weights[head]) for head in heads], axis=-1
+    )
+  used = {name for name, _ in _DPT} | {
+    name for name in weights if name.startswith("masker.net_")
+  }
+  layers = {
+    match.group()
+    for name in weights
+    if (match := re.match(r"masker\.layers\.\d+\.\d\.", name))
+  }
+  for layer in layers:
+    block, way = layer.split(".")[2:4]
+    own = {
+      name.removeprefix(layer): value
+      for name, value in weights.items()
+      if name.startswith(layer)
+    }
+    used |= {layer + name for name in own}
+    ours = f"block_{block}.{('intra', 'inter')[int(way)]}."
+    params |= {ours + name: v for name, v in transformer(own).items()}
+  if left_over := weights.keys() - used:
+    raise ValueError(f"no place for {sorted(left_over)}")
+  return params
+
+
+def transformer(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The parameters of one layer: attention, LSTM, linear layer, norms."""
+  ends = [""]
+  if "recurrent.weight_ih_l0_reverse" in weights:
+    ends.append("_reverse")
+  # Inputs over states; PyTorch has two biases that are always added.
+  kernels = [
+    np.concatenate(
+      [weights[f"recurrent.weight_{part}_l0{end}"] for part in ("ih", "hh")],
+      axis=1,
+    ).T
+    for end in ends
+  ]
+  biases = [
+    weights[f"recurrent.bias_ih_l0{end}"]
+    + weights[f"recurrent.bias_hh_l0{end}"]
+    for end in ends
+  ]
+  return {
+    "attention.query_key_value.kernel": weights["mha.in_proj_weight"].T,
+    "attention.query_key_value.bias": weights["mha.in_proj_bias"],
+    "attention.out.kernel": weights["mha.out_proj.weight"].T,
+    "attention.out.bias": weights["mha.out_proj.bias"],
+    "attention_norm.scale": weights["norm_mha.gamma"],
+    "attention_norm.bias": weights["norm_mha.beta"],
+    "lstm.kernel": np.stack(kernels),
+    "lstm.bias": np.stack(biases),
+    "linear.kernel": weights["linear.weight"].T,
+    "linear.bias": weights["linear.bias"],
+    "linear_norm.scale": weights["norm_ff.gamma"],
+    "linear_norm.bias": weights["norm_ff.beta"],
+  }
+
+
+_DPT = [
+  ("encoder.filterbank._filters", ("encoder.kernel", lambda w: w[:, 0].T)),
+  ("decoder.filterbank._filters", ("decoder.kernel", lambda w: w[:, 0])),
+  ("masker.in_norm.gamma", ("input_norm.scale", _same)),
+  ("masker.in_norm.beta", ("input_norm.bias", _same)),
+  ("masker.first_out.0.weight", ("slope", lambda w: w.reshape(()))),
+  ("masker.first_out.1.weight", ("sources.kernel", lambda w: w[:, :, 0, 0].T)),
+  ("masker.first_out.1.bias", ("sources.bias", _same)),
+]

@@ -1,0 +1,335 @@
+import functools
+import pathlib
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from asteroid_weights import dptnet_from_asteroid
+from dptnet_torch import DPTNetTorch
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from random_params import random_params
+
+import jaxsep
+from jaxsep.models import DPTNet
+
+REFERENCE = pathlib.Path(__file__).parent / "reference"
+SMALL = {
+  "num_filters": 16,
+  "feature_size": 8,
+  "filter_length": 4,
+  "padding": "both",
+  "chunk_length": 10,
+  "num_blocks": 1,
+  "num_heads": 2,
+  "hidden_size": 6,
+}
+
+
+def signal(*shape, seed=0):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+@functools.cache
+def small(**options):
+  """A small model, its parameters, and itself as a compiled function."""
+  model = DPTNet(**{**SMALL, **options})
+  params = random_params(model, signal(1, 100))["params"]
+  return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
+
+
+def nested(params):
+  return flax.traverse_util.unflatten_dict(params, sep=".")
+
+
+def relative_error(ours, theirs):
+  return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
+# Reference.
+
+
+@pytest.mark.parametrize("filter_length", [2, 8])
+def test_equals_the_authors_model(filter_length):
+  torch.manual_seed(0)
+  peer = DPTNetTorch(3, 12, filter_length, 8, 10, 2, 2, 5)
+  for value in peer.parameters():
+    if value.ndim == 1:
+      value.data += 0.3 * torch.randn_like(value)
+  model = DPTNet(
+    num_sources=3,
+    num_filters=12,
+    filter_length=filter_length,
+    feature_size=8,
+    chunk_length=10,
+    num_blocks=2,
+    num_heads=2,
+    hidden_size=5,
+  )
+  # The tail of a signal that fills no frame is for padding="both".
+  mixture = signal(2, 80)
+  ours = jax.jit(model.apply)({"params": nested(peer.as_params())}, mixture)
+  with torch.inference_mode():
+    theirs = peer(torch.from_numpy(np.array(mixture))).numpy()
+  assert relative_error(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize(
+  ("norm", "options"),
+  [
+    ("gLN", {"norm": "global", "mask_activation": "relu"}),
+    (
+      "cLN",
+      {
+        "norm": "channel",
+        "mask_activation": "sigmoid",
+        "inter_bidirectional": False,
+      },
+    ),
+  ],
+)
+def test_equals_asteroid(norm, options):
+  arrays = np.load(REFERENCE / "asteroid_dptnet.npz")
+  weights = {
+    name.removeprefix(f"{norm}/"): arrays[name]
+    for name in arrays.files
+    if name.startswith(f"{norm}/")
+  }
+  estimate = weights.pop("estimate")
+  model = DPTNet(
+    num_sources=3,
+    num_filters=6,
+    filter_length=8,
+    feature_size=6,
+    chunk_length=10,
+    num_blocks=2,
+    num_heads=2,
+    hidden_size=5,
+    project_features=False,
+    chunk_padding="chunk",
+    divide_overlap=True,
+    **options,
+  )
+  params = nested(dptnet_from_asteroid(weights))
+  ours = jax.jit(model.apply)({"params": params}, arrays["mixture"])
+  assert relative_error(ours, estimate) < 1e-4
+
+
+def test_number_of_parameters():
+  shape = jax.ShapeDtypeStruct((1, 100), jnp.float32)
+  params = jax.eval_shape(DPTNet().init, jax.random.key(0), shape)["params"]
+  count = sum(value.size for value in jax.tree.leaves(params))
+  assert count == 2_822_657
+  layers = [
+    params[f"block_{block}"][way]
+    for block in range(6)
+    for way in ("intra", "inter")
+  ]
+  # PyTorch has a second bias in each direction of an LSTM.
+  second = sum(layer["lstm"]["bias"].size for layer in layers)
+  assert count + second == 2_834_945
+  peer = sum(value.numel() for value in DPTNetTorch().parameters())
+  assert peer == 2_834_945
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("norm", ["layer", "global", "channel"])
+def test_examples_of_a_batch_do_not_meet(norm):
+  _, params, apply = small(norm=norm)
+  mixture = signal(3, 130)
+  alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
+  np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+
+
+def test_level_changes_nothing_else():
+  _, params, apply = small()
+  mixture = signal(2, 130)
+  np.testing.assert_allclose(
+    apply(params, 8.0 * mixture),
+    8.0 * apply(params, mixture),
+    rtol=1e-3,
+    atol=1e-4,
+  )
+
+
+def test_every_sample_sees_every_other():
+  _, params, apply = small()
+  mixture = signal(1, 300)
+  ends = lambda x: jnp.sum(apply(params, x)[..., :4])  # noqa: E731
+  gradient = jax.jit(jax.grad(ends))(mixture)
+  assert jnp.all(jnp.abs(gradient) > 0)
+
+
+def test_remat_changes_nothing_but_memory():
+  mixture = signal(2, 400)
+  model, params, _ = small(num_blocks=2)
+
+  def compiled(model):
+    loss = lambda p: jnp.sum(model.apply({"params": p}, mixture) ** 2)  # noqa: E731
+    return jax.jit(jax.grad(loss)).lower(params).compile()
+
+  kept, again = compiled(model), compiled(model.clone(remat=True))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    again(params),
+    kept(params),
+  )
+  memory = [c.memory_analysis().temp_size_in_bytes for c in (again, kept)]
+  assert memory[0] < 0.7 * memory[1]
+
+
+def test_comes_back_from_a_folder(tmp_path):
+  model, params, _ = small(norm="global", dropout=0.1)
+  jaxsep.save(tmp_path / "m", model, params, sample_rate_hz=8000)
+  loaded = jaxsep.load(tmp_path / "m")
+  assert loaded.model == model
+  jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+
+
+def test_dropout_only_when_asked():
+  model, params, apply = small(dropout=0.3)
+  plain = small()[2]
+  mixture = signal(1, 100)
+  np.testing.assert_array_equal(apply(params, mixture), plain(params, mixture))
+  drop = jax.jit(
+    lambda key: model.apply(
+      {"params": params}, mixture, deterministic=False, rngs={"dropout": key}
+    )
+  )
+  one, other = (drop(jax.random.key(seed)) for seed in (0, 1))
+  assert not np.allclose(one, other)
+  np.testing.assert_array_equal(one, drop(jax.random.key(0)))
+
+
+# Edges.
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_any_length_comes_back_whole(length):
+  _, params, apply = small()
+  estimate = apply(params, signal(2, length))
+  assert estimate.shape == (2, 2, length)
+  assert jnp.all(jnp.isfinite(estimate))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_filters_of_two_samples_take_any_length(length):
+  _, params, apply = small(filter_length=2, padding="none")
+  estimate = apply(params, signal(1, length))
+  assert estimate.shape == (1, 2, length)
+  assert jnp.all(jnp.abs(estimate).max(axis=1) > 0)
+
+
+@pytest.mark.parametrize("norm", ["layer", "global"])
+def test_silent_and_loud_mixtures_are_finite(norm):
+  _, params, apply = small(norm=norm)
+
+  def total(params, mixture):
+    return jnp.sum(apply(params, mixture) ** 2)
+
+  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+  for level in (0.0, 1e-6, 1e4):
+    mixture = (level * signal(2, 200)).at[:, :100].set(0.0)
+    value, gradient = gradient_of(params, mixture)
+    assert jnp.isfinite(value)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+
+
+# Transforms.
+
+
+def test_bfloat16_is_close_to_float32():
+  _, params, apply = small()
+  _, half_params, half_apply = small(dtype=jnp.bfloat16)
+  assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(half_params))
+  mixture = signal(2, 200)
+  estimate, exact = half_apply(params, mixture), apply(params, mixture)
+  assert estimate.dtype == jnp.float32
+  error = jnp.sqrt(jnp.mean((estimate - exact) ** 2) / jnp.mean(exact**2))
+  assert 1e-6 < error < 0.05
+
+
+def test_sharded_batch_equals_unsharded():
+  model, params, apply = small()
+  mixture = signal(8, 60)
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  spread = jax.device_put(mixture, NamedSharding(mesh, PartitionSpec("data")))
+  copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+
+  @jax.jit
+  def gradient(params, mixture):
+    loss = lambda p: jnp.mean(model.apply({"params": p}, mixture) ** 2)  # noqa: E731
+    return jax.grad(loss)(params)
+
+  np.testing.assert_allclose(
+    apply(copied, spread), apply(params, mixture), rtol=1e-4, atol=1e-5
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    gradient(copied, spread),
+    gradient(params, mixture),
+  )
+
+
+def test_learns_one_batch():
+  model = DPTNet(**SMALL | {"num_filters": 32, "filter_length": 16})
+  time = jnp.arange(800) / 8000
+  low = jnp.sin(2 * jnp.pi * 200 * time)
+  high = jnp.sin(2 * jnp.pi * 1500 * time)
+  reference = jnp.stack([low, high])[None]
+  mixture = reference.sum(axis=1)
+  params = jax.jit(model.init)(jax.random.key(0), mixture)["params"]
+  optimizer = optax.adam(1e-2)
+
+  def loss(params):
+    estimate = model.apply({"params": params}, mixture)
+    return jnp.mean((estimate - reference) ** 2)
+
+  @jax.jit
+  def step(params, state):
+    value, gradient = jax.value_and_grad(loss)(params)
+    update, state = optimizer.update(gradient, state)
+    return optax.apply_updates(params, update), state, value
+
+  state = optimizer.init(params)
+  for _ in range(150):
+    params, state, value = step(params, state)
+  # The references have a power of a half.
+  assert value < 0.01
+
+
+# Failures.
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(100,), (1, 2, 100), (2, 0)])
+def test_refuses_other_shapes(shape):
+  model, params, _ = small()
+  with pytest.raises(ValueError, match=r"\[batch, time\]"):
+    model.apply({"params": params}, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"filter_length": 15}, "filter_length must be even"),
+    ({"chunk_length": 15}, "chunk_length must be even"),
+    ({"norm": "batch"}, "unknown norm 'batch'"),
+    ({"num_heads": 3}, "num_heads must divide the 8 features"),
+    ({"dropout": 1.0}, "dropout must be in"),
+    ({"mask_activation": "swish"}, "unknown activation 'swish'"),
+    ({"project_features": False}, r"feature_size \(8\) must be num_filters"),
+    ({"chunk_padding": "all"}, "padding is 'hop' or 'chunk'"),
+    ({"num_blocks": 0}, "num_blocks"),
+    ({"dtype": jnp.int8}, "dtype"),
+  ],
+)
+def test_refuses_impossible_options(options, message):
+  model = DPTNet(**{**SMALL, **options})
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
