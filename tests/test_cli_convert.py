@@ -5,6 +5,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import torch
 
 import jaxsep
 from jaxsep import cli
@@ -72,10 +73,25 @@ def test_arguments_by_flags(convert, tmp_path):
 
 
 def test_lists_what_does_not_fit(convert, tmp_path):
-  code, _, errors = convert(REFERENCE / "speechbrain", "--from=asteroid")
-  assert (code, len(errors)) == (2, 1)
-  flags = ["--set=n_src=2", "--set=n_repeats=1", "--set=n_heads=1"]
-  code, _, errors = convert(REFERENCE / "asteroid_global.pth", *flags)
+  path = REFERENCE / "asteroid_global.pth"
+  content = torch.load(path, weights_only=False)
+  weights = content["state_dict"]
+  weights["masker.other"] = weights.pop("masker.mask_net.1.bias")
+  weights["masker.bottleneck.1.bias"] = torch.zeros(5)
+  torch.save(content, tmp_path / "some.pth")
+  code, lines, errors = convert(tmp_path / "some.pth")
+  assert (code, lines) == (2, [])
+  assert errors == [
+    "jaxsep: the weights do not fit Asteroid's ConvTasNet:",
+    "jaxsep: missing: masker.mask_net.1.bias",
+    "jaxsep: left over: masker.other",
+    "jaxsep: wrong shape: masker.bottleneck.1.bias is [5], not [6]",
+  ]
+  assert not (tmp_path / "out").exists()
+
+
+def test_contradicts_no_checkpoint(convert, tmp_path):
+  code, _, errors = convert(REFERENCE / "asteroid_global.pth", "--set=n_src=2")
   assert (code, errors) == (2, ["jaxsep: the checkpoint says n_src=3, not 2."])
   assert not (tmp_path / "out").exists()
 

@@ -126,9 +126,7 @@ def _read_torch(path):
       content = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError as error:
     raise ConversionError(_refusal(path)) from error
-  except OSError:
-    raise
-  except Exception as error:  # Damage shows in many ways.
+  except Exception as error:  # Damage shows in many ways, an OSError too.
     raise ConversionError(
       f"{path} is damaged or no checkpoint of PyTorch."
     ) from error
