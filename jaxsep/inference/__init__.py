@@ -1,5 +1,12 @@
-"""Models applied to recordings of any length."""
+"""Models applied to recordings of any length, whole or as they come."""
 
 from jaxsep.inference._separate import separate, separate_blocks
+from jaxsep.inference._stream import Stream, StreamingModel, stream
 
-__all__ = ["separate", "separate_blocks"]
+__all__ = [
+  "Stream",
+  "StreamingModel",
+  "separate",
+  "separate_blocks",
+  "stream",
+]

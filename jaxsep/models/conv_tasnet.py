@@ -200,7 +200,15 @@ class ConvTasNet(nn.Module):
     Returns:
       The state after them, and the estimates from `stream_latency` samples
       before them on; zeros where that is before the first sample.
+
+    Raises:
+      ValueError: If the mixture is not of the batch of the state.
     """
+    if len(mixture) != len(state.encoder):
+      raise ValueError(
+        f"the mixture {mixture.shape} must have the batch of the state,"
+        f" {len(state.encoder)}."
+      )
     encoder, features = self.encoder.stream_step(state.encoder, mixture)
     # The first frame of all is half of padding: without padding, there is none.
     valid = jnp.ones(features.shape[:2], bool).at[:, 0].set(state.started)

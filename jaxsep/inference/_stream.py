@@ -1,0 +1,170 @@
+"""Separates a signal as it comes, with carried state."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+
+from jaxsep.typing import Array, Float, PyTree
+
+
+class StreamingModel(Protocol):
+  """What a module has to have so that `stream` can run it.
+
+  Attributes:
+    hop_length: Samples that a chunk must be a multiple of.
+    stream_latency: Samples that the estimates are behind the mixture.
+    is_causal: Whether the model can do without the future.
+  """
+
+  hop_length: int
+  stream_latency: int
+  is_causal: bool
+
+  def stream_init(self, batch: int) -> PyTree:
+    """The state before the first sample.
+
+    Args:
+      batch: Mixtures at a time.
+
+    Returns:
+      The state, a tree of arrays.
+    """
+    ...
+
+  def stream_step(
+    self, state: PyTree, mixture: Float[Array, "batch time"]
+  ) -> tuple[PyTree, Float[Array, "batch sources time"]]:
+    """Separates the next samples, any multiple of `hop_length`.
+
+    Args:
+      state: What came before.
+      mixture: The next samples.
+
+    Returns:
+      The state after them, and the estimates delayed by `stream_latency`.
+    """
+    ...
+
+  def stream_finish(self, state: PyTree) -> Float[Array, "batch sources _"]:
+    """Ends the stream.
+
+    Args:
+      state: What came before.
+
+    Returns:
+      The last `stream_latency` samples of the estimates.
+    """
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+  """A model as pure functions of chunks and a carried state; see `stream`.
+
+  Attributes:
+    init: `init(params, batch) -> state` makes the state before the first
+      sample of `batch` mixtures.
+    step: `step(params, state, samples [B, n]) -> (state, estimates [B, S, n])`
+      separates what comes next. It uses up the state it is given.
+    finish: `finish(params, state) -> estimates [B, S, latency]` gives what is
+      still owed after the last sample. It leaves the state as it is.
+    hop_length: `n` is a multiple of this.
+    latency: Samples that the estimates are behind the mixture.
+  """
+
+  init: Callable[[PyTree, int], PyTree]
+  step: Callable[[PyTree, PyTree, Any], tuple[PyTree, jax.Array]]
+  finish: Callable[[PyTree, PyTree], jax.Array]
+  hop_length: int
+  latency: int
+
+
+def stream(model: nn.Module) -> Stream:
+  """Functions that separate a signal chunk by chunk, as it comes.
+
+  The estimates are those of the model on the whole mixture at once, delayed by
+  `latency` samples: the first `latency` samples are zeros, and `finish` gives
+  as many at the end. A chunk may be of any multiple of `hop_length` samples,
+  another one each time; each new size is compiled once, when it is first met.
+  Before an output sample is out, `latency` samples after it must be in, and
+  the rest of their hop.
+
+  `step` and `finish` are compiled. `step` writes the new state over the old
+  one, which cannot be used again. Under a `jax.jit` or `jax.lax.scan` of the
+  caller, it is that which decides what becomes of the state.
+
+  The state is a plain tree of arrays: it can be saved, and sent to another
+  device. NaN or Inf in a mixture never leaves its row of the state again.
+
+  Args:
+    model: A causal model, such as `ConvTasNet(causal=True)`.
+
+  Returns:
+    The functions `init`, `step` and `finish`, and two numbers.
+
+  Raises:
+    ValueError: If the model needs the future, or has no step.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxsep import models
+    >>> model = models.ConvTasNet(
+    ...     num_filters=8, bottleneck_channels=4, hidden_channels=4,
+    ...     skip_channels=4, num_blocks=1, num_repeats=1, causal=True)
+    >>> mixture = jnp.sin(0.1 * jnp.arange(800))[None]
+    >>> params = model.init(jax.random.key(0), mixture)["params"]
+    >>> live = stream(model)
+    >>> state, parts = live.init(params, 1), []
+    >>> for chunk in jnp.split(mixture, 5, axis=1):
+    ...   state, estimates = live.step(params, state, chunk)
+    ...   parts.append(estimates)
+    >>> parts.append(live.finish(params, state))
+    >>> jnp.concatenate(parts, axis=-1)[..., live.latency :].shape
+    (1, 2, 800)
+  """
+  name = type(model).__name__
+  streaming: Any = model
+  if not hasattr(model, "stream_step"):
+    raise ValueError(
+      f"{name} cannot stream: it separates whole recordings only; use"
+      " inference.separate, or a causal ConvTasNet"
+    )
+  if not streaming.is_causal:
+    raise ValueError(
+      f"this {name} cannot stream: it needs the future of the mixture; use"
+      " inference.separate, or a model trained with causal=True and no global"
+      " norm"
+    )
+  return Stream(
+    init=functools.partial(_init, model),
+    step=functools.partial(_step, model),
+    finish=functools.partial(_finish, model),
+    hop_length=streaming.hop_length,
+    latency=streaming.stream_latency,
+  )
+
+
+def _init(model, params, batch):
+  if batch < 1:
+    raise ValueError(f"batch must be at least 1, got {batch}")
+  return model.apply({"params": params}, batch, method="stream_init")
+
+
+@functools.partial(jax.jit, static_argnames="model", donate_argnames="state")
+def _step(model, params, state, samples):
+  hop = model.hop_length
+  if samples.ndim != 2 or not samples.shape[1] or samples.shape[1] % hop:
+    raise ValueError(
+      f"samples {samples.shape} must be [batch, n], n a positive multiple of"
+      f" the hop of {hop} samples"
+    )
+  return model.apply({"params": params}, state, samples, method="stream_step")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _finish(model, params, state):
+  return model.apply({"params": params}, state, method="stream_finish")
