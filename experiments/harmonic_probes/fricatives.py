@@ -24,7 +24,7 @@ _BALANCE_DB = 0.0
 #: ... where the talker is so far above the other one in the band, ...
 _DOMINANCE_DB = 10.0
 #: ... and no further than this below the talker's loudest frame of the band.
-_RANGE_DB = 25.0
+_RANGE_DB = 20.0
 #: Shorter runs of wrong frames are not marked.
 _SHORTEST_S = 0.032
 

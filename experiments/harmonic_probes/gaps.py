@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harmonic_probes.tones import F0_HZ, PERIOD_S
+from experiments.harmonic_probes.tones import F0_HZ, MOST_LEAKAGE, PERIOD_S
 from jaxsep import simulate
 
 Row = dict[str, Any]
@@ -194,9 +194,11 @@ def score_gaps(
     A row for each muted tone: `muted`, "low" or "high"; `bursts` after such
     gaps and `errors` among them, the same of the low and of the high tone;
     `errors_without_gap`, among the same bursts of the stimulus without gaps;
-    `segregated`, whether the steady channels differ (an error means little
-    where they do not); `low_channel` and `high_channel`, 1 or 2; and
-    `energy_channel_1`, the share of the energy of these bursts in channel 1.
+    `leakage` and `leakage_without_gap`, the share of the energy of these
+    bursts in the wrong channel; `low_channel` and `high_channel`, 1 or 2;
+    `apart`, whether these differ; `segregated`, whether in the steady state
+    less than `MOST_LEAKAGE` of either tone is in the other's channel; and
+    `energy_channel_1`, the share of the energy after gaps in channel 1.
   """
   found = burst_errors(
     estimate,
@@ -206,22 +208,29 @@ def score_gaps(
     sample_rate_hz=sample_rate_hz,
     margin_s=margin_s,
   )
-  wrong_without = _louder(without, burst) != found["channel"][found["tone"]]
-  energy = _energies(estimate, burst)
+  tone, channel = found["tone"], found["channel"]
+  energy, energy_without = _energies(estimate, burst), _energies(without, burst)
+  wrong_without = energy_without.argmax(axis=0) != channel[tone]
+  apart = bool(channel[0] != channel[1])
+  steady = [
+    _leakage(energy, channel, tone, found["steady"] & (tone == t))
+    for t in range(2)
+  ]
   rows = []
   for muted, name in enumerate(TONES):
     after = found["after"] == muted
     row: Row = {"muted": name, "bursts": int(after.sum())}
     row["errors"] = int((after & found["wrong"]).sum())
-    for tone, tone_name in enumerate(TONES):
-      of_tone = after & (found["tone"] == tone)
+    for t, tone_name in enumerate(TONES):
+      of_tone = after & (tone == t)
       row[f"bursts_{tone_name}"] = int(of_tone.sum())
       row[f"errors_{tone_name}"] = int((of_tone & found["wrong"]).sum())
     row["errors_without_gap"] = int((after & wrong_without).sum())
-    row["segregated"] = bool(found["channel"][0] != found["channel"][1])
-    row["low_channel"], row["high_channel"] = (
-      int(channel) + 1 for channel in found["channel"]
-    )
+    row["leakage"] = _leakage(energy, channel, tone, after)
+    row["leakage_without_gap"] = _leakage(energy_without, channel, tone, after)
+    row["low_channel"], row["high_channel"] = (int(c) + 1 for c in channel)
+    row["apart"] = apart
+    row["segregated"] = apart and max(steady) < MOST_LEAKAGE
     total = energy[:, after].sum()
     row["energy_channel_1"] = float(energy[0, after].sum() / max(total, 1e-30))
     rows.append(row)
@@ -250,8 +259,8 @@ def burst_errors(
   Returns:
     Of every whole burst: `tone`, 0 or 1; `wrong`, whether the channel that is
     not the tone's is louder; and `after`, which tone the gap before it
-    muted, or -1 where there was none. And `channel`, the steady channel of
-    each tone, `[2]`.
+    muted, or -1 where there was none; `steady`, whether it is far from any
+    gap. And `channel`, the steady channel of each tone, `[2]`.
   """
   energy = _energies(estimate, burst)
   number = np.arange(energy.shape[1])
@@ -277,7 +286,13 @@ def burst_errors(
     [energy[:, steady & (tone == t)].sum(axis=1).argmax() for t in (0, 1)]
   )
   wrong = energy.argmax(axis=0) != channel[tone]
-  return {"tone": tone, "wrong": wrong, "after": after, "channel": channel}
+  return {
+    "tone": tone,
+    "wrong": wrong,
+    "after": after,
+    "steady": steady,
+    "channel": channel,
+  }
 
 
 def make_example(separate: Any, **options: Any) -> dict[str, Any]:
@@ -306,45 +321,62 @@ def make_example(separate: Any, **options: Any) -> dict[str, Any]:
 
 
 def summarize_gaps(rows: Iterable[Row]) -> list[Row]:
-  """Error rates over the seeds whose tones were segregated at all.
+  """Error rates and leakages over the seeds.
 
   Args:
     rows: As `probe_gaps` returns them.
 
   Returns:
-    A row for every period, gap and muted tone: how many `seeds` there were
-    and how many of them `segregated`; over those, the `bursts` looked at and
-    the share of wrong ones, among all (`error_rate`), those of each tone
-    (`error_rate_low`, `error_rate_high`), and without the gap
-    (`error_rate_without_gap`); NaN where there is none.
+    A row for each muted tone, over all periods and gaps, and then one for
+    every period, gap and muted tone. How many `stimuli` there were and how
+    many of them were `segregated` at all. Over those, the `bursts` looked at
+    and the share of wrong ones: among all (`error_rate`), those of each tone
+    (`error_rate_low`, `error_rate_high`) and, without the gap, among all
+    (`error_rate_without_gap`). Over those that were merely `apart`, the mean
+    of `leakage` and of `leakage_without_gap`. NaN where there is none.
   """
   groups: dict[tuple, list[Row]] = {}
+  rows = list(rows)
+  for row in rows:
+    groups.setdefault(("all", "all", row["muted"]), []).append(row)
   for row in rows:
     kind = (row["period_ms"], row["gap_ms"], row["muted"])
     groups.setdefault(kind, []).append(row)
-  table = []
-  for (period_ms, gap_ms, muted), group in groups.items():
-    kept = [row for row in group if row["segregated"]]
+  return [
+    {
+      "period_ms": period_ms,
+      "gap_ms": gap_ms,
+      "muted": muted,
+      **_summary(group),
+    }
+    for (period_ms, gap_ms, muted), group in groups.items()
+  ]
 
-    def share(errors, bursts, kept=kept):
-      count = sum(row[bursts] for row in kept)
-      return sum(row[errors] for row in kept) / count if count else np.nan
 
-    table.append(
-      {
-        "period_ms": period_ms,
-        "gap_ms": gap_ms,
-        "muted": muted,
-        "seeds": len(group),
-        "segregated": len(kept),
-        "bursts": sum(row["bursts"] for row in kept),
-        "error_rate": share("errors", "bursts"),
-        "error_rate_low": share("errors_low", "bursts_low"),
-        "error_rate_high": share("errors_high", "bursts_high"),
-        "error_rate_without_gap": share("errors_without_gap", "bursts"),
-      }
-    )
-  return table
+def _summary(group):
+  """Counts, rates and means of some rows."""
+  segregated = [row for row in group if row["segregated"]]
+  apart = [row for row in group if row["apart"] and row["bursts"]]
+
+  def share(errors, bursts):
+    count = sum(row[bursts] for row in segregated)
+    return sum(row[errors] for row in segregated) / count if count else np.nan
+
+  def mean(name):
+    return float(np.mean([row[name] for row in apart])) if apart else np.nan
+
+  return {
+    "stimuli": len(group),
+    "segregated": len(segregated),
+    "bursts": sum(row["bursts"] for row in segregated),
+    "error_rate": share("errors", "bursts"),
+    "error_rate_low": share("errors_low", "bursts_low"),
+    "error_rate_high": share("errors_high", "bursts_high"),
+    "error_rate_without_gap": share("errors_without_gap", "bursts"),
+    "apart": len(apart),
+    "leakage": mean("leakage"),
+    "leakage_without_gap": mean("leakage_without_gap"),
+  }
 
 
 def _energies(estimate, burst):
@@ -354,6 +386,8 @@ def _energies(estimate, burst):
   return np.square(parts.astype(np.float64)).sum(axis=-1)
 
 
-def _louder(estimate, burst):
-  """The louder channel in each whole burst."""
-  return _energies(estimate, burst).argmax(axis=0)
+def _leakage(energy, channel, tone, bursts):
+  """Share of the energy of some bursts that is not in their channel."""
+  right = energy[channel[tone], np.arange(len(tone))][bursts].sum()
+  total = energy[:, bursts].sum()
+  return float(1.0 - right / total) if total > 0 else 0.0

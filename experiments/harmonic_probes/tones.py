@@ -26,6 +26,9 @@ F0_HZ = (117.0, 201.0)
 NUM_SEEDS = 10
 DURATION_S = 2.0
 PERIOD_S = 0.062
+#: Two tones count as segregated if less of the energy of either than this is
+#: in the other's channel.
+MOST_LEAKAGE = 0.25
 
 
 def probe_tones(
@@ -175,8 +178,8 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
 
   Returns:
     A row for every kind of stimulus: mean and standard error of the SI-SDR,
-    mean leakages, and `segregated`, the share of seeds with a leakage below a
-    quarter for either tone.
+    mean leakages, and `segregated`, the share of seeds with a leakage below
+    `MOST_LEAKAGE` for either tone.
   """
   groups: dict[tuple, list[Row]] = {}
   for row in rows:
@@ -198,7 +201,7 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
         "si_sdr_error_db": float(si_sdr.std() / max(len(group) - 1, 1) ** 0.5),
         "leakage_low": float(leakage[:, 0].mean()),
         "leakage_high": float(leakage[:, 1].mean()),
-        "segregated": float(np.mean(leakage.max(axis=1) < 0.25)),
+        "segregated": float(np.mean(leakage.max(axis=1) < MOST_LEAKAGE)),
         "energy_channel_1": float(
           np.mean([row["energy_channel_1"] for row in group])
         ),

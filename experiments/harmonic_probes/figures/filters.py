@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from experiments.harmonic_probes.filtered_speech import NATIVE
 
@@ -56,6 +57,7 @@ def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
   _draw_native(axes, table)
   axes.set(
     xlabel="cut-off frequency (Hz)",
+    xticks=sorted({row["low_hz"] for row in table if row["band"] in _COLOURS}),
     ylabel="SDR (dB)",
     title=_titled("Low-pass and high-pass filtered speech", model),
   )
@@ -72,49 +74,30 @@ def draw_bandstops(table: Sequence[Row], *, model: str = "") -> Figure:
     model: Name of the model, for the title.
 
   Returns:
-    The figure: the line of a filter lies at its SDR.
+    The figure: the line of a filter lies at its SDR. The baselines are in the
+    table only, as in the paper.
   """
   figure = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = figure.subplots()
   rows = [row for row in table if row["band"] == "bandstop"]
   for number, row in enumerate(rows):
-    edges = (row["low_hz"], row["high_hz"])
     axes.plot(
-      edges,
+      (row["low_hz"], row["high_hz"]),
       (row["sdr_db"],) * 2,
       color="tab:green",
-      linewidth=3,
+      linewidth=2,
       marker="|",
-      markersize=10,
+      markersize=9,
       label="" if number else "band-stop, trained on natural speech",
     )
-    axes.annotate(
-      f"{edges[0]:g}-{edges[1]:g} Hz",
-      (sum(edges) / 2, row["sdr_db"]),
-      xytext=(0, 5),
-      textcoords="offset points",
-      ha="center",
-      fontsize="x-small",
-    )
-    for key, _, marker, words in _SERIES[1:]:
-      if row[key] is not None:
-        first = all(earlier[key] is None for earlier in rows[:number])
-        axes.plot(
-          sum(edges) / 2,
-          row[key],
-          color="0.5",
-          linestyle="",
-          marker=marker,
-          markersize=5,
-          markerfacecolor="none",
-          label=words if first else "",
-        )
   _draw_native(axes, table)
   axes.set(
     xlabel="stop-band (Hz)",
     ylabel="SDR (dB)",
     title=_titled("Band-stop filtered speech", model),
   )
+  axes.xaxis.set_minor_locator(MultipleLocator(50))
+  axes.grid(which="minor", axis="x", color="0.95")
   _finish(figure, axes)
   return figure
 
@@ -137,6 +120,8 @@ def _finish(figure, axes):
   axes.grid(color="0.9")
   axes.set_axisbelow(True)
   axes.margins(x=0.08, y=0.12)
+  # From 0 dB, so that a loss looks as large as it is.
+  axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
   figure.legend(loc="outside lower center", ncols=2, fontsize="x-small")
 
 

@@ -8,7 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from experiments.harmonic_probes.figures.spectrogram import show, spectrogram_db
+from experiments.harmonic_probes.figures.spectrogram import (
+  at_level_of,
+  show,
+  spectrogram_db,
+)
 from experiments.harmonic_probes.fricatives import BAND_HZ
 
 
@@ -28,7 +32,8 @@ def draw_fricatives(
     The figure: red boxes on the band of a talker's misplaced fricatives, in
     the reference and where they are missing, dashed where they went to.
   """
-  estimate, reference = example["estimate"], example["reference"]
+  reference = example["reference"]
+  estimate = at_level_of(example["mixture"], example["estimate"])
   rows = [("mixture", example["mixture"])]
   for name, signals in (("estimate", estimate), ("reference", reference)):
     rows += [(f"{name} {n + 1}", x) for n, x in enumerate(signals)]

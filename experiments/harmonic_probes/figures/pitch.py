@@ -23,7 +23,7 @@ def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
     The figure: a smoothed density (Gaussian, of Silverman's width) over a
     histogram, and the share of the mixtures on either side of zero.
   """
-  figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+  figure = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = figure.subplots()
   ratio = np.array([row["log2_ratio"] for row in rows])
   ratio = ratio[np.isfinite(ratio)]
@@ -59,7 +59,7 @@ def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
   # Room for the words above the highest bar.
   axes.set_ylim(0.0, 1.35 * axes.get_ylim()[1])
   if len(ratio):
-    axes.legend(loc="center left", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
   return figure
 
 

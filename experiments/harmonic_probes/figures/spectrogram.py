@@ -37,6 +37,26 @@ def spectrogram_db(
   return np.moveaxis(10.0 * np.log10(power + 1e-12), -1, -2)
 
 
+def at_level_of(
+  mixture: Float[Array, "time"], estimate: Float[Array, "sources time"]
+) -> np.ndarray:
+  """Channels with one gain for all that makes their sum fit the mixture best.
+
+  A model that was trained on a scale-invariant loss has no level of its own.
+
+  Args:
+    mixture: The mixture, `[T]`.
+    estimate: Its channels, `[S, T]`.
+
+  Returns:
+    The channels, `[S, T]`, as they are if nothing fits.
+  """
+  total = np.sum(estimate, axis=0)
+  energy = float(np.sum(total**2))
+  gain = abs(float(np.sum(total * mixture))) / energy if energy > 0 else 0.0
+  return np.asarray(estimate) * (gain or 1.0)
+
+
 def show(
   axes: Any,
   picture: np.ndarray,

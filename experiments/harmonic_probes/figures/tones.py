@@ -8,13 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from experiments.harmonic_probes.figures.spectrogram import show, spectrogram_db
+from experiments.harmonic_probes.figures.spectrogram import (
+  at_level_of,
+  show,
+  spectrogram_db,
+)
 from experiments.harmonic_probes.gaps import MUTED
 
 #: Long enough to tell the harmonics apart, as no two tones sound at once.
 _HARMONICS_WINDOW_S = 0.032
 #: Short enough to see a gap.
-_GAPS_WINDOW_S = 0.016
+_GAPS_WINDOW_S = 0.02
 _TONE_COLOURS = ("red", "limegreen")
 
 
@@ -146,7 +150,9 @@ def draw_gaps(
 
 def _pictures(example, sample_rate_hz, seconds, window_s):
   """Spectrograms of mixture and channels, and where they lie."""
-  signals = np.concatenate([example["mixture"][None], example["estimate"]])
+  mixture = example["mixture"]
+  estimate = at_level_of(mixture, example["estimate"])
+  signals = np.concatenate([mixture[None], estimate])
   pictures = spectrogram_db(
     signals, sample_rate_hz=sample_rate_hz, window_s=window_s
   )
