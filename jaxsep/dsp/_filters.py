@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -195,9 +196,10 @@ def _reach(band, edges, rate, order):
   # Not above: the library imports without it.
   from scipy import signal as scipy_signal
 
-  _, poles, _ = scipy_signal.butter(
+  design: Any = scipy_signal.butter(
     order, _scipy_edges(edges), band, output="zpk", fs=rate
   )
+  _, poles, _ = design
   slowest = np.abs(poles).max()
   return 1 + math.ceil(math.log(_NEGLIGIBLE) / math.log(slowest))
 
@@ -207,7 +209,7 @@ def _taps(band, edges, rate, num_taps, attenuation_db):
   """The impulse response of `fir`, float64."""
   from scipy import signal as scipy_signal
 
-  window = "kaiser", scipy_signal.kaiser_beta(attenuation_db)
+  window: Any = "kaiser", scipy_signal.kaiser_beta(attenuation_db)
   return scipy_signal.firwin(
     num_taps, _scipy_edges(edges), window=window, pass_zero=band, fs=rate
   )

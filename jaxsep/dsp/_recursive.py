@@ -1,6 +1,7 @@
 """Recursive filters that run forwards in time."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +49,10 @@ def butterworth_sos(
   if order < 1:
     raise ValueError(f"order {order} must be at least 1")
   cutoff = edges[0] if len(edges) == 1 else edges
-  return scipy_signal.butter(
+  sos: Any = scipy_signal.butter(
     order, cutoff, band, output="sos", fs=float(sample_rate_hz)
   )
+  return sos
 
 
 def sos_filter(

@@ -1,6 +1,8 @@
 """Training on filtered mixtures, and the filters of the paper."""
 
 import json
+import sys
+import unittest.mock
 
 import jax
 import numpy as np
@@ -25,11 +27,14 @@ CHOSEN = Filter("bandstop", (350, 400))
 
 def parse(*words):
   """The small-corpus config with flags as a command line sets them."""
-  values = flags.FlagValues()
   config = conv_tasnet_small_corpus.get_config()
-  config_flags.DEFINE_config_dict("config", config, flag_values=values)
   prefix = "--config.simulate.source_filter."
-  values(["program", *(prefix + word for word in words)])
+  line = ["program", *(prefix + word for word in words)]
+  values = flags.FlagValues()
+  # Which keys are flags is read from there.
+  with unittest.mock.patch.object(sys, "argv", line):
+    config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    values(line)
   return config
 
 
@@ -129,6 +134,7 @@ def test_waveform_models_have_no_spectral_loss():
 # A run.
 
 
+@pytest.mark.slow
 def test_run_on_filtered_voices_is_evaluated_on_filtered_ones(tmp_path):
   config = spectrogram_tasnet.get_config()
   config.model.update(
