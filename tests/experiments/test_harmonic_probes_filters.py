@@ -90,7 +90,9 @@ def test_simulated_mixtures_are_filtered():
     "length": np.full(2, 8000),
   }
   mixed = jax.jit(job.make_task(config).simulate)(jax.random.key(0), given)
-  power = np.abs(np.fft.rfft(mixed["reference"] * np.hanning(8000))) ** 2
+  power = (
+    np.abs(np.fft.rfft(np.asarray(mixed["reference"]) * np.hanning(8000))) ** 2
+  )
   # One bin for each hertz.
   assert power[:, 372:379].mean() < 1e-6 * power[:, 500:].mean()
   np.testing.assert_allclose(
