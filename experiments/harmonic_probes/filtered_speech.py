@@ -65,7 +65,7 @@ def probe_filters(
   _check_models(filters, filtered_models)
   sources = mixtures.sources
   if native is None:
-    native = separate(mixtures.mixture)
+    native = np.asarray(separate(mixtures.mixture))
   say("natural speech")
   rows = _rows(mixtures, None, score(native, sources))
   for entry in filters:

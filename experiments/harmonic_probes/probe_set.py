@@ -86,8 +86,8 @@ def open_probe_set(
       f"num_examples {num_examples} and crop_s {crop_s} must be positive"
     )
   length = round(crop_s * sample_rate_hz)
-  if (corpus is None) == (mixture_list is None):
-    raise ValueError("name the mixtures: --mixture_list or --corpus, not both")
+  if corpus is not None and mixture_list is not None:
+    raise ValueError("give --mixture_list or --corpus, not both")
   if mixture_list is not None:
     if root is None:
       raise ValueError("--mixture_list needs --root, where its files are")
@@ -95,6 +95,8 @@ def open_probe_set(
     check_num_sources(mixtures, num_sources)
     opened = mixture_lists.open_list(mixtures, root)
     return _read(opened, num_examples, length, sample_rate_hz)
+  if corpus is None:
+    raise ValueError("name the mixtures by --mixture_list or --corpus")
   if layout_of(corpus) == "voices":
     voices = make_voices(
       num_speakers=max(2 * num_examples, num_sources),

@@ -12,6 +12,7 @@ from experiments.harmonic_probes import (
   filter_sets,
   filtered_speech,
   fricatives,
+  gap_scores,
   gaps,
   tones,
 )
@@ -195,7 +196,7 @@ class Probes:
     caption = (
       f"Gaps in alternating tones, {self._amplitude} amplitudes: {model.name}."
     )
-    return Result(figure, gaps.summarize_gaps(rows), rows, caption)
+    return Result(figure, gap_scores.summarize_gaps(rows), rows, caption)
 
   def _f0_order(self):
     """Figure 9."""

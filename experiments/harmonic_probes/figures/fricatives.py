@@ -46,7 +46,7 @@ def draw_fricatives(
   )
   figure = Figure(figsize=(10, 1.7 * len(rows) + 1.0), layout="constrained")
   axes = figure.subplots(len(rows), 1, sharex=True, sharey=True)
-  image = None
+  image: Any = None
   top_db = float(pictures[0].max())
   for place, (name, _), picture in zip(axes, rows, pictures, strict=True):
     image = show(place, picture, top_db=top_db, end_s=seconds, top_khz=top_khz)

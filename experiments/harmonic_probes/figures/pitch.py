@@ -30,7 +30,9 @@ def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
   reach = 1.15 * max(1.0, np.abs(ratio).max(initial=0.0))
   if len(ratio):
     edges = np.linspace(-reach, reach, 41)
-    axes.hist(ratio, edges, density=True, color="0.85", label="histogram")
+    axes.hist(
+      ratio, edges.tolist(), density=True, color="0.85", label="histogram"
+    )
     where = np.linspace(-reach, reach, 400)
     axes.plot(
       where, density(ratio, where), color="tab:blue", label="smoothed density"

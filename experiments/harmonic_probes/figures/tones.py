@@ -13,7 +13,7 @@ from experiments.harmonic_probes.figures.spectrogram import (
   show,
   spectrogram_db,
 )
-from experiments.harmonic_probes.gaps import MUTED
+from experiments.harmonic_probes.gap_scores import MUTED
 
 #: Long enough to tell the harmonics apart, as no two tones sound at once.
 _HARMONICS_WINDOW_S = 0.032
@@ -44,7 +44,7 @@ def draw_harmonics(
   count = len(examples)
   figure = Figure(figsize=(2.6 * count + 1.4, 6.0), layout="constrained")
   axes = figure.subplots(3, count, sharex=True, sharey=True, squeeze=False)
-  image = None
+  image: Any = None
   for column, (name, example) in zip(axes.T, examples.items(), strict=True):
     pictures, shown = _pictures(
       example, sample_rate_hz, seconds, _HARMONICS_WINDOW_S
@@ -74,8 +74,8 @@ def draw_gaps(
 
   Args:
     example: "mixture" `[T]`, "estimate" `[2, T]`, the first samples of the
-      gaps "starts" and their length "gap", the samples of a "burst", and, as
-      `gaps.burst_errors` returns them, for every burst "wrong" and "after".
+      gaps "starts" and their length "gap", the samples of a "burst", and for
+      every burst "wrong" and "after", as `gap_scores.burst_errors` has them.
     sample_rate_hz: Sample rate.
     model: Name of the model, for the title.
 
@@ -93,7 +93,7 @@ def draw_gaps(
   figure = Figure(figsize=(11, 6.4), layout="constrained")
   axes = figure.subplots(3, 1, sharex=True, sharey=True)
   top_khz = min(2.2, sample_rate_hz / 2000)
-  image = None
+  image: Any = None
   for place, picture, name in zip(
     axes, pictures, ("mixture", "channel 1", "channel 2"), strict=True
   ):
