@@ -1,17 +1,16 @@
 import functools
 import pathlib
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from asteroid_weights import from_asteroid
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from random_params import random_params
 
-from jaxsep.models import ConvTasNet
+from jaxsep.conversion import conv_tasnet_from_asteroid
+from jaxsep.models import ConvTasNet, _conv_block
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 SMALL = {
@@ -58,7 +57,9 @@ def test_equals_asteroid(norm, options):
     if name.startswith(f"{norm}/")
   }
   estimate = weights.pop("estimate")
-  params = flax.traverse_util.unflatten_dict(from_asteroid(weights), sep=".")
+  _, params = conv_tasnet_from_asteroid(
+    weights, {"n_blocks": 3, "norm_type": norm}, complete=True
+  )
   model = ConvTasNet(
     num_sources=3,
     num_filters=12,
@@ -81,6 +82,19 @@ def test_equals_asteroid(norm, options):
     ({"causal": True}, 5_050_545),
     # Three sources: one more mask of 512 features from 128 skips.
     ({"num_sources": 3}, 5_050_545 + 129 * 512),
+    ({"skip_channels": 0}, 3_474_609),
+    # The sizes of the paper's first version, with one slope before the masks.
+    (
+      {
+        "num_filters": 256,
+        "filter_length": 20,
+        "bottleneck_channels": 256,
+        "num_repeats": 4,
+        "skip_channels": 0,
+        "use_bias": False,
+      },
+      8_710_721,
+    ),
   ],
 )
 def test_number_of_parameters(options, expected):
@@ -119,6 +133,83 @@ def test_causal_model_ignores_the_future():
     assert now > 380 or not np.allclose(
       after[..., now + 17 :], before[..., now + 17 :]
     )
+
+
+def test_late_convolutions_do_not_see_now():
+  # Beside the frame itself: what is half a kernel away.
+  options = {"norm": "channel", "num_blocks": 1, "num_repeats": 1}
+  for late in (False, True):
+    model, params, _ = small(
+      causal=True, conv_padding="late" if late else "zeros", **options
+    )
+    features = signal(1, 9, 16)
+
+    def frame(features, model=model, params=params):
+      masks = model.apply(
+        {"params": params}, features, method=lambda self, x: self.masker(x)
+      )
+      return jnp.sum(masks[0, 0, 6])
+
+    seen = jnp.abs(jax.grad(frame)(features)[0]).max(axis=-1)
+    expected = [3, 4, 5] if late else [4, 5, 6]
+    assert np.flatnonzero(seen).tolist() == expected
+
+
+def test_causal_convolutions_with_global_norms_are_not_causal():
+  model, params, apply = small(causal=True, norm="global")
+  assert not model.is_causal
+  mixture = signal(1, 400)
+  changed = mixture.at[:, 300:].multiply(10.0)
+  difference = apply(params, changed) - apply(params, mixture)
+  assert jnp.abs(difference[..., :100]).max() > 1e-3
+
+
+def test_softmax_masks_add_up_to_one():
+  model, params, apply = small(num_sources=3, mask_activation="softmax")
+  mixture = signal(1, 100)
+  unmasked = model.apply(
+    {"params": params},
+    mixture,
+    method=lambda self, x: self.decoder(self.encoder(x), length=x.shape[1]),
+  )
+  total = apply(params, mixture).sum(axis=1)
+  np.testing.assert_allclose(total, unmasked, atol=1e-5)
+
+
+def test_without_padding_an_end_that_fills_no_hop_is_silent():
+  _, params, apply = small(padding="none")
+  mixture = signal(1, 107)
+  estimate = apply(params, mixture)
+  assert estimate.shape == (1, 2, 107)
+  assert jnp.all(estimate[..., 104:] == 0)
+  np.testing.assert_allclose(
+    estimate[..., :104], apply(params, mixture[:, :104]), atol=1e-6
+  )
+
+
+def test_gradient_without_skips_and_biases(monkeypatch):
+  # The hand-written gradient of the blocks against that of JAX.
+  options = {"skip_channels": 0, "use_bias": False, "input_norm": "channel"}
+  model, params, _ = small(num_repeats=1, **options)
+  mixture = signal(1, 60)
+
+  def gradient():
+    def loss(params):
+      return jnp.sum(model.apply({"params": params}, mixture) ** 2)
+
+    return jax.jit(jax.grad(loss))(params)
+
+  ours = gradient()
+  monkeypatch.setattr(
+    _conv_block, "_conv_block", lambda *args: _conv_block._forward(*args)[0]
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()
+    ),
+    ours,
+    gradient(),
+  )
 
 
 def test_other_model_sees_the_future():
@@ -277,6 +368,12 @@ def test_refuses_other_shapes(shape):
     ({"num_sources": 0}, "num_sources"),
     ({"num_blocks": 0}, "num_blocks"),
     ({"dtype": jnp.int8}, "dtype"),
+    ({"skip_channels": -1}, "skip_channels must be at least 0"),
+    ({"norm": "batch"}, "unknown norm 'batch'"),
+    ({"input_norm": "batch"}, "unknown norm 'batch'"),
+    ({"padding": "left"}, "padding is 'both' or 'none'"),
+    ({"conv_padding": "late"}, "conv_padding is one of"),
+    ({"causal": True, "conv_padding": "reflect"}, "conv_padding is one of"),
   ],
 )
 def test_refuses_impossible_options(options, message):
