@@ -178,6 +178,16 @@ def test_any_length_comes_back(length):
   )
 
 
+@pytest.mark.parametrize("length", [1, 2, 50, 3000])
+def test_a_constant_has_no_frequency_but_zero(length):
+  constant = jnp.full(length, 3.0)
+  np.testing.assert_allclose(low(constant), 3.0, rtol=1e-5)
+  stopped = low(constant, band="bandstop", cutoff_hz=(350, 400))
+  np.testing.assert_allclose(stopped, 3.0, rtol=1e-5)
+  high = low(constant, band="highpass", cutoff_hz=180)
+  np.testing.assert_allclose(high, 0.0, atol=1e-5)
+
+
 def test_silence_stays_silent_with_finite_gradients():
   silent = jnp.zeros(50)
   for apply in (
