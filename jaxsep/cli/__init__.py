@@ -38,10 +38,15 @@ def _add_allow_truncated(parser):
 
 
 def _add_separate(parser):
-  parser.add_argument("files", nargs="+", help="recordings")
+  parser.add_argument(
+    "files", nargs="+", help="recordings; with --stream, one of them or -"
+  )
   parser.add_argument("--model", required=True, help="folder of the model")
   parser.add_argument(
-    "--output_dir", required=True, help="folder for NAME_1.wav, NAME_2.wav ..."
+    "--output_dir",
+    required=True,
+    help="folder for NAME_1.wav, NAME_2.wav ...; with --stream also -, for the"
+    " voices on stdout, interleaved, without a header",
   )
   parser.add_argument(
     "--channel",
@@ -64,8 +69,8 @@ def _add_separate(parser):
   parser.add_argument(
     "--chunk_s",
     type=float,
-    default=8.0,
-    help="seconds that the model hears at a time (default: 8)",
+    help="seconds that the model hears at a time (default: 8; with --stream 1,"
+    " or 0.02 from a pipe)",
   )
   parser.add_argument(
     "--overlap_s",
@@ -75,6 +80,21 @@ def _add_separate(parser):
   parser.add_argument("--batch_size", type=int, help="chunks at a time")
   parser.add_argument(
     "--quiet", action="store_true", help="no progress bar and no notes"
+  )
+  parser.add_argument(
+    "--stream",
+    action="store_true",
+    help="write while reading, with a causal model: a file, or WAV from a pipe"
+    " with -",
+  )
+  parser.add_argument(
+    "--raw",
+    choices=["int16", "float32"],
+    help="what comes from the pipe if it is no WAV; little-endian",
+  )
+  parser.add_argument("--sample_rate_hz", type=int, help="of --raw")
+  parser.add_argument(
+    "--num_channels", type=int, default=1, help="of --raw (default: 1)"
   )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tqdm
 
 from jaxsep import audio, inference
-from jaxsep.cli import _info
+from jaxsep.cli import _info, _separate_stream
 from jaxsep.cli._console import (
   UsageError,
   check_channel,
@@ -29,6 +29,14 @@ _BAR = (
 
 def run(options: argparse.Namespace) -> int:
   """Separates each file; goes on to the next one when one is damaged."""
+  if options.stream:
+    return _separate_stream.run(
+      options,
+      lambda path, num_sources: _plan_outputs([path], num_sources, options)[
+        path
+      ],
+    )
+  _check_whole(options)
   channel = parse_channel(options.channel)
   inputs = [pathlib.Path(name) for name in options.files]
   with user_mistakes():
@@ -56,6 +64,17 @@ def run(options: argparse.Namespace) -> int:
     for target in targets[path]:
       print(target)
   return 2 if failed else 0
+
+
+def _check_whole(options):
+  """Refuses what only a stream can do; settles the chunks."""
+  if "-" in options.files or options.output_dir == "-":
+    raise UsageError("- for a pipe needs --stream")
+  for name in ("raw", "sample_rate_hz"):
+    if getattr(options, name) is not None:
+      raise UsageError(f"--{name} needs --stream")
+  if options.chunk_s is None:
+    options.chunk_s = 8.0
 
 
 def _check_sizes(options):

@@ -1,9 +1,11 @@
 """Models applied to recordings of any length, whole or as they come."""
 
+from jaxsep.inference._running_gains import RunningGains
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._stream import Stream, StreamingModel, stream
 
 __all__ = [
+  "RunningGains",
   "Stream",
   "StreamingModel",
   "separate",

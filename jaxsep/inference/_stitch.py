@@ -95,7 +95,7 @@ class Stitcher:
     self._match = _GAIN_DECAY * self._match + match.sum()
     self._energy = _GAIN_DECAY * self._energy + gram.sum()
     common = self._match / max(self._energy, np.finfo(np.float64).tiny)
-    voices = _gains(gram, match, common)[:, np.newaxis] * estimate
+    voices = gains(gram, match, common)[:, np.newaxis] * estimate
     if len(match) > 1:
       order, spectrum, weight = np.arange(len(match)), *describe(voices)
       if not self._is_first:
@@ -131,7 +131,7 @@ def _where_loud(voices):
   return frames.reshape(num_sources, -1)[:, :length]
 
 
-def _gains(gram, match, common):
+def gains(gram, match, common):
   """Least-squares gains of estimates onto the mixture, near a given one."""
   inertia = _GAIN_INERTIA * np.trace(gram) / len(gram)
   return np.linalg.solve(

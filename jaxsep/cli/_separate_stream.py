@@ -1,0 +1,210 @@
+"""`jaxsep separate --stream`: from a pipe or file, written as it comes."""
+
+import argparse
+import pathlib
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from jaxsep import audio, inference
+from jaxsep.cli import _info
+from jaxsep.cli._console import (
+  UsageError,
+  check_channel,
+  note,
+  parse_channel,
+  user_mistakes,
+)
+from jaxsep.cli._stream_input import Pipe, Stopper
+from jaxsep.cli._stream_output import Files, Stdout
+
+# A chunk of a pipe is short for a short wait, one of a file long for speed.
+_PIPE_CHUNK_S = 0.02
+_FILE_CHUNK_S = 1.0
+# After this long, what came counts for half in the level of the outputs.
+_HALF_LIFE_S = 20.0
+
+
+def check(options: argparse.Namespace) -> None:
+  """Refuses options that do not go together."""
+  piped = options.files == ["-"]
+  if len(options.files) > 1:
+    raise UsageError("--stream takes one input: a file, or - for a pipe")
+  for name in ("overlap_s", "batch_size"):
+    if getattr(options, name) is not None:
+      raise UsageError(f"--{name} is not for --stream")
+  if options.format != "wav":
+    raise UsageError("--stream writes WAV: leave out --format")
+  if options.chunk_s is not None and not 0 < options.chunk_s <= 60:
+    raise UsageError(
+      "--chunk_s must be above 0 and at most 60 seconds with --stream, got"
+      f" {options.chunk_s:g}"
+    )
+  if options.raw and (options.sample_rate_hz is None or not piped):
+    raise UsageError("--raw is for - as input, and needs --sample_rate_hz")
+  if options.sample_rate_hz is not None and not options.raw:
+    raise UsageError("--sample_rate_hz is for --raw; other inputs tell theirs")
+  for name in ("sample_rate_hz", "num_channels"):
+    value = getattr(options, name)
+    if value is not None and not 1 <= value <= 1 << 20:
+      raise UsageError(f"--{name} must be positive, got {value}")
+
+
+def run(options: argparse.Namespace, targets_of) -> int:
+  """Separates one input as it comes.
+
+  Args:
+    options: Of the command line.
+    targets_of: `targets_of(path, num_sources)` gives the files to write.
+
+  Returns:
+    The exit code: 128 and the number of the signal that ended it, if one did.
+  """
+  check(options)
+  channel = parse_channel(options.channel)
+  loaded = _info.load(options.model)
+  try:
+    live = inference.stream(loaded.model)
+  except ValueError as error:
+    raise UsageError(f"{options.model}: {error}") from error
+  job = _Job(loaded, live, channel, options)
+  with user_mistakes(), Stopper() as stopper:
+    # Compiled before the input is touched: a pipe fills meanwhile.
+    job.warm_up()
+    blocks, rate = job.open(stopper)
+    try:
+      paths = job.write(blocks, rate, targets_of)
+    except BrokenPipeError:
+      paths = []  # Whoever read has heard enough.
+  for path in paths:
+    print(path)
+  if stopper.signal is None:
+    return 0
+  name = signal.Signals(stopper.signal).name
+  note(f"ended by {name}; {job.num_samples / rate:.2f} s are separated")
+  return 128 + stopper.signal
+
+
+class _Job:
+  """One input on its way through the model, chunk by chunk."""
+
+  def __init__(self, loaded, live, channel, options):
+    self._loaded = loaded
+    self._live = live
+    self._channel = channel
+    self._options = options
+    self.num_samples = 0
+    seconds = options.chunk_s
+    if seconds is None:
+      is_file = options.files != ["-"]
+      seconds = _FILE_CHUNK_S if is_file else _PIPE_CHUNK_S
+    hops = seconds * loaded.sample_rate_hz / live.hop_length
+    self._chunk = live.hop_length * max(1, round(hops))
+
+  def warm_up(self):
+    params = self._loaded.params
+    silence = np.zeros((1, self._chunk), np.float32)
+    self._live.step(params, self._live.init(params, 1), silence)
+
+  def open(self, stopper) -> tuple[Iterator[np.ndarray], int]:
+    """Mono blocks `[1, any]` of the input, and its rate."""
+    options, name = self._options, self._options.files[0]
+    if name == "-":
+      raw = None
+      if options.raw:
+        raw = options.raw, options.sample_rate_hz, options.num_channels
+      pipe = Pipe(sys.stdin.fileno(), stopper, raw)
+      check_channel(self._channel, pipe.num_channels, name)
+      return self._mono(pipe.blocks(), stopper), pipe.sample_rate_hz
+    about = audio.info(name, allow_truncated=options.allow_truncated)
+    check_channel(self._channel, about.num_channels, name)
+    blocks = audio.read_blocks(name, allow_truncated=options.allow_truncated)
+    return self._mono(blocks, stopper), about.sample_rate_hz
+
+  def _mono(self, blocks, stopper):
+    for block in blocks:
+      mono = audio.to_mono(block, channel=self._channel)
+      self.num_samples += len(mono)
+      yield mono[np.newaxis]
+      if stopper.signal is not None:
+        return
+
+  def write(self, blocks, rate, targets_of) -> list[pathlib.Path]:
+    """Resamples, separates, resamples back and writes; returns the files."""
+    options = self._options
+    encoding = options.encoding or "float"
+    if options.output_dir == "-":
+      paths, sink = [], Stdout(encoding)
+    else:
+      path = pathlib.Path(options.files[0])
+      path = pathlib.Path("stdin") if str(path) == "-" else path
+      paths = targets_of(path, self._loaded.model.num_sources)
+      pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+      sink = Files(paths, sample_rate_hz=rate, encoding=encoding)
+    model_rate = self._loaded.sample_rate_hz
+    voices = self._voices(
+      audio.resample_blocks(
+        blocks, orig_rate_hz=rate, target_rate_hz=model_rate
+      )
+    )
+    with sink:
+      for block in audio.resample_blocks(
+        voices,
+        orig_rate_hz=model_rate,
+        target_rate_hz=rate,
+        length=lambda: self.num_samples,
+      ):
+        sink.write(block)
+    if sink.num_clipped and not options.quiet:
+      note(
+        f"{sink.num_clipped} samples beyond full scale were clipped;"
+        " --encoding=float would keep them"
+      )
+    return paths
+
+  def _voices(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Sources `[S, any]` at the level of the input, as long as it."""
+    latency, params = self._live.latency, self._loaded.params
+    state = self._live.init(params, 1)
+    levels = inference.RunningGains(
+      self._loaded.model.num_sources,
+      half_life=_HALF_LIFE_S * self._loaded.sample_rate_hz,
+    )
+    past = np.zeros(latency, np.float32)  # The mixture that is still owed.
+    given = -latency
+    for chunk, end in _chunks(blocks, self._chunk, latency):
+      state, estimates = self._live.step(params, state, chunk[np.newaxis])
+      estimates = np.asarray(estimates[0], np.float32)
+      if not np.isfinite(estimates).all():
+        raise FloatingPointError(
+          "the model's output holds NaN or Inf: its parameters are damaged"
+        )
+      mixture = np.concatenate([past, chunk])
+      past = mixture[len(chunk) :]
+      voices = levels.apply(mixture[: len(chunk)], estimates)
+      skipped = min(max(0, -given), len(chunk))
+      kept = len(chunk) if end is None else end - given
+      given += len(chunk)
+      if kept > skipped:
+        yield voices[:, skipped:kept]
+
+
+def _chunks(blocks, length, latency):
+  """Chunks of one length; after the end, as many as the latency asks for.
+
+  With each comes the number of samples of the input, once that is known.
+  """
+  waiting, count = np.zeros(0, np.float32), 0
+  for block in blocks:
+    waiting = np.concatenate([waiting, block[0]])
+    count += block.shape[1]
+    whole = len(waiting) // length * length
+    for start in range(0, whole, length):
+      yield waiting[start : start + length], None
+    waiting = waiting[whole:]
+  owed = len(waiting) + latency if count else 0
+  padded = np.pad(waiting, (0, -(-owed // length) * length - len(waiting)))
+  for start in range(0, len(padded), length):
+    yield padded[start : start + length], count

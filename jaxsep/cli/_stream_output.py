@@ -1,0 +1,129 @@
+"""What `jaxsep separate --stream` writes: growing files, or a pipe."""
+
+import contextlib
+import os
+import pathlib
+import struct
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+_ENCODINGS = {"float": (3, 4), "pcm16": (1, 2), "pcm24": (1, 3)}
+_MOST_BYTES = 2**32 - 2**16
+
+
+def encode(signal: np.ndarray, encoding: str) -> tuple[bytes, int]:
+  """Samples `[T]` or `[T, C]` as bytes, and how many had to be clipped."""
+  if encoding == "float":
+    return signal.astype("<f4").tobytes(), 0
+  clipped = int((np.abs(signal) > 1).sum())
+  bits = 8 * _ENCODINGS[encoding][1]
+  full = 2.0 ** (bits - 1)
+  values = np.clip(np.rint(signal * full), -full, full - 1).astype("<i4")
+  if bits == 16:
+    return values.astype("<i2").tobytes(), clipped
+  lowest = values.reshape(-1, 1).view(np.uint8)[:, :3]
+  return lowest.tobytes(), clipped
+
+
+class GrowingWav(contextlib.AbstractContextManager):
+  """A mono WAV file that is whole after each second of sound.
+
+  Its header is brought up to date once a second, so that what is there can be
+  played while it grows, and after a crash. Past 4 GB it becomes RF64.
+
+  Attributes:
+    path: The file.
+    num_samples: Samples so far.
+    num_clipped: Those among them that an integer encoding could not hold.
+  """
+
+  def __init__(self, path: pathlib.Path, *, sample_rate_hz: int, encoding: str):
+    self.path = path
+    self.num_samples = self.num_clipped = 0
+    self._rate = sample_rate_hz
+    self._encoding = encoding
+    self._described = 0
+    self._file = open(path, "wb")
+    self._file.write(self._header())
+
+  def write(self, signal: np.ndarray) -> None:
+    """Appends samples `[T]`."""
+    content, clipped = encode(signal, self._encoding)
+    self._file.write(content)
+    self.num_samples += len(signal)
+    self.num_clipped += clipped
+    if self.num_samples - self._described >= self._rate:
+      self._describe()
+    self._file.flush()
+
+  def __exit__(self, *unused):
+    with self._file:
+      if self.num_samples * _ENCODINGS[self._encoding][1] % 2:
+        self._file.write(b"\0")  # Chunks have even sizes.
+      self._describe()
+
+  def _describe(self):
+    end = self._file.tell()
+    self._file.seek(0)
+    self._file.write(self._header())
+    self._file.seek(end)
+    self._described = self.num_samples
+
+  def _header(self):
+    tag, width = _ENCODINGS[self._encoding]
+    size, count = self.num_samples * width, self.num_samples
+    form = struct.pack(
+      "<4sIHHIIHH", b"fmt ", 16, tag, 1, self._rate, self._rate * width, width,
+      8 * width,
+    )  # fmt: skip
+    is_big = size > _MOST_BYTES
+    fact = struct.pack("<4sII", b"fact", 4, 0xFFFFFFFF if is_big else count)
+    total = 4 + 36 + len(form) + len(fact) + 8 + size + size % 2
+    if is_big:
+      head = struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE")
+      sizes = struct.pack("<4sIQQQI", b"ds64", 28, total, size, count, 0)
+      size = 0xFFFFFFFF
+    else:
+      head = struct.pack("<4sI4s", b"RIFF", total, b"WAVE")
+      sizes = struct.pack("<4sI28x", b"JUNK", 28)  # Room for the above.
+    return head + sizes + form + fact + struct.pack("<4sI", b"data", size)
+
+
+class Files(contextlib.ExitStack):
+  """One growing file per voice."""
+
+  def __init__(self, paths: Sequence[pathlib.Path], **options):
+    super().__init__()
+    self.files = [self.enter_context(GrowingWav(p, **options)) for p in paths]
+
+  @property
+  def num_clipped(self) -> int:
+    """Samples beyond full scale."""
+    return sum(file.num_clipped for file in self.files)
+
+  def write(self, block: np.ndarray) -> None:
+    """Appends a block `[S, T]`."""
+    for file, voice in zip(self.files, block, strict=True):
+      file.write(voice)
+
+
+class Stdout(contextlib.AbstractContextManager):
+  """All voices, sample by sample next to each other, without a header."""
+
+  def __init__(self, encoding: str):
+    self.num_clipped = 0
+    self._encoding = encoding
+
+  def write(self, block: np.ndarray) -> None:
+    """Appends a block `[S, T]`; raises BrokenPipeError if no one reads."""
+    content, clipped = encode(block.T, self._encoding)
+    self.num_clipped += clipped
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+  def __exit__(self, kind, *unused):
+    if kind is not None and issubclass(kind, BrokenPipeError):
+      # Python flushes once more at its end, and would complain.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

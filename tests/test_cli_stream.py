@@ -1,0 +1,342 @@
+"""`jaxsep separate --stream`: pipes and files, written as they come."""
+
+import io
+import os
+import pathlib
+import signal
+import threading
+import time
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+
+from jaxsep import audio, cli, inference, models
+from jaxsep.cli import _info, _stream_output
+
+RATE = 8000
+TO_STDOUT = ["separate", "--model=any", "--stream", "-", "--output_dir=-"]
+
+
+@pytest.fixture(scope="module")
+def small():
+  model = models.ConvTasNet(
+    num_filters=8,
+    bottleneck_channels=4,
+    hidden_channels=4,
+    skip_channels=4,
+    num_blocks=1,
+    num_repeats=1,
+    causal=True,
+  )
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 80)))["params"]
+  return types.SimpleNamespace(
+    model=model,
+    params=params,
+    sample_rate_hz=RATE,
+    task="separation",
+    metadata={},
+  )
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch, small):
+  monkeypatch.setattr(_info, "load", lambda folder: small)
+  return small
+
+
+@pytest.fixture
+def as_the_model(monkeypatch):
+  """Leaves the outputs at the model's level."""
+  monkeypatch.setattr(
+    inference.RunningGains, "apply", lambda self, mixture, voices: voices
+  )
+
+
+@pytest.fixture
+def separate(tmp_path, capsys):
+  def call(*words, output_dir=None):
+    output_dir = output_dir or tmp_path / "out"
+    words = ("separate", "--model=any", "--stream", *words)
+    code = cli.main([*words, f"--output_dir={output_dir}"])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+  return call
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+  """Feeds bytes to stdin, from another thread; which then goes on."""
+  threads, files = [], []
+
+  def feed(*contents, then=lambda: None):
+    reader, writer = os.pipe()
+    files.append(os.fdopen(reader, "rb", buffering=0))
+    monkeypatch.setattr("sys.stdin", files[-1])
+
+    def write():
+      with os.fdopen(writer, "wb", buffering=0) as file:
+        for content in contents:
+          file.write(content)
+        then()
+
+    threads.append(threading.Thread(target=write))
+    threads[-1].start()
+
+  yield feed
+  for thread in threads:
+    thread.join(10)
+    assert not thread.is_alive()
+  for file in files:
+    file.close()
+
+
+def noise(length, amplitude=0.1):
+  generator = np.random.default_rng(0)
+  return (amplitude * generator.standard_normal(length)).astype(np.float32)
+
+
+def wav(samples, rate=RATE, subtype="FLOAT"):
+  file = io.BytesIO()
+  soundfile.write(file, np.transpose(samples), rate, subtype, format="WAV")
+  return file.getvalue()
+
+
+def voices(paths):
+  return np.concatenate([audio.read(path)[0] for path in paths])
+
+
+def offline(loaded, mixture):
+  return loaded.model.apply({"params": loaded.params}, mixture[None])[0]
+
+
+# What comes out is the model's output on the whole.
+
+
+@pytest.mark.usefixtures("as_the_model")
+@pytest.mark.parametrize("length", [1, 8 * 160, 5003])
+@pytest.mark.parametrize("chunk_s", ["0.002", "0.1"])
+def test_a_file(separate, tmp_path, loaded, length, chunk_s):
+  mixture = noise(length)
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(mixture))
+  code, out, err = separate(str(path), f"--chunk_s={chunk_s}")
+  assert (code, err) == (0, [])
+  assert out == [f"{tmp_path}/out/x_{number}.wav" for number in (1, 2)]
+  np.testing.assert_allclose(voices(out), offline(loaded, mixture), atol=1e-6)
+
+
+@pytest.mark.usefixtures("as_the_model")
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_16", "PCM_32"])
+def test_wav_from_a_pipe(separate, pipe, loaded, subtype):
+  mixture = noise(3001)
+  content = wav(np.stack([0 * mixture, mixture]), subtype=subtype)
+  # In pieces that end within samples; the size unknown as after ffmpeg.
+  start = content.index(b"data") + 4
+  content = content[:start] + b"\xff\xff\xff\xff" + content[start + 4 :]
+  pipe(content[:5], content[5:1001], content[1001:])
+  code, out, err = separate("-", "--channel=2")
+  assert (code, err) == (0, [])
+  assert [pathlib.Path(name).name for name in out] == [
+    "stdin_1.wav",
+    "stdin_2.wav",
+  ]
+  np.testing.assert_allclose(voices(out), offline(loaded, mixture), atol=1e-4)
+
+
+@pytest.mark.usefixtures("as_the_model")
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+def test_raw_samples_to_raw_samples(
+  separate, pipe, loaded, kind, monkeypatch, tmp_path
+):
+  mixture = noise(2000)
+  scale = 32768 if kind == "int16" else 1
+  pipe((mixture * scale).astype(kind).tobytes())
+  with open(tmp_path / "stdout", "wb") as file:
+    stdout = types.SimpleNamespace(buffer=file, fileno=file.fileno)
+    monkeypatch.setattr("sys.stdout", stdout)
+    code = cli.main([*TO_STDOUT, f"--raw={kind}", f"--sample_rate_hz={RATE}"])
+  assert code == 0
+  written = np.fromfile(tmp_path / "stdout", "<f4").reshape(-1, 2).T
+  np.testing.assert_allclose(written, offline(loaded, mixture), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [7919, 16000])
+def test_another_rate(separate, tmp_path, rate):
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(noise(2 * rate + 1), rate))
+  code, out, _ = separate(str(path))
+  assert code == 0
+  assert {audio.info(name).sample_rate_hz for name in out} == {rate}
+  assert voices(out).shape == (2, 2 * rate + 1)
+
+
+@pytest.mark.parametrize("level", [1e-4, 10.0])
+def test_outputs_are_at_the_level_of_the_input(separate, tmp_path, level):
+  path = tmp_path / "x.wav"
+  mixture = noise(RATE)
+  path.write_bytes(wav(level * mixture))
+  estimate = voices(separate(str(path))[1])
+  # As close to the mixture as a sum of the estimates can be, at any level.
+  estimate = estimate.sum(0) / level
+  gain = np.sum(estimate * mixture) / np.sum(estimate**2)
+  assert 0.8 < gain < 1.25
+
+
+def test_silence(separate, tmp_path):
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(np.zeros(5000)))
+  code, out, _ = separate(str(path))
+  assert code == 0
+  np.testing.assert_array_equal(voices(out), np.zeros((2, 5000)))
+
+
+@pytest.mark.parametrize("encoding", ["float", "pcm16", "pcm24"])
+def test_encodings(separate, tmp_path, encoding):
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(noise(3001)))
+  expected = voices(separate(str(path))[1])
+  code, out, _ = separate(
+    str(path), f"--encoding={encoding}", output_dir=tmp_path / "other"
+  )
+  assert code == 0
+  # The library's own checks of headers pass, and soundfile reads the same.
+  step = {"float": 1e-9, "pcm16": 2**-15, "pcm24": 2**-23}[encoding]
+  np.testing.assert_allclose(voices(out), expected, atol=step)
+  assert soundfile.info(out[0]).frames == 3001
+
+
+def test_integer_outputs_report_clipping(separate, tmp_path):
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(noise(3001, amplitude=20.0)))
+  code, out, err = separate(str(path), "--encoding=pcm16")
+  assert code == 0
+  assert "beyond full scale were clipped" in err[0]
+  assert np.abs(voices(out)).max() <= 1
+
+
+def test_past_4_gb_the_header_is_another(tmp_path, monkeypatch):
+  monkeypatch.setattr(_stream_output, "_MOST_BYTES", 10_000)
+  path = tmp_path / "x.wav"
+  signal = noise(5000)
+  options = {"sample_rate_hz": RATE, "encoding": "float"}
+  with _stream_output.GrowingWav(path, **options) as file:
+    file.write(signal)
+  assert path.read_bytes()[:4] == b"RF64"
+  assert soundfile.info(path).frames == 5000
+  np.testing.assert_array_equal(soundfile.read(path)[0], signal)
+
+
+# Ends that come early.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_whole_files(separate, pipe, tmp_path, number):
+  path, seen = tmp_path / "out" / "stdin_1.wav", []
+
+  def wait_and_stop():
+    for _ in range(2000):
+      if path.exists() and path.stat().st_size > 4 * 2.9 * RATE:
+        break
+      time.sleep(0.01)
+    seen.append(audio.read(path, allow_truncated=True)[0])
+    os.kill(os.getpid(), number)
+    time.sleep(0.2)
+
+  pipe(noise(3 * RATE).tobytes(), then=wait_and_stop)
+  before = signal.getsignal(number)
+  code, out, err = separate("-", "--raw=float32", f"--sample_rate_hz={RATE}")
+  assert code == 128 + number
+  assert signal.getsignal(number) == before
+  assert err == [
+    f"note: ended by {signal.Signals(number).name}; 3.00 s are separated"
+  ]
+  assert voices(out).shape == (2, 3 * RATE)
+  # It could be played while it grew, but for the last second at most.
+  assert 2 * RATE <= seen[0].shape[1]
+
+
+def test_a_closed_output_is_no_error(pipe, monkeypatch, capsys):
+  reader, writer = os.pipe()
+  os.close(reader)
+  pipe(noise(1000).tobytes())
+  with os.fdopen(writer, "wb") as file:
+    stdout = types.SimpleNamespace(buffer=file, fileno=file.fileno)
+    monkeypatch.setattr("sys.stdout", stdout)
+    code = cli.main([*TO_STDOUT, "--raw=float32", f"--sample_rate_hz={RATE}"])
+  assert code == 0
+  assert capsys.readouterr().err == ""
+
+
+def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe, tmp_path):
+  mixture = noise(2 * RATE)
+  mixture[-5] = np.nan
+  pipe(mixture[:RATE].tobytes(), mixture[RATE:].tobytes())
+  code, out, err = separate("-", "--raw=float32", f"--sample_rate_hz={RATE}")
+  assert (code, out) == (2, [])
+  assert err == [
+    f"jaxsep: -: NaN or Inf at sample {2 * RATE - 5}; what came before is"
+    " separated"
+  ]
+  assert audio.info(tmp_path / "out" / "stdin_2.wav").num_samples > 0
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+  ("words", "match"),
+  [
+    (["-", "--raw=int16"], "needs --sample_rate_hz"),
+    (["-", "--sample_rate_hz=8000"], "is for --raw"),
+    (["x.wav", "--raw=int16", "--sample_rate_hz=8"], "--raw is for -"),
+    (["x.wav", "y.wav"], "takes one input"),
+    (["x.wav", "--format=flac"], "writes WAV"),
+    (["x.wav", "--overlap_s=1"], "--overlap_s is not for --stream"),
+    (["x.wav", "--chunk_s=0"], "--chunk_s must be above 0"),
+    (["missing.wav"], "no such file"),
+  ],
+)
+def test_options_that_do_not_go_together(separate, words, match):
+  code, out, err = separate(*words)
+  assert (code, out) == (2, [])
+  assert len(err) == 1
+  assert match in err[0]
+
+
+@pytest.mark.parametrize(
+  ("content", "match"),
+  [
+    (b"", "ends before any sound"),
+    (b"fLaC" + bytes(100), "is no WAV stream; for raw samples add --raw"),
+    (wav(np.zeros(9), subtype="ULAW"), "can read WAV of 16 or 32 bit"),
+    (wav(np.zeros(9))[:30], "ends before any sound"),
+  ],
+)
+def test_pipes_that_hold_no_wav(separate, pipe, content, match):
+  pipe(content)
+  code, _, err = separate("-")
+  assert code == 2
+  assert len(err) == 1
+  assert match in err[0]
+
+
+def test_a_model_that_needs_the_future(separate, loaded, monkeypatch, tmp_path):
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(noise(100)))
+  model = models.ConvTasNet(num_blocks=1, num_repeats=1)
+  monkeypatch.setattr(loaded, "model", model)
+  code, _, err = separate(str(path))
+  assert code == 2
+  assert "any: this ConvTasNet cannot stream" in err[0]
+
+
+@pytest.mark.parametrize("words", [["-"], ["x.wav", "--raw=int16"]])
+def test_pipes_need_the_option(words, tmp_path, capsys):
+  code = cli.main(["separate", "--model=any", "--output_dir=o", *words])
+  assert code == 2
+  assert "needs --stream" in capsys.readouterr().err
