@@ -1,138 +1,24 @@
 """DPTNet: dual-path transformers whose feed-forward layers are recurrent."""
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxsep.models._improved_transformer import ImprovedTransformer
 from jaxsep.models._linear import Linear
 from jaxsep.models._options import check_floating, check_positive
 from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.dual_path import DualPathBlock, overlap_add, segment
 from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
-from jaxsep.models.recurrent import LSTM
 from jaxsep.typing import Array, Float
 
-# Of the features and within the layers: PyTorch's own layer norm has an eps
-# of its own.
 _INPUT_NORMS = {
   "layer": GlobalLayerNorm,
   "global": GlobalLayerNorm,
   "channel": ChannelLayerNorm,
 }
-_LAYER_NORMS = {
-  "layer": (ChannelLayerNorm, 1e-5),
-  "global": (GlobalLayerNorm, 1e-8),
-  "channel": (ChannelLayerNorm, 1e-8),
-}
-
-
-class SelfAttention(nn.Module):
-  """Multi-head self-attention without an encoding of the position.
-
-  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape.
-
-  Attributes:
-    num_heads: Heads, of `F / num_heads` features each.
-    dropout: Share of the weights to drop.
-    dtype: Type of the matmuls.
-  """
-
-  num_heads: int = 4
-  dropout: float = 0.0
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "batch length features"]
-  ) -> Float[Array, "batch length features"]:
-    """Attends to the whole sequence."""
-    batch, length, features = x.shape
-    if features % self.num_heads:
-      raise ValueError(
-        f"num_heads must divide the {features} features, not {self.num_heads}."
-      )
-    size = features // self.num_heads
-    bound = math.sqrt(6 / (4 * features))
-    joint = Linear(
-      3 * features,
-      dtype=self.dtype,
-      zero_bias=True,
-      kernel_init=lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-        key, shape, dtype, -bound, bound
-      ),
-      name="query_key_value",
-    )(x)
-    joint = joint.astype(self.dtype)
-    joint = joint.reshape(batch, length, 3, self.num_heads, size)
-    query, key, value = jnp.moveaxis(joint, (2, 3), (0, 2))
-    scores = jnp.einsum(
-      "bhqd,bhkd->bhqk",
-      query / math.sqrt(size),
-      key,
-      preferred_element_type=jnp.float32,
-    )
-    weights = jax.nn.softmax(scores, axis=-1)
-    weights = _drop(self, weights, self.dropout).astype(self.dtype)
-    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
-    mixed = jnp.swapaxes(mixed, 1, 2).reshape(x.shape)
-    return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
-
-
-class ImprovedTransformer(nn.Module):
-  """A transformer layer with an LSTM in place of its first linear layer.
-
-  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape. The LSTM gives the
-  layer a sense of order.
-
-  Attributes:
-    num_heads: Heads of the attention.
-    hidden_size: Width of the LSTM in one direction.
-    bidirectional: Whether the LSTM runs in both directions.
-    norm: See `DPTNet`.
-    dropout: Share of attention weights and features to drop.
-    dtype: Type of the matmuls.
-
-  References:
-    Chen, Mao and Liu, Dual-path transformer network, 2020, section 2.2.
-  """
-
-  num_heads: int = 4
-  hidden_size: int = 128
-  bidirectional: bool = True
-  norm: str = "layer"
-  dropout: float = 0.0
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "batch length features"]
-  ) -> Float[Array, "batch length features"]:
-    """Attends, then runs over the sequence; a norm after each sum."""
-    norm, eps = _LAYER_NORMS[self.norm]
-    attended = SelfAttention(
-      self.num_heads, self.dropout, self.dtype, name="attention"
-    )(x)
-    x = norm(eps, name="attention_norm")(
-      x + _drop(self, attended, self.dropout)
-    )
-    states = LSTM(
-      self.hidden_size, self.bidirectional, self.dtype, name="lstm"
-    )(x)
-    states = _drop(self, jax.nn.relu(states), self.dropout)
-    y = Linear(x.shape[-1], dtype=self.dtype, name="linear")(states)
-    return norm(eps, name="linear_norm")(x + _drop(self, y, self.dropout))
-
-
-def _drop(module, x, rate):
-  """Dropout, with nothing to draw where the rate is zero."""
-  if not rate:
-    return x
-  keep = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, x.shape)
-  return jnp.where(keep, x / (1 - rate), 0.0)
 
 
 class DPTNet(nn.Module):
@@ -250,16 +136,15 @@ class DPTNet(nn.Module):
 
   @nn.nowrap
   def _block(self, index, deterministic):
-    layer = nn.remat(ImprovedTransformer) if self.remat else ImprovedTransformer
-
     def make(bidirectional):
-      return layer(
+      return ImprovedTransformer(
         num_heads=self.num_heads,
         hidden_size=self.hidden_size,
         bidirectional=bidirectional,
         norm=self.norm,
         dropout=0.0 if deterministic else self.dropout,
         dtype=self.dtype,
+        remat=self.remat,
         parent=None,
       )
 
@@ -301,8 +186,8 @@ class DPTNet(nn.Module):
       num_blocks=self.num_blocks,
       num_heads=self.num_heads,
     )
-    if self.norm not in _LAYER_NORMS:
-      known = ", ".join(repr(name) for name in _LAYER_NORMS)
+    if self.norm not in _INPUT_NORMS:
+      known = ", ".join(repr(name) for name in _INPUT_NORMS)
       raise ValueError(f"unknown norm {self.norm!r}: choose one of {known}.")
     if not 0 <= self.dropout < 1:
       raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
