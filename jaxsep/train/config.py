@@ -14,12 +14,16 @@ class OptimizerConfig:
     learning_rate: The highest learning rate of the schedule.
     schedule: `"constant"`, `"cosine"`, `"linear"` (both decay to
       `end_learning_rate` at `decay_steps`), `"rsqrt"` (decays with the root of
-      the step) or `"plateau"` (multiplied by `plateau_factor` whenever
+      the step), `"staircase"` (multiplied by `decay_rate` every `decay_every`
+      steps from step 0 on, as DPTNet's authors do every two epochs) or
+      `"plateau"` (multiplied by `plateau_factor` whenever
       `plateau_patience` evaluations in a row bring no improvement). Every one
       may start with a linear warm-up.
     warmup_steps: Steps from 0 up to `learning_rate`.
     decay_steps: Where the decay ends; None means at the run's `num_steps`.
     end_learning_rate: Where `"cosine"` and `"linear"` end.
+    decay_rate: What a stair multiplies the learning rate by.
+    decay_every: Steps of a stair.
     plateau_factor: What a plateau multiplies the learning rate by.
     plateau_patience: Evaluations without improvement that make a plateau.
     plateau_min_learning_rate: Plateaus do not go below this rate.
@@ -39,6 +43,8 @@ class OptimizerConfig:
   warmup_steps: int = 0
   decay_steps: int | None = None
   end_learning_rate: float = 0.0
+  decay_rate: float = 0.98
+  decay_every: int | None = None
   plateau_factor: float = 0.5
   plateau_patience: int = 3
   plateau_min_learning_rate: float = 0.0

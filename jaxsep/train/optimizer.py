@@ -50,6 +50,9 @@ def make_schedule(
     elif config.schedule == "rsqrt":
       knee = max(warmup, 1)
       rate = peak * jnp.sqrt(knee / jnp.maximum(step + 1.0, knee))
+    elif config.schedule == "staircase":
+      stairs = jnp.floor(step / config.decay_every)
+      rate = peak * config.decay_rate**stairs
     else:
       rate = jnp.full_like(step, peak)
     # Step 0 already learns; the first step at the full rate is warmup - 1.
@@ -128,7 +131,14 @@ def _kernels(params):
 _SMALLEST_KERNEL = 8
 
 _OPTIMIZERS = ("adam", "muon")
-_SCHEDULES = ("constant", "cosine", "linear", "rsqrt", "plateau")
+_SCHEDULES = (
+  "constant",
+  "cosine",
+  "linear",
+  "rsqrt",
+  "staircase",
+  "plateau",
+)
 
 
 def _check(config):
@@ -151,6 +161,14 @@ def _check(config):
   if not 0 < config.plateau_factor < 1:
     raise ValueError(
       f"plateau_factor is {config.plateau_factor}; it is between 0 and 1"
+    )
+  if not 0 < config.decay_rate <= 1:
+    raise ValueError(
+      f"decay_rate is {config.decay_rate}; it is above 0 and at most 1"
+    )
+  if config.schedule == "staircase" and not (config.decay_every or 0) > 0:
+    raise ValueError(
+      f"decay_every is {config.decay_every}; a staircase needs steps above 0"
     )
   for name in ("warmup_steps", "weight_decay", "end_learning_rate"):
     if getattr(config, name) < 0:

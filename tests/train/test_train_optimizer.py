@@ -60,6 +60,24 @@ def test_schedules_without_a_warm_up(schedule, first, middle, end):
     assert rate_at(step, schedule=schedule) == pytest.approx(expected), step
 
 
+def test_staircase_is_the_schedule_of_dptnet():
+  # k1 d^-0.5 n warm^-1.5 up to step 4000, then k2 0.98^floor((epoch - 1) / 2);
+  # k1 = 0.2, d = 64, k2 = 4e-4. The first ends at 3.95e-4, within 1.2 % of k2.
+  epoch = 3_000
+  options = {
+    "learning_rate": 4e-4,
+    "schedule": "staircase",
+    "warmup_steps": 4_000,
+    "decay_every": 2 * epoch,
+  }
+  for n in (1, 10, 2_000, 3_999):
+    expected = 0.2 * 64**-0.5 * n * 4_000**-1.5
+    assert rate_at(n - 1, **options) == pytest.approx(expected, rel=0.015)
+  for step in (4_000, 5_999, 6_000, 11_999, 12_000, 180_000):
+    expected = 4e-4 * 0.98 ** ((step // epoch + 1 - 1) // 2)
+    assert rate_at(step, **options) == pytest.approx(expected, rel=1e-4)
+
+
 def test_weights_decay_apart_from_adam():
   params = {"w": jnp.float32([2.0, -3.0])}
   grads = {"w": jnp.float32([0.1, 0.2])}
@@ -121,9 +139,11 @@ def test_decay_steps_move_the_end(schedule):
 # Transform.
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "rsqrt"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "rsqrt", "staircase"])
 def test_schedule_of_a_traced_step(schedule):
-  config = train.OptimizerConfig(schedule=schedule, warmup_steps=3)
+  config = train.OptimizerConfig(
+    schedule=schedule, warmup_steps=3, decay_every=2
+  )
   rate = optimizer.make_schedule(config, num_steps=9)
   steps = jnp.arange(10, dtype=jnp.int32)
   np.testing.assert_allclose(
@@ -145,9 +165,15 @@ def test_schedule_of_a_traced_step(schedule):
     ("warmup_steps", -1),
     ("weight_decay", -0.1),
     ("decay_steps", 0),
+    ("decay_rate", 1.5),
   ],
 )
 def test_options_out_of_range(option, value):
   options = train.OptimizerConfig(**{option: value})
   with pytest.raises(ValueError, match=option):
     optimizer.make_optimizer(options)
+
+
+def test_staircase_needs_the_length_of_a_stair():
+  with pytest.raises(ValueError, match="decay_every is None"):
+    rate_at(0, schedule="staircase")

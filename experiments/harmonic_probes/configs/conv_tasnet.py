@@ -98,6 +98,8 @@ def get_config() -> config_dict.ConfigDict:
       warmup_steps=0,
       decay_steps=config_dict.placeholder(int),
       end_learning_rate=0.0,
+      decay_rate=0.98,
+      decay_every=config_dict.placeholder(int),
       plateau_factor=0.5,
       plateau_patience=3,
       plateau_min_learning_rate=1e-6,

@@ -1,0 +1,33 @@
+"""A small DPTNet for an hour of speech and one or two CPU cores.
+
+The data of `conv_tasnet_small_corpus`: every utterance with another speaker's
+at random, 2 mixtures of 2 s a step. Filters of 32 samples and two dual-path
+blocks keep the recurrences short; the filters start as a Fourier transform.
+"""
+
+from typing import Any
+
+from ml_collections import config_dict
+
+from experiments.harmonic_probes.configs import (
+  conv_tasnet_small_corpus,
+  dptnet_stride8,
+)
+
+
+def get_config() -> config_dict.ConfigDict:
+  config: Any = conv_tasnet_small_corpus.get_config()
+  config.model = dptnet_stride8.get_config().model
+  config.model.update(
+    num_filters=256,
+    filter_length=32,
+    feature_size=48,
+    chunk_length=64,
+    num_blocks=2,
+    num_heads=4,
+    hidden_size=64,
+    filterbank_init="fourier",
+  )
+  # The kernels of the LSTMs are no single matrices, which Muon is for.
+  config.optimizer.update(name="adam", learning_rate=1e-3)
+  return config
