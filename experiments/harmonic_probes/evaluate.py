@@ -24,6 +24,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -82,7 +83,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Mixtures at a time.")
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "Rows as .csv or .jsonl; evaluation.csv in --workdir if that is given.",
+  "Rows as .csv or .jsonl; evaluation_SET.csv in --workdir if that is given.",
 )
 _CACHE_DIR = flags.DEFINE_string(
   "cache_dir", None, "Where to remember the scan of a corpus."
@@ -214,7 +215,7 @@ def output_path() -> pathlib.Path | None:
   if _OUTPUT.value:
     path = pathlib.Path(_OUTPUT.value)
   elif _WORKDIR.value:
-    path = pathlib.Path(_WORKDIR.value) / "evaluation.csv"
+    path = pathlib.Path(_WORKDIR.value) / f"evaluation_{set_name()}.csv"
   else:
     return None
   if path.suffix not in (".csv", ".jsonl"):
@@ -223,6 +224,17 @@ def output_path() -> pathlib.Path | None:
   if not os.access(path.parent, os.W_OK):
     raise ValueError(f"cannot write to {path.parent}; choose another --output")
   return path
+
+
+def set_name() -> str:
+  """What the flags evaluate on, as a part of a file's name."""
+  if _MIXTURE_LIST.value:
+    return pathlib.Path(_MIXTURE_LIST.value).stem
+  if _CORPUS.value:
+    parts = (_CORPUS.value, _SPLIT.value, _MODE.value, _MIXTURE.value)
+    name = " ".join(part for part in parts if part)
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+  return "valid"
 
 
 def open_batches(config: Any) -> tuple[Any, Any]:
@@ -285,8 +297,11 @@ def run() -> None:
   )
   if _WORKDIR.value:
     made = read_config(_WORKDIR.value)
-    if made is None:
-      raise ValueError(f"{_WORKDIR.value} is not the folder of a run")
+    if made is None or "data" not in made["run"]:
+      raise ValueError(
+        f"{_WORKDIR.value} is not the folder of a run of "
+        "experiments.harmonic_probes.train; give --model and --corpus"
+      )
     config.data = made["run"]["data"]
     config.simulate = made["task"]["simulate"]
     config.loss = made["task"]["loss"]
