@@ -108,6 +108,36 @@ class Evaluator:
     return jax.device_get(self._demo(params, model_state, self._first))
 
 
+def check_monitor(task: Task, batches: Iterable[Batch], monitor: str) -> None:
+  """Refuses a value to monitor that the evaluation does not give.
+
+  Traces the evaluation of the first batch; computes nothing.
+
+  Args:
+    task: What is evaluated.
+    batches: The evaluation set.
+    monitor: Name of the value.
+
+  Raises:
+    TrainingError: If there is no such value, or no batch.
+  """
+  batch = next(iter(batches), None)
+  if batch is None:
+    raise TrainingError("the evaluation set has no examples")
+  batch = {name: x for name, x in batch.items() if name != "mask"}
+
+  def values():
+    params, model_state = task.init(eval_key(), batch)
+    return task.evaluate(params, model_state, batch, key=eval_key())
+
+  names = jax.eval_shape(values)
+  if monitor not in names:
+    raise TrainingError(
+      f"cannot monitor {monitor!r}: the evaluation gives "
+      f"{', '.join(sorted(names))}"
+    )
+
+
 def eval_key() -> jax.Array:
   """The root key of evaluation mixtures."""
   return jax.random.key(EVAL_SEED)

@@ -13,6 +13,7 @@ from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.config import TrainConfig, check_config, resolved
 from jaxsep.train.errors import TrainingError
+from jaxsep.train.evaluation import check_monitor
 from jaxsep.train.run import FitResult, Run
 from jaxsep.train.stopping import Stopper
 
@@ -60,6 +61,9 @@ def fit(
   """
   check_config(config)
   mesh = mesh_lib.make_mesh() if mesh is None else mesh
+  if make_eval_batches is not None:
+    # Before the workdir remembers the name.
+    check_monitor(task, make_eval_batches(), config.monitor)
   described = {
     "train": dataclasses.asdict(resolved(config)),
     "task": dict(task.describe()),

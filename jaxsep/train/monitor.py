@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxsep.train.config import TrainConfig
-from jaxsep.train.errors import TrainingError
 
 
 @dataclasses.dataclass
@@ -42,19 +41,11 @@ class Monitor:
     Args:
       step: Its step.
       metrics: Its means by name.
-      config: Says which of them to monitor.
+      config: Says which of them to monitor; it is among them.
 
     Returns:
       Whether it is the best so far; a value that is not finite never is.
-
-    Raises:
-      TrainingError: If the monitored value is not among them.
     """
-    if config.monitor not in metrics:
-      raise TrainingError(
-        f"cannot monitor {config.monitor!r}: the evaluation gives "
-        f"{', '.join(sorted(metrics))}"
-      )
     self.evaluated_step = step
     # JSON knows no NaN.
     self.metrics = {

@@ -99,8 +99,8 @@ def test_evaluation_prints_and_writes_the_table(trained, tmp_path):
   result = start("evaluate", workdir=workdir)
   assert result.returncode == 0, result.stderr[-3000:]
   assert "| SI-SDRi (dB) |" in result.stdout
-  assert (workdir / "evaluation.md").read_text() in result.stdout
-  with open(workdir / "evaluation.csv", newline="") as file:
+  assert (workdir / "evaluation_valid.md").read_text() in result.stdout
+  with open(workdir / "evaluation_valid.csv", newline="") as file:
     rows = list(csv.DictReader(file))
   assert [row["index"] for row in rows] == ["0", "1", "2"]
   # The same mixtures as in training: its last evaluation says the same.
