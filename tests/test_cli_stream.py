@@ -272,17 +272,17 @@ def test_a_closed_output_is_no_error(pipe, monkeypatch, capsys):
   assert capsys.readouterr().err == ""
 
 
-def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe, tmp_path):
+def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe):
   mixture = noise(2 * RATE)
   mixture[-5] = np.nan
   pipe(mixture[:RATE].tobytes(), mixture[RATE:].tobytes())
   code, out, err = separate("-", "--raw=float32", f"--sample_rate_hz={RATE}")
-  assert (code, out) == (2, [])
+  assert code == 2
   assert err == [
     f"jaxsep: -: NaN or Inf at sample {2 * RATE - 5}; what came before is"
     " separated"
   ]
-  assert audio.info(tmp_path / "out" / "stdin_2.wav").num_samples > 0
+  assert voices(out).shape == (2, 2 * RATE - 5)
 
 
 # Mistakes.

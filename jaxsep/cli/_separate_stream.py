@@ -80,6 +80,8 @@ def run(options: argparse.Namespace, targets_of) -> int:
       paths = []  # Whoever read has heard enough.
   for path in paths:
     print(path)
+  if job.problem:
+    raise UsageError(job.problem)
   if stopper.signal is None:
     return 0
   name = signal.Signals(stopper.signal).name
@@ -96,6 +98,7 @@ class _Job:
     self._channel = channel
     self._options = options
     self.num_samples = 0
+    self._pipe: Pipe | None = None
     seconds = options.chunk_s
     if seconds is None:
       is_file = options.files != ["-"]
@@ -103,7 +106,13 @@ class _Job:
     hops = seconds * loaded.sample_rate_hz / live.hop_length
     self._chunk = live.hop_length * max(1, round(hops))
 
+  @property
+  def problem(self) -> str | None:
+    """What ended the input before its time."""
+    return self._pipe.problem if self._pipe else None
+
   def warm_up(self):
+    """Compiles the step."""
     params = self._loaded.params
     silence = np.zeros((1, self._chunk), np.float32)
     self._live.step(params, self._live.init(params, 1), silence)
@@ -115,7 +124,7 @@ class _Job:
       raw = None
       if options.raw:
         raw = options.raw, options.sample_rate_hz, options.num_channels
-      pipe = Pipe(sys.stdin.fileno(), stopper, raw)
+      self._pipe = pipe = Pipe(sys.stdin.fileno(), stopper, raw)
       check_channel(self._channel, pipe.num_channels, name)
       return self._mono(pipe.blocks(), stopper), pipe.sample_rate_hz
     about = audio.info(name, allow_truncated=options.allow_truncated)

@@ -68,6 +68,7 @@ class Pipe:
   Attributes:
     sample_rate_hz: Sample rate.
     num_channels: Number of channels.
+    problem: What ended the blocks before their time, or None.
   """
 
   def __init__(self, descriptor: int, stopper: Stopper, raw=None):
@@ -84,6 +85,7 @@ class Pipe:
     self._descriptor = descriptor
     self._stopper = stopper
     self._remaining: float = np.inf
+    self.problem: str | None = None
     if raw is None:
       self._kind = self._read_header()
     else:
@@ -110,11 +112,15 @@ class Pipe:
       block = values.reshape(-1, self.num_channels).T.astype(np.float32)
       if np.dtype(self._kind).kind == "i":
         block /= 2.0 ** (8 * np.dtype(self._kind).itemsize - 1)
-      if not np.isfinite(block).all():
-        first = position + int(np.argmin(np.isfinite(block).all(axis=0)))
-        raise UsageError(
-          f"-: NaN or Inf at sample {first}; what came before is separated"
+      is_finite = np.isfinite(block).all(axis=0)
+      if not is_finite.all():
+        first = int(np.argmin(is_finite))
+        self.problem = (
+          f"-: NaN or Inf at sample {position + first}; what came before is"
+          " separated"
         )
+        yield block[:, :first]
+        return
       position += block.shape[1]
       yield block
 
