@@ -4,6 +4,7 @@ A second writing of the same facts, slow and plain: convolutions, transposes
 and loops over chunks where the library has none.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -101,8 +102,6 @@ class DPTNetTorch(nn.Module):
 
   def as_params(self):
     """The parameters of ours, as nested dictionaries of arrays."""
-    from asteroid_weights import transformer
-
     weights = {k: v.detach().numpy() for k, v in self.state_dict().items()}
 
     def layer(prefix):
@@ -116,7 +115,7 @@ class DPTNetTorch(nn.Module):
         for name, value in weights.items()
         if name.startswith(prefix)
       }
-      return transformer(own)
+      return _layer_params(own)
 
     flat = {
       "encoder.kernel": weights["encoder.weight"][:, 0].T,
@@ -141,3 +140,37 @@ class DPTNetTorch(nn.Module):
         for name, value in layer(f"{theirs}.{index}.").items():
           flat[f"block_{index}.{ours}.{name}"] = value
     return flat
+
+
+def _layer_params(weights):
+  """The parameters of one layer: attention, LSTM, linear layer, norms."""
+  ends = [""]
+  if "recurrent.weight_ih_l0_reverse" in weights:
+    ends.append("_reverse")
+  # Inputs over states; PyTorch has two biases that are always added.
+  kernels = [
+    np.concatenate(
+      [weights[f"recurrent.weight_{part}_l0{end}"] for part in ("ih", "hh")],
+      axis=1,
+    ).T
+    for end in ends
+  ]
+  biases = [
+    weights[f"recurrent.bias_ih_l0{end}"]
+    + weights[f"recurrent.bias_hh_l0{end}"]
+    for end in ends
+  ]
+  return {
+    "attention.query_key_value.kernel": weights["mha.in_proj_weight"].T,
+    "attention.query_key_value.bias": weights["mha.in_proj_bias"],
+    "attention.out.kernel": weights["mha.out_proj.weight"].T,
+    "attention.out.bias": weights["mha.out_proj.bias"],
+    "attention_norm.scale": weights["norm_mha.gamma"],
+    "attention_norm.bias": weights["norm_mha.beta"],
+    "lstm.kernel": np.stack(kernels),
+    "lstm.bias": np.stack(biases),
+    "linear.kernel": weights["linear.weight"].T,
+    "linear.bias": weights["linear.bias"],
+    "linear_norm.scale": weights["norm_ff.gamma"],
+    "linear_norm.bias": weights["norm_ff.beta"],
+  }

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 import torch
-from asteroid_weights import dptnet_from_asteroid
 from dptnet_torch import DPTNetTorch
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from random_params import random_params
 
 import jaxsep
+from jaxsep.conversion import dptnet_from_asteroid
 from jaxsep.models import DPTNet
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
@@ -99,7 +99,7 @@ def test_equals_asteroid(norm, options):
     if name.startswith(f"{norm}/")
   }
   estimate = weights.pop("estimate")
-  model = DPTNet(
+  expected = DPTNet(
     num_sources=3,
     num_filters=6,
     filter_length=8,
@@ -113,7 +113,14 @@ def test_equals_asteroid(norm, options):
     divide_overlap=True,
     **options,
   )
-  params = nested(dptnet_from_asteroid(weights))
+  arguments = {
+    "n_heads": 2,
+    "chunk_size": 10,
+    "norm_type": norm,
+    "mask_act": options["mask_activation"],
+  }
+  model, params = dptnet_from_asteroid(weights, arguments, complete=True)
+  assert model == expected
   ours = jax.jit(model.apply)({"params": params}, arrays["mixture"])
   assert relative_error(ours, estimate) < 1e-4
 

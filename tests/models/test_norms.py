@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jaxsep.models import CumulativeLayerNorm, GlobalLayerNorm
+from jaxsep.models.norms import ChannelLayerNorm
 
 
 def features(*shape):
@@ -28,6 +29,20 @@ def test_global_norm_is_a_group_norm_of_one_group():
   np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
 
 
+def test_channel_norm_is_a_layer_norm():
+  x = features(3, 20, 6)
+  params = {"scale": jnp.arange(6.0), "bias": jnp.ones(6)}
+  ours = ChannelLayerNorm().apply({"params": params}, x)
+  theirs = torch.nn.functional.layer_norm(
+    torch.from_numpy(np.array(x)),
+    (6,),
+    torch.arange(6.0),
+    torch.ones(6),
+    eps=1e-8,
+  )
+  np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
 def test_cumulative_norm_takes_all_frames_so_far():
   x = np.asarray(features(2, 9, 4), np.float64)
   ours, params = CumulativeLayerNorm().init_with_output(
@@ -45,7 +60,9 @@ def test_cumulative_norm_takes_all_frames_so_far():
 # Edges.
 
 
-@pytest.mark.parametrize("norm", [GlobalLayerNorm, CumulativeLayerNorm])
+@pytest.mark.parametrize(
+  "norm", [GlobalLayerNorm, CumulativeLayerNorm, ChannelLayerNorm]
+)
 @pytest.mark.parametrize("value", [0.0, 1e-3, 7.0])
 def test_constant_input(norm, value):
   x = jnp.full((2, 50, 8), value)
