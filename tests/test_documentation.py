@@ -22,6 +22,7 @@ PACKAGES = [
   for name in (
     "audio",
     "cli",
+    "conversion",
     "dsp",
     "inference",
     "losses",

@@ -7,7 +7,7 @@ import pathlib
 
 from jaxsep import model_io
 from jaxsep.cli._console import UsageError, complain, user_mistakes
-from jaxsep.conversion import PEERS, ConversionError, convert
+from jaxsep.conversion import ConversionError, convert
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,14 +36,14 @@ def run(options: argparse.Namespace) -> int:
       found.params,
       sample_rate_hz=found.sample_rate_hz,
       metadata={
-        "converted_from": PEERS[found.peer],
+        "converted_from": found.peer,
         "checkpoint": pathlib.Path(options.checkpoint).name,
       },
     )
   except ValueError as error:
     raise UsageError(str(error)) from error
   name = type(found.model).__name__
-  print(f"model           {name}, from {PEERS[found.peer]}")
+  print(f"model           {name}, from {found.peer}")
   print(f"parameters      {found.num_params:,}")
   print(f"sample rate     {found.sample_rate_hz} Hz")
   print(f"folder          {folder}")

@@ -2,12 +2,11 @@
 
 from jaxsep.conversion._asteroid import conv_tasnet_from_asteroid
 from jaxsep.conversion._asteroid_dptnet import dptnet_from_asteroid
-from jaxsep.conversion._convert import PEERS, Conversion, convert
+from jaxsep.conversion._convert import Conversion, convert
 from jaxsep.conversion._fitting import ConversionError
 from jaxsep.conversion._speechbrain import conv_tasnet_from_speechbrain
 
 __all__ = [
-  "PEERS",
   "Conversion",
   "ConversionError",
   "conv_tasnet_from_asteroid",

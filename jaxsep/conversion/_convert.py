@@ -14,8 +14,7 @@ from jaxsep.conversion._checkpoints import read_checkpoint
 from jaxsep.conversion._fitting import ConversionError, whole_rate
 from jaxsep.conversion._speechbrain import conv_tasnet_from_speechbrain
 
-#: The peers, by the names that `convert` knows them under.
-PEERS = {"asteroid": "Asteroid", "speechbrain": "SpeechBrain"}
+_PEERS = {"asteroid": "Asteroid", "speechbrain": "SpeechBrain"}
 
 # What gives away a model: the start of the name of one of its weights.
 _SIGNS = {
@@ -38,8 +37,7 @@ class Conversion:
     model: The module.
     params: Its parameters.
     sample_rate_hz: Sample rate of the signals it was trained on.
-    peer: Where it comes from: `"asteroid"` or `"speechbrain"`.
-    num_params: Number of its parameters.
+    peer: Where it comes from: `"Asteroid"` or `"SpeechBrain"`.
   """
 
   model: nn.Module
@@ -101,7 +99,7 @@ def convert(
     raise ConversionError(
       "the checkpoint does not say its sample rate: give --sample_rate_hz."
     )
-  return Conversion(model, params, rate, key[0])
+  return Conversion(model, params, rate, _PEERS[key[0]])
 
 
 def _recognise(found, peer):

@@ -54,12 +54,12 @@ def saved(tmp_path):
 @pytest.mark.parametrize(
   ("name", "peer", "model", "rate"),
   [
-    ("asteroid_global.pth", "asteroid", models.ConvTasNet, 16_000),
-    ("asteroid_channel.pth", "asteroid", models.ConvTasNet, 8_000),
-    ("asteroid_dptnet.pth", "asteroid", models.DPTNet, 8_000),
-    ("asteroid_dptnet_forward.pth", "asteroid", models.DPTNet, 8_000),
-    ("speechbrain", "speechbrain", models.ConvTasNet, 8_000),
-    ("speechbrain_causal", "speechbrain", models.ConvTasNet, 8_000),
+    ("asteroid_global.pth", "Asteroid", models.ConvTasNet, 16_000),
+    ("asteroid_channel.pth", "Asteroid", models.ConvTasNet, 8_000),
+    ("asteroid_dptnet.pth", "Asteroid", models.DPTNet, 8_000),
+    ("asteroid_dptnet_forward.pth", "Asteroid", models.DPTNet, 8_000),
+    ("speechbrain", "SpeechBrain", models.ConvTasNet, 8_000),
+    ("speechbrain_causal", "SpeechBrain", models.ConvTasNet, 8_000),
   ],
 )
 def test_tells_what_a_checkpoint_is(name, peer, model, rate):
