@@ -32,16 +32,16 @@ def autocast(dtype):
   return contextlib.nullcontext()
 
 
-def make_model(compiled):
+def make_model(model_class, compiled):
   """The paper's sizes, which are Asteroid's defaults too."""
   torch.manual_seed(0)
-  model = ConvTasNet(n_src=2).to(DEVICE)
+  model = model_class(n_src=2).to(DEVICE)
   return model, torch.compile(model) if compiled else model
 
 
-def make_forward(batch, samples, dtype, compiled):
+def make_forward(model_class, batch, samples, dtype, compiled):
   """Returns a function that separates a random batch once."""
-  model, apply = make_model(compiled)
+  model, apply = make_model(model_class, compiled)
   model.eval()
   mixture = torch.randn(batch, samples, device=DEVICE)
 
@@ -53,9 +53,9 @@ def make_forward(batch, samples, dtype, compiled):
   return run
 
 
-def make_training(batch, samples, dtype, compiled):
+def make_training(model_class, batch, samples, dtype, compiled):
   """Returns a function that takes one training step."""
-  model, apply = make_model(compiled)
+  model, apply = make_model(model_class, compiled)
   mixture = torch.randn(batch, samples, device=DEVICE)
   reference = torch.randn(batch, 2, samples, device=DEVICE)
   optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -88,8 +88,8 @@ def forget_peak():
     file.write("5")
 
 
-def main():
-  """Answers requests until the input ends."""
+def main(model_class=ConvTasNet):
+  """Answers requests about a model until the input ends."""
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   work = {}
   for line in sys.stdin:
@@ -99,6 +99,7 @@ def main():
     elif request["do"] == "prepare":
       make = make_training if request["training"] else make_forward
       work["run"] = make(
+        model_class,
         request["batch"],
         request["samples"],
         request["dtype"],

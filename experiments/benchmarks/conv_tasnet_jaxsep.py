@@ -22,18 +22,18 @@ from jaxsep.models import ConvTasNet
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def make_forward(batch, samples, dtype):
+def make_forward(model_class, batch, samples, dtype):
   """Returns a function that separates a random batch once."""
-  model = ConvTasNet(dtype=DTYPES[dtype])
+  model = model_class(dtype=DTYPES[dtype])
   mixture = jax.random.normal(jax.random.key(0), (batch, samples))
   params = jax.jit(model.init)(jax.random.key(1), mixture[:, :1000])
   apply = jax.jit(model.apply).lower(params, mixture).compile()
   return lambda: jax.block_until_ready(apply(params, mixture))
 
 
-def make_training(batch, samples, dtype):
+def make_training(model_class, batch, samples, dtype):
   """Returns a function that takes one training step."""
-  model = ConvTasNet(dtype=DTYPES[dtype])
+  model = model_class(dtype=DTYPES[dtype])
   key, mixture_key, reference_key = jax.random.split(jax.random.key(0), 3)
   mixture = jax.random.normal(mixture_key, (batch, samples))
   reference = jax.random.normal(reference_key, (batch, 2, samples))
@@ -102,8 +102,8 @@ def forget_peak():
     file.write("5")
 
 
-def main():
-  """Answers requests until the input ends."""
+def main(model_class=ConvTasNet):
+  """Answers requests about a model until the input ends."""
   work = {}
   for line in sys.stdin:
     request = json.loads(line)
@@ -115,7 +115,9 @@ def main():
       answer = {"flop_per_s": work["matmul"]()}
     elif request["do"] == "prepare":
       make = make_training if request["training"] else make_forward
-      work["run"] = make(request["batch"], request["samples"], request["dtype"])
+      work["run"] = make(
+        model_class, request["batch"], request["samples"], request["dtype"]
+      )
       for _ in range(2):
         work["run"]()
       forget_peak()

@@ -30,4 +30,5 @@ def get_config() -> config_dict.ConfigDict:
   )
   # The kernels of the LSTMs are no single matrices, which Muon is for.
   config.optimizer.update(name="adam", learning_rate=1e-3)
+  config.train.num_steps = 5_000
   return config
