@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxsep.models.norms import EPS, Statistics, feature_sums
+from jaxsep.typing import Array
 
 #: Frames after which the statistics stop to give the past more weight.
 MOST_FRAMES = 2**30
@@ -74,7 +75,7 @@ class FrameStream:
   """
 
   def __init__(
-    self, state: FrameState, num_frames: int, valid: jax.Array | None = None
+    self, state: FrameState, num_frames: int, valid: Array | None = None
   ):
     """Begins a step.
 

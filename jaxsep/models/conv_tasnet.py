@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -17,10 +16,10 @@ from jaxsep.typing import Array, Float
 class ConvTasNetState(NamedTuple):
   """What `ConvTasNet` carries from one chunk of a stream to the next."""
 
-  started: jax.Array
-  encoder: jax.Array
+  started: Array
+  encoder: Array
   masker: FrameState
-  decoder: jax.Array
+  decoder: Array
 
 
 class ConvTasNet(nn.Module):

@@ -124,8 +124,8 @@ class ConvBlock(nn.Module):
       "heads": ((hidden, num_heads), False),
     }
     params = {
-      name: _Parameters(*layer, self.use_bias, name=name)()
-      for name, layer in layers.items()
+      name: _Parameters(shape, activated, self.use_bias, name=name)()
+      for name, (shape, activated) in layers.items()
     }
     options = BlockOptions(
       dilation=self.dilation,
