@@ -28,7 +28,7 @@ EXTRAS = [
   [
     "from jaxsep import losses, metrics",
     "from jaxsep import dsp, models, simulate",
-    "from jaxsep import audio, cli, inference, tasks",
+    "from jaxsep import audio, cli, conversion, inference, tasks",
     "import jaxsep; jaxsep.save, jaxsep.load",
   ],
 )
