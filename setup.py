@@ -19,6 +19,7 @@ CORE = [
   "numpy",
   "optax>=0.2.8",
   "safetensors",
+  "scipy",
   "soundfile",
   "soxr",
   "tqdm",
@@ -36,8 +37,12 @@ TRAIN = [
 # Figures.
 PLOT = ["matplotlib"]
 
-# Perceptual metrics; pesq compiles C on installation.
-EVAL = [*PLOT, "pesq", "pystoi"]
+# Perceptual metrics and pitch trackers; pesq compiles C on installation.
+EVAL = [*PLOT, "librosa", "pesq", "pystoi"]
+
+# `jaxsep convert`: reads checkpoints of PyTorch without running what is in
+# them, and hyper-parameters in YAML.
+CONVERT = ["pyyaml", "torch"]
 
 # Judges and peers that the tests compare with. Not pesq, which needs a
 # compiler: `make test` adds it where there is one, and its tests say so when
@@ -46,14 +51,17 @@ TEST = [
   "beartype",
   "fast-bss-eval",
   "hypothesis",
+  "ipykernel",
   "librosa",
   "mir_eval",
+  "nbclient",
+  "nbformat",
   "psutil",
   "pystoi",
   "pytest",
   "pytest-xdist",
+  "pyyaml",
   "ruff",
-  "scipy",
   # The release that the parity tests were made with. Where pip's index offers
   # a CPU build, that is enough (CONTRIBUTING.md says how to get it).
   "torch==2.13.0",
@@ -77,6 +85,7 @@ setuptools.setup(
     "train": TRAIN,
     "plot": PLOT,
     "eval": EVAL,
+    "convert": CONVERT,
     "notebook": [*PLOT, "ipykernel", "nbclient", "notebook"],
     "test": TRAIN + PLOT + TEST,
     "dev": TRAIN + EVAL + TEST + ["pyright"],

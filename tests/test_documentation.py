@@ -4,13 +4,18 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import pathlib
 import pkgutil
+import re
 
+import jax
 import numpy as np
 import pytest
 
 import data_pipelines
 import jaxsep
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 MODULES = sorted(
   module.name
@@ -142,3 +147,24 @@ def test_examples_run(name):
       if needed is None or importlib.util.find_spec(needed):
         runner.run(test)
   assert runner.failures == 0
+
+
+def test_python_in_the_readme_runs(tmp_path, monkeypatch):
+  source = (ROOT / "README.md").read_text()
+  blocks = re.findall(r"^```python\n(.*?)^```", source, re.M | re.S)
+  assert blocks
+  model = jaxsep.models.ConvTasNet(num_blocks=1, num_repeats=1)
+  signal = np.random.default_rng(0).normal(size=(1, 2, 800)).astype("float32")
+  params = model.init(jax.random.key(0), signal[:, 0])["params"]
+  jaxsep.save(tmp_path / "quickstart/model", model, params, sample_rate_hz=8000)
+  monkeypatch.chdir(tmp_path)
+  names = {
+    "reference": signal,
+    "estimate": signal[:, ::-1].copy(),
+    "mixture": signal.sum(1),
+    "recording": signal[0, 0],
+  }
+  for block in blocks:
+    exec(compile(block, "README.md", "exec"), names)
+  assert names["permutation"].tolist() == [[1, 0]]
+  assert names["voices"].shape == (2, 800)
