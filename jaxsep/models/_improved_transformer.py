@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
       weights = _drop(self, _weights(query, key), self.dropout)
       mixed = _join(_mix(weights, value))
     else:
-      mixed = _attend(joint, self.num_heads)
+      mixed = jnp.asarray(_attend(joint, self.num_heads))
     return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
 
 

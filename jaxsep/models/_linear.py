@@ -1,6 +1,7 @@
 """A dense layer with the initial values of the published systems."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -28,7 +29,7 @@ class Linear(nn.Module):
   @nn.compact
   def __call__(
     self, x: Float[Array, "*batch inputs"]
-  ) -> Float[Array, "*batch {self.features}"]:
+  ) -> Float[jax.Array, "*batch {self.features}"]:
     """Multiplies and adds."""
     init = uniform_fan_in(x.shape[-1])
     kernel = self.param(

@@ -54,7 +54,7 @@ def segment(
 
   Example:
     >>> chunks = segment(jnp.arange(1.0, 5)[None, :, None], chunk_length=4)
-    >>> chunks[0, :, :, 0].tolist()
+    >>> chunks[0, :3, :, 0].tolist()
     [[0.0, 0.0, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 0.0, 0.0]]
   """
   batch, frames, num_features = features.shape

@@ -51,7 +51,7 @@ def make_schedule(
       knee = max(warmup, 1)
       rate = peak * jnp.sqrt(knee / jnp.maximum(step + 1.0, knee))
     elif config.schedule == "staircase":
-      stairs = jnp.floor(step / config.decay_every)
+      stairs = jnp.floor(step / (config.decay_every or 1))
       rate = peak * config.decay_rate**stairs
     else:
       rate = jnp.full_like(step, peak)
