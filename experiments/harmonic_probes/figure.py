@@ -18,12 +18,16 @@ and what they are means of as figure_N_rows.csv.
   5  band-stop filtered speech             9  order of the channels by pitch
 """
 
+import contextlib
+import math
+import os
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 
 from experiments.harmonic_probes import (
@@ -198,6 +202,20 @@ def load_filtered(options: Sequence[str]) -> dict[str, Separator]:
   return found
 
 
+def use_cores() -> None:
+  """Makes a CPU device of every core that takes a mixture of a batch.
+
+  Mixtures side by side on a core each take less time than one after the other
+  on all: not every operation is spread over cores.
+  """
+  # XLA takes one of the two, the option or a flag that the caller has set.
+  if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    return
+  cores = len(os.sched_getaffinity(0))
+  with contextlib.suppress(RuntimeError):  # JAX is in use already.
+    jax.config.update("jax_num_cpu_devices", math.gcd(cores, _BATCH_SIZE.value))
+
+
 def say(line: str) -> None:
   """Prints a line beside the results."""
   print(line, file=sys.stderr, flush=True)
@@ -206,6 +224,7 @@ def say(line: str) -> None:
 def main(argv: Sequence[str]) -> None:
   """Runs, and turns what a user can mend into one line."""
   logging.set_verbosity(logging.WARNING)
+  use_cores()
   try:
     if len(argv) > 1:
       raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsep
+from jaxsep.train.mesh import by_example, make_mesh, replicated
 from jaxsep.typing import Array, Float
 
 
@@ -41,7 +43,8 @@ class Separator:
       params: Its parameters.
       sample_rate_hz: Rate of its signals.
       name: What to call it; that of its class if empty.
-      batch_size: Mixtures at a time.
+      batch_size: Mixtures at a time, shared by the devices of this host as
+        far as they divide it.
 
     Raises:
       ValueError: If `batch_size` is not positive.
@@ -51,8 +54,12 @@ class Separator:
     self.sample_rate_hz = sample_rate_hz
     self.num_sources = model.num_sources
     self.name = name or describe(model)
-    self._model, self._params = model, params
-    self._batch_size = batch_size
+    self._model, self._batch_size = model, batch_size
+    devices = jax.devices()
+    devices = devices[: math.gcd(len(devices), batch_size)]
+    mesh = make_mesh(devices)
+    self._params = jax.device_put(params, replicated(mesh))
+    self._sharding = by_example(mesh)
 
   def __call__(
     self, mixture: Float[Array, "mixtures time"]
@@ -64,6 +71,7 @@ class Separator:
       batch = mixture[first : first + self._batch_size]
       rest = self._batch_size - len(batch)
       filled = np.pad(batch, ((0, rest), (0, 0)), mode="edge")
+      filled = jax.device_put(filled, self._sharding)
       estimate = _apply(self._model, self._params, filled)
       estimates.append(np.asarray(estimate)[: len(batch)])
     return np.concatenate(estimates)

@@ -1,6 +1,7 @@
 """Separates alternating tones that lack some of their harmonics."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -61,33 +62,36 @@ def probe_tones(
     "estimate" `[S, T]`, channels as they came.
   """
   sets = HARMONIC_SETS if harmonic_sets is None else harmonic_sets
+  kinds = list(itertools.product(amplitudes, sets.items(), periods_s))
+  made = []
+  for amplitude, (_, harmonics), period_s in kinds:
+    make = _maker(
+      separate.sample_rate_hz, harmonics, amplitude, duration_s, **options
+    )
+    stimuli = make(np.arange(num_seeds), np.float32(period_s))
+    made.append({name: np.asarray(value) for name, value in stimuli.items()})
+  # All kinds at once, so that few batches are not full.
+  mixtures = np.concatenate([stimuli["mixture"] for stimuli in made])
+  estimates = np.split(separate(mixtures), len(made))
   rows: list[Row] = []
   examples: dict[str, dict[str, np.ndarray]] = {}
-  for amplitude in amplitudes:
-    for name, harmonics in sets.items():
-      for period_s in periods_s:
-        make = _maker(
-          separate.sample_rate_hz, harmonics, amplitude, duration_s, **options
-        )
-        stimuli = make(np.arange(num_seeds), np.float32(period_s))
-        estimate = separate(stimuli["mixture"])
-        scores = segregation(estimate, stimuli["reference"])
-        for seed in range(num_seeds):
-          rows.append(
-            {
-              "harmonics": name,
-              "amplitude": amplitude,
-              "period_ms": round(1000 * period_s, 3),
-              "seed": seed,
-              **{key: value[seed].item() for key, value in scores.items()},
-            }
-          )
-        if name not in examples:
-          examples[name] = {
-            "mixture": np.asarray(stimuli["mixture"][0]),
-            "reference": np.asarray(stimuli["reference"][0]),
-            "estimate": estimate[0],
-          }
+  for (amplitude, (name, _), period_s), stimuli, estimate in zip(
+    kinds, made, estimates, strict=True
+  ):
+    scores = segregation(estimate, stimuli["reference"])
+    for seed in range(num_seeds):
+      rows.append(
+        {
+          "harmonics": name,
+          "amplitude": amplitude,
+          "period_ms": round(1000 * period_s, 3),
+          "seed": seed,
+          **{key: value[seed].item() for key, value in scores.items()},
+        }
+      )
+    if name not in examples:
+      first = {key: value[0] for key, value in stimuli.items()}
+      examples[name] = {**first, "estimate": estimate[0]}
   return rows, examples
 
 
