@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 # On a GPU the two sides take turns: neither may hold all of the memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -102,7 +104,7 @@ def forget_peak():
     file.write("5")
 
 
-def main(model_class=ConvTasNet):
+def main(model_class: Callable[..., Any] = ConvTasNet) -> None:
   """Answers requests about a model until the input ends."""
   work = {}
   for line in sys.stdin:

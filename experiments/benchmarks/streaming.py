@@ -7,10 +7,10 @@ chunks of 2, 10, 20 and 100 ms. For each chunk size it prints the real-time
 factor (time to compute over time that the signal lasts), the median and the
 worst time of a chunk, from the samples in NumPy to the estimates in NumPy, the
 processor time by itself as a factor, which other programs on the core change
-less, and the largest difference from the model on the whole signal at once, beside the
-largest sample of that. The target is a factor below 0.3 at 20 ms on one core:
-where the system allows it, the process keeps to `--num_cores` of those that it
-was started on.
+less, and the largest difference from the model on the whole signal at once,
+beside the largest sample of that. The target is a factor below 0.3 at 20 ms on
+one core: where the system allows it, the process keeps to `--num_cores` of
+those that it was started on.
 """
 
 import json

@@ -99,7 +99,9 @@ def test_bfloat16():
   check_equal({"dtype": jnp.bfloat16}, [4], atol=0.02)
   model, params, _ = small(dtype=jnp.bfloat16)
   state = inference.stream(model).init(params, 1)
-  assert {ring.dtype for ring in state.masker.contexts} == {jnp.dtype("bfloat16")}
+  assert {ring.dtype for ring in state.masker.contexts} == {
+    jnp.dtype("bfloat16")
+  }
 
 
 def running(frames, count, mean, power):

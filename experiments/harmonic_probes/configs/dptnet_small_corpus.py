@@ -17,7 +17,8 @@ from experiments.harmonic_probes.configs import (
 
 def get_config() -> config_dict.ConfigDict:
   config: Any = conv_tasnet_small_corpus.get_config()
-  config.model = dptnet_stride8.get_config().model
+  stride8: Any = dptnet_stride8.get_config()
+  config.model = stride8.model
   config.model.update(
     num_filters=256,
     filter_length=32,
