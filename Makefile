@@ -54,6 +54,9 @@ $(PEERS)/installed:
 
 bench: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m experiments.benchmarks.conv_tasnet
+	$(BIN)/python -m experiments.benchmarks.dptnet
+	$(BIN)/python -m experiments.benchmarks.streaming
+	$(BIN)/python -m experiments.benchmarks.probe_suite
 	$(BIN)/python -m experiments.benchmarks.bss_eval
 	$(BIN)/python -m experiments.benchmarks.simulate
 	$(BIN)/python -m experiments.benchmarks.devices

@@ -7,7 +7,9 @@ The layers, lowest first; a module imports its own layer or a lower one.
 - `losses`: what training minimises, one value per example.
 - `metrics`: what papers report, one value per example.
 - `models`: published systems as Flax modules.
-- `inference`: models applied to recordings of any length.
+- `conversion`: models from the checkpoints of other toolkits.
+- `inference`: models applied to recordings of any length, whole or as they
+  come.
 - `tasks`: where a model, a simulation and a loss meet.
 - `train`: the training loop and its side effects.
 """

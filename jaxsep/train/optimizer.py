@@ -89,9 +89,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
   if config.name == "muon":
-    parts.append(
-      optax.partition({"kernel": _muon(), "other": adam}, _kernels)
-    )
+    parts.append(optax.partition({"kernel": _muon(), "other": adam}, _kernels))
   else:
     parts.append(adam)
   if config.weight_decay:
