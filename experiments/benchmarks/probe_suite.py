@@ -70,10 +70,12 @@ def main(argv):
   if _JSON.value:
     print(json.dumps({"seconds": times, "total": total, "cpu": cpu}))
     return
+  held = "the target is for 100 mixtures"
+  if _NUM_EXAMPLES.value >= 100:
+    held = targets.verdict(total < _MOST_S, f"under {_MOST_S} s")
   print(
     f"total {total:.1f} s for {_NUM_EXAMPLES.value} mixtures on {cores} cores, "
-    f"{cpu:.0f} s of processor time; "
-    f"{targets.verdict(total < _MOST_S, f'under {_MOST_S} s')}"
+    f"{cpu:.0f} s of processor time; {held}"
   )
 
 
