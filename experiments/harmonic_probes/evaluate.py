@@ -20,30 +20,24 @@ of the training loss; SDR is that of BSS-eval with 512 taps. An improvement is
 over the mixture itself. The table goes next to the rows, with the ending .md.
 """
 
-import csv
-import json
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tqdm
 from absl import app, flags, logging
 from ml_collections import config_dict
 
 import jaxsep
 from data_pipelines import batches, mixture_lists
-from experiments.harmonic_probes import job
+from experiments.harmonic_probes import job, scoring
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.opening import check_num_sources, is_premixed
 from experiments.harmonic_probes.run_data import open_noise_and_rirs
-from jaxsep import metrics, tasks, train
-from jaxsep.train.evaluation import eval_key
+from jaxsep import train
 from jaxsep.train.workdir import read_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
@@ -88,113 +82,6 @@ _OUTPUT = flags.DEFINE_string(
 _CACHE_DIR = flags.DEFINE_string(
   "cache_dir", None, "Where to remember the scan of a corpus."
 )
-
-#: Columns of the table, and what they are called there.
-TABLE = {
-  "si_sdr": "SI-SDR",
-  "si_sdr_improvement": "SI-SDRi",
-  "si_snr_improvement": "SI-SNRi",
-  "sdr": "SDR",
-  "sdr_improvement": "SDRi",
-  "mixture_si_sdr": "mixture SI-SDR",
-  "mixture_sdr": "mixture SDR",
-}
-
-
-def score(reference: Any, estimate: Any, mixture: Any) -> dict[str, Any]:
-  """Metrics of every source of a batch of separated mixtures.
-
-  Args:
-    reference: References, `[B, S, T]`.
-    estimate: Estimates in the order of the references, `[B, S, T]`.
-    mixture: Mixtures, `[B, T]`.
-
-  Returns:
-    Values in dB by name, each `[B, S]`.
-  """
-  before = jnp.broadcast_to(mixture[:, None], reference.shape)
-  values = {}
-  for name, metric in (
-    ("si_sdr", metrics.si_sdr),
-    ("si_snr", metrics.si_snr),
-    ("sdr", lambda *pair: metrics.bss_eval(*pair)[0]),
-  ):
-    values[name] = metric(estimate, reference)
-    values[f"mixture_{name}"] = metric(before, reference)
-    values[f"{name}_improvement"] = values[name] - values[f"mixture_{name}"]
-  return values
-
-
-def evaluate(
-  task: tasks.SeparationTask, params: Any, batches_: Iterable[dict]
-) -> Iterator[dict[str, Any]]:
-  """Separates and scores batches.
-
-  Args:
-    task: The task with its model.
-    params: Parameters of the model.
-    batches_: Batches of ingredients or of mixtures.
-
-  Yields:
-    A dict for every mixture: its `index`, its length in `samples`, the mean
-    over the sources of every value, and `si_sdr_1` ... of each source.
-  """
-
-  @jax.jit
-  def step(params, batch):
-    signals = task.separate(params, {}, batch, key=eval_key())
-    return score(signals["reference"], signals["estimate"], signals["mixture"])
-
-  for batch in batches_:
-    values = jax.device_get(step(params, batch))
-    mask = batch.get("mask", np.ones(len(batch["index"]), bool))
-    samples = np.asarray(batch["length"])
-    for i in np.flatnonzero(mask):
-      row: dict[str, Any] = {
-        "index": int(batch["index"][i]),
-        "samples": int(samples[i] if samples.ndim == 1 else samples[i].min()),
-      }
-      for name, value in values.items():
-        row[name] = float(np.mean(value[i]))
-      for source, value in enumerate(values["si_sdr"][i]):
-        row[f"si_sdr_{source + 1}"] = float(value)
-      yield row
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-  """A Markdown table of means, standard errors and medians."""
-  lines = [
-    f"| {len(rows)} mixtures | mean | standard error | median |",
-    "|---|---|---|---|",
-  ]
-  for name, title in TABLE.items():
-    values = np.array([row[name] for row in rows])
-    error = values.std() / max(len(values) - 1, 1) ** 0.5
-    lines.append(
-      f"| {title} (dB) | {values.mean():.2f} | {error:.2f} "
-      f"| {np.median(values):.2f} |"
-    )
-  return "\n".join(lines)
-
-
-def write_rows(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
-  """Writes rows as CSV or JSON lines, by the ending of the path."""
-  hidden = path.with_name(f".{path.name}")
-  with open(hidden, "w", newline="") as file:
-    if path.suffix == ".csv":
-      writer = csv.DictWriter(file, list(rows[0]))
-      writer.writeheader()
-      for row in rows:
-        writer.writerow(
-          {
-            name: f"{value:.4f}" if isinstance(value, float) else value
-            for name, value in row.items()
-          }
-        )
-    else:
-      for row in rows:
-        file.write(json.dumps(row) + "\n")
-  os.replace(hidden, path)
 
 
 def model_folder() -> pathlib.Path:
@@ -309,15 +196,15 @@ def run() -> None:
   data, names = open_batches(config)
   rows = []
   progress = tqdm.tqdm(data, unit="batch", disable=not sys.stderr.isatty())
-  for row in evaluate(task, loaded.params, progress):
+  for row in scoring.evaluate(task, loaded.params, progress):
     row = {"id": str(names[row["index"]]) if names is not None else "", **row}
     row["seconds"] = round(row.pop("samples") / loaded.sample_rate_hz, 4)
     rows.append(row)
   rows.sort(key=lambda row: row["index"])
-  text = table(rows)
+  text = scoring.table(rows)
   print(f"{folder}\n{text}")
   if output is not None:
-    write_rows(output, rows)
+    scoring.write_rows(output, rows)
     output.with_suffix(".md").write_text(f"{text}\n")
     print(f"rows: {output}")
 
