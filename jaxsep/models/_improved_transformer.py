@@ -85,9 +85,11 @@ def _attend_backward(num_heads, joint, d_mixed):
   inner = jnp.sum(weights * d_weights, axis=-1, keepdims=True)
   d_scores = (weights * (d_weights - inner)).astype(query.dtype)
   d_query = _product("bhqk,bhkd->bhqd", d_scores, key)
-  d_key = _product("bhqk,bhqd->bhkd", d_scores, query)
-  d_value = _product("bhqk,bhqd->bhkd", weights.astype(query.dtype), d_mixed)
   d_query = d_query / math.sqrt(query.shape[-1])
+  # The large factor second: as the first, XLA on the CPU would transpose it.
+  d_key = _product("bhqd,bhqk->bhdk", query, d_scores)
+  d_value = _product("bhqd,bhqk->bhdk", d_mixed, weights.astype(query.dtype))
+  d_key, d_value = (jnp.swapaxes(d, 2, 3) for d in (d_key, d_value))
   parts = [_join(part) for part in (d_query, d_key, d_value)]
   d_joint = jnp.concatenate(parts, axis=-1).astype(joint.dtype)
   # Written out once, not transposed anew for each of its uses.
