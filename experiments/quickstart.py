@@ -30,15 +30,13 @@ from experiments._quickstart_results import (
   score,
   write_results,
 )
+from experiments.output_flags import OUTPUT_DIR
 from jaxsep import inference, models, simulate
 from jaxsep.model_io import ModelFolderError
 from jaxsep.tasks import SeparationTask
 from jaxsep.train import OptimizerConfig, TrainConfig, TrainingError, fit
 from jaxsep.train.mesh import make_mesh
 
-_OUTPUT_DIR = flags.DEFINE_string(
-  "output_dir", "quickstart", "Folder for everything that is made."
-)
 _NUM_STEPS = flags.DEFINE_integer(
   "num_steps", None, "Training steps, if not the usual number.", lower_bound=1
 )
@@ -286,7 +284,7 @@ def main(argv: Sequence[str]) -> None:
   recipe = Recipe(seed=_SEED.value)
   if _NUM_STEPS.value is not None:
     recipe = dataclasses.replace(recipe, num_steps=_NUM_STEPS.value)
-  folder = pathlib.Path(_OUTPUT_DIR.value)
+  folder = pathlib.Path(OUTPUT_DIR.value or "quickstart")
   started = time.monotonic()
   try:
     rows = run(folder, recipe, progress=True)

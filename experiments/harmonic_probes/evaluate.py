@@ -35,25 +35,26 @@ import jaxsep
 from data_pipelines import batches, mixture_lists
 from experiments.harmonic_probes import job, scoring
 from experiments.harmonic_probes.configs import conv_tasnet
+from experiments.harmonic_probes.mixture_flags import (
+  BATCH_SIZE,
+  CORPUS,
+  CROP_S,
+  MIXTURE_LIST,
+  MODEL,
+  NUM_EXAMPLES,
+  ROOT,
+  SPLIT,
+)
 from experiments.harmonic_probes.opening import check_num_sources, is_premixed
 from experiments.harmonic_probes.run_data import open_noise_and_rirs
+from experiments.harmonic_probes.separator import find_model
 from jaxsep import train
 from jaxsep.train.workdir import read_config
 
+#: Mixtures where --num_examples does not say.
+_USUAL_NUM_EXAMPLES = 300
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
-_MODEL = flags.DEFINE_string(
-  "model", None, "Model folder; the best or else the last of --workdir."
-)
-_MIXTURE_LIST = flags.DEFINE_string(
-  "mixture_list", None, "CSV of fixed mixtures; their files are in --root."
-)
-_ROOT = flags.DEFINE_string("root", None, "Folder of the list's paths.")
-_CORPUS = flags.DEFINE_string(
-  "corpus", None, "Utterances or mixtures as layout:where."
-)
-_SPLIT = flags.DEFINE_string(
-  "split", None, "Split, for layouts that have some; that to test on if none."
-)
 _MODE = flags.DEFINE_enum(
   "mode", None, ["min", "max"], "Of a --corpus of mixtures; min if not given."
 )
@@ -63,17 +64,12 @@ _MIXTURE = flags.DEFINE_enum(
   ["mix_clean", "mix_both", "mix_single"],
   "Of a --corpus of librimix; mix_clean if not given.",
 )
-_NUM_EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 300, "Mixtures to draw from a --corpus of utterances."
-)
-_CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of a drawn mixture.")
 _LENGTH_MULTIPLE_S = flags.DEFINE_float(
   "length_multiple_s",
   1.0,
   "Whole mixtures are cut down to a multiple of this; every length is a "
   "compilation.",
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Mixtures at a time.")
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
@@ -86,15 +82,10 @@ _CACHE_DIR = flags.DEFINE_string(
 
 def model_folder() -> pathlib.Path:
   """The model that the flags name."""
-  if _MODEL.value:
-    return pathlib.Path(_MODEL.value)
-  if not _WORKDIR.value:
+  named = MODEL.value or _WORKDIR.value
+  if not named:
     raise ValueError("name a model by --workdir or --model")
-  workdir = pathlib.Path(_WORKDIR.value)
-  for name in ("best", "last"):
-    if (workdir / name / "config.json").exists():
-      return workdir / name
-  raise ValueError(f"{workdir} holds no model yet: neither best nor last")
+  return find_model(named)
 
 
 def output_path() -> pathlib.Path | None:
@@ -115,10 +106,10 @@ def output_path() -> pathlib.Path | None:
 
 def set_name() -> str:
   """What the flags evaluate on, as a part of a file's name."""
-  if _MIXTURE_LIST.value:
-    return pathlib.Path(_MIXTURE_LIST.value).stem
-  if _CORPUS.value:
-    parts = (_CORPUS.value, _SPLIT.value, _MODE.value, _MIXTURE.value)
+  if MIXTURE_LIST.value:
+    return pathlib.Path(MIXTURE_LIST.value).stem
+  if CORPUS.value:
+    parts = (CORPUS.value, SPLIT.value, _MODE.value, _MIXTURE.value)
     name = " ".join(part for part in parts if part)
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
   return "valid"
@@ -127,29 +118,29 @@ def set_name() -> str:
 def open_batches(config: Any) -> tuple[Any, Any]:
   """The batches that the flags name, and the names of the mixtures."""
   whole = {
-    "batch_size": _BATCH_SIZE.value,
+    "batch_size": BATCH_SIZE.value,
     "sample_rate_hz": config.sample_rate_hz,
     "length_multiple": round(_LENGTH_MULTIPLE_S.value * config.sample_rate_hz),
   }
-  if _MIXTURE_LIST.value and _CORPUS.value:
+  if MIXTURE_LIST.value and CORPUS.value:
     raise ValueError("give --mixture_list or --corpus, not both")
-  for flag in (_SPLIT, _MODE, _MIXTURE):
-    if flag.value and not _CORPUS.value:
+  for flag in (SPLIT, _MODE, _MIXTURE):
+    if flag.value and not CORPUS.value:
       raise ValueError(f"--{flag.name} is for a --corpus, and none is given")
-  if _MIXTURE_LIST.value:
-    if not _ROOT.value:
+  if MIXTURE_LIST.value:
+    if not ROOT.value:
       raise ValueError("--mixture_list needs --root, where its files are")
-    mixtures = mixture_lists.read_list(_MIXTURE_LIST.value)
+    mixtures = mixture_lists.read_list(MIXTURE_LIST.value)
     check_num_sources(mixtures, config.num_sources)
-    return mixture_lists.list_batches(mixtures, _ROOT.value, **whole), (
+    return mixture_lists.list_batches(mixtures, ROOT.value, **whole), (
       mixtures.id
     )
-  if _CORPUS.value:
+  if CORPUS.value:
     corpus = job.open_corpus(
-      _CORPUS.value,
+      CORPUS.value,
       sample_rate_hz=config.sample_rate_hz,
       num_sources=config.num_sources,
-      split=_SPLIT.value or "",
+      split=SPLIT.value or "",
       mode=_MODE.value,
       mixture=_MIXTURE.value,
       cache_dir=_CACHE_DIR.value,
@@ -158,9 +149,9 @@ def open_batches(config: Any) -> tuple[Any, Any]:
       check_num_sources(corpus, config.num_sources)
       return batches.premixed_eval_batches(corpus, **whole), corpus.name
     config.data.update(
-      num_valid_examples=_NUM_EXAMPLES.value,
-      valid_crop_s=_CROP_S.value,
-      batch_size=_BATCH_SIZE.value,
+      num_valid_examples=NUM_EXAMPLES.value or _USUAL_NUM_EXAMPLES,
+      valid_crop_s=CROP_S.value,
+      batch_size=BATCH_SIZE.value,
       seed=0,
     )
     extra = open_noise_and_rirs(config)

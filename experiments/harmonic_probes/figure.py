@@ -38,13 +38,26 @@ from experiments.harmonic_probes import (
   suite,
   tones,
 )
+from experiments.harmonic_probes.mixture_flags import (
+  BATCH_SIZE,
+  CORPUS,
+  CROP_S,
+  MIXTURE_LIST,
+  MODEL,
+  NUM_EXAMPLES,
+  ROOT,
+  SPLIT,
+)
 from experiments.harmonic_probes.separator import Separator, load_separator
+from experiments.output_flags import OUTPUT_DIR
 from jaxsep import train
+
+#: Mixtures where --num_examples does not say.
+_USUAL_NUM_EXAMPLES = 100
 
 _FIGURE = flags.DEFINE_list(
   "figure", ["all"], "Numbers of figures, 2 to 9, or all."
 )
-_MODEL = flags.DEFINE_string("model", None, "Model, or the folder of a run.")
 _CAUSAL_MODEL = flags.DEFINE_string(
   "causal_model", None, "Of figure 6, if not --model; the paper's is causal."
 )
@@ -59,20 +72,6 @@ _FILTERED_MODELS = flags.DEFINE_list(
 _FILTER_METHOD = flags.DEFINE_enum(
   "filter_method", "butterworth", ["butterworth", "fir"], "Kind of filters."
 )
-_CORPUS = flags.DEFINE_string(
-  "corpus", None, "Utterances or mixtures as layout:where, such as voices."
-)
-_MIXTURE_LIST = flags.DEFINE_string(
-  "mixture_list", None, "CSV of fixed mixtures; their files are in --root."
-)
-_ROOT = flags.DEFINE_string("root", None, "Folder of the list's paths.")
-_SPLIT = flags.DEFINE_string(
-  "split", None, "Split of the corpus, that to test on if none."
-)
-_NUM_EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 100, "Mixtures of speech.", lower_bound=1
-)
-_CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of each.")
 _NUM_SEEDS = flags.DEFINE_integer(
   "num_seeds", tones.NUM_SEEDS, "Stimuli of every kind of tones.", lower_bound=1
 )
@@ -83,16 +82,12 @@ _AMPLITUDE = flags.DEFINE_enum(
   "Of the partials, in pictures of tones and in figures 6 and 8: all equal, "
   "or falling as 1/k. The numbers of figures 4 and 7 are of both.",
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", 4, "Mixtures separated at a time.", lower_bound=1
-)
 _F0_TRACKER = flags.DEFINE_enum(
   "f0_tracker", "pyin", pitch.TRACKERS, "pyin of librosa, or WORLD's harvest."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
   "num_processes", None, "That track pitch; as many as cores if not given."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "figures", "Folder to write.")
 _OVERWRITE = flags.DEFINE_bool(
   "overwrite", False, "Replace figures that are there."
 )
@@ -100,24 +95,24 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def run() -> None:
   """Computes, draws and writes what the flags say."""
-  if not _MODEL.value:
+  if not MODEL.value:
     raise ValueError("name a model by --model")
   numbers = wanted_figures(_FIGURE.value, spectrogram=_SPECTROGRAM_MODEL.value)
-  folder = pathlib.Path(_OUTPUT_DIR.value)
+  folder = pathlib.Path(OUTPUT_DIR.value or "figures")
   output.claim(folder, numbers, overwrite=_OVERWRITE.value)
   if 9 in numbers:
     pitch.check_tracker(_F0_TRACKER.value)
-  model = load(_MODEL.value)
+  model = load(MODEL.value)
   probes = suite.Probes(
     model,
     lambda: probe_set.open_probe_set(
       sample_rate_hz=model.sample_rate_hz,
-      num_examples=_NUM_EXAMPLES.value,
-      crop_s=_CROP_S.value,
-      corpus=_CORPUS.value,
-      mixture_list=_MIXTURE_LIST.value,
-      root=_ROOT.value,
-      split=_SPLIT.value,
+      num_examples=NUM_EXAMPLES.value or _USUAL_NUM_EXAMPLES,
+      crop_s=CROP_S.value,
+      corpus=CORPUS.value,
+      mixture_list=MIXTURE_LIST.value,
+      root=ROOT.value,
+      split=SPLIT.value,
       num_sources=model.num_sources,
     ),
     causal_model=load(_CAUSAL_MODEL.value),
@@ -184,7 +179,7 @@ def load(folder: str | None) -> Any:
   """The separator in a folder, or None for none."""
   if not folder:
     return None
-  return load_separator(folder, batch_size=_BATCH_SIZE.value)
+  return load_separator(folder, batch_size=BATCH_SIZE.value)
 
 
 def load_filtered(options: Sequence[str]) -> dict[str, Separator]:
@@ -213,7 +208,7 @@ def use_cores() -> None:
     return
   cores = len(os.sched_getaffinity(0))
   with contextlib.suppress(RuntimeError):  # JAX is in use already.
-    jax.config.update("jax_num_cpu_devices", math.gcd(cores, _BATCH_SIZE.value))
+    jax.config.update("jax_num_cpu_devices", math.gcd(cores, BATCH_SIZE.value))
 
 
 def say(line: str) -> None:
