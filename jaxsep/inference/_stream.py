@@ -69,7 +69,7 @@ class Stream:
     init: `init(params, batch) -> state` makes the state before the first
       sample of `batch` mixtures.
     step: `step(params, state, samples [B, n]) -> (state, estimates [B, S, n])`
-      separates what comes next. It uses up the state it is given.
+      separates what comes next. It leaves the state it is given as it is.
     finish: `finish(params, state) -> estimates [B, S, latency]` gives what is
       still owed after the last sample. It leaves the state as it is.
     hop_length: `n` is a multiple of this.
@@ -93,9 +93,8 @@ def stream(model: nn.Module) -> Stream:
   Before an output sample is out, `latency` samples after it must be in, and
   the rest of their hop.
 
-  `step` and `finish` are compiled. `step` writes the new state over the old
-  one, which cannot be used again. Under a `jax.jit` or `jax.lax.scan` of the
-  caller, it is that which decides what becomes of the state.
+  `step` and `finish` are compiled and change nothing: a state may be kept, and
+  gone back to.
 
   The state is a plain tree of arrays: it can be saved, and sent to another
   device. NaN or Inf in a mixture never leaves its row of the state again.
@@ -154,7 +153,7 @@ def _init(model, params, batch):
   return model.apply({"params": params}, batch, method="stream_init")
 
 
-@functools.partial(jax.jit, static_argnames="model", donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="model")
 def _step(model, params, state, samples):
   hop = model.hop_length
   if samples.ndim != 2 or not samples.shape[1] or samples.shape[1] % hop:

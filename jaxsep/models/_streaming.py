@@ -10,10 +10,9 @@ the arithmetic does:
   growing after a few hours, as would plain means at small chunks.
 - `count [B]`: the frames behind them. It stops at 2**30, 12 days at 1 kHz;
   from then on the statistics forget, with that time constant.
-- `contexts`: per dilation, a ring `[B, frames, repeats, C]` of just the frames
-  that its convolutions reach back to. Time `t` is in slot `t % frames`, so a
-  chunk writes its own frames and moves no others.
-- `positions`: the slots of the next frame, reduced by the length of each ring.
+- `contexts`: per dilation, `[B, frames, repeats, C]`, just the frames that its
+  convolutions reach back to, the latest last. A chunk moves them all along,
+  which costs less than to gather them from a ring.
 """
 
 import collections
@@ -35,7 +34,6 @@ class FrameState(NamedTuple):
   """The state of a network of frames; see the top of this file."""
 
   count: jax.Array
-  positions: jax.Array
   statistics: jax.Array
   contexts: tuple[jax.Array, ...]
 
@@ -53,7 +51,7 @@ class FrameState(NamedTuple):
     Args:
       batch: Signals at a time.
       num_norms: Cumulative norms.
-      contexts: Shapes of the rings, without the batch.
+      contexts: Shapes of the contexts, without the batch.
       dtype: Their type.
 
     Returns:
@@ -62,7 +60,6 @@ class FrameState(NamedTuple):
     """
     return cls(
       count=jnp.zeros((batch,), jnp.int32),
-      positions=jnp.zeros((len(contexts),), jnp.int32),
       statistics=jnp.zeros((batch, num_norms, 4)),
       contexts=tuple(jnp.zeros((batch, *shape), dtype) for shape in contexts),
     )
@@ -145,50 +142,33 @@ class FrameStream:
     if self._valid is not None:
       frames = jnp.where(self._valid[..., None], frames, 0)
     index = dilation.bit_length() - 1
-    ring = self._state.contexts[index]
-    if not ring.shape[1]:
+    context = self._state.contexts[index]
+    if not context.shape[1]:
       return [frames.astype(jnp.float32)]
     repeat = len(self._frames[index])
     self._frames[index].append(frames)
-    length, num_frames = ring.shape[1], frames.shape[1]
+    num_frames = frames.shape[1]
     delayed = []
     for tap in range(num_taps):
-      delay = length - tap * dilation
-      count = min(delay, num_frames)
-      slots = self._slots(index, -delay, count)
-      past = ring.at[:, slots, repeat].get(mode="promise_in_bounds")
-      new = frames[:, : num_frames - count]
+      start = tap * dilation
+      past = context[:, start : start + num_frames, repeat]
+      new = frames[:, : num_frames - past.shape[1]]
       delayed.append(jnp.concatenate([past, new], axis=1).astype(jnp.float32))
     return delayed
 
-  def _slots(self, index, start, count):
-    """Where in a ring the frames from `start` on are, 0 being the next one."""
-    length = self._state.contexts[index].shape[1]
-    first = self._state.positions[index] + start % length
-    return (first + jnp.arange(count)) % length
-
   def state(self) -> FrameState:
     """The state after the step."""
-    contexts, positions = [], []
-    for index, ring in enumerate(self._state.contexts):
-      position = self._state.positions[index]
-      if length := ring.shape[1]:
+    contexts = []
+    for index, context in enumerate(self._state.contexts):
+      if length := context.shape[1]:
         frames = jnp.stack(self._frames[index], axis=2)
-        kept = min(length, frames.shape[1])
-        start = frames.shape[1] - kept
-        slots = self._slots(index, start, kept)
-        ring = ring.at[:, slots].set(
-          frames[:, start:], mode="promise_in_bounds", unique_indices=True
-        )
-        position = (position + frames.shape[1] % length) % length
-      contexts.append(ring)
-      positions.append(position)
+        context = jnp.concatenate([context, frames], axis=1)[:, -length:]
+      contexts.append(context)
     statistics = self._state.statistics
     if self._statistics:
       statistics = jnp.stack(self._statistics, axis=1)
     return FrameState(
       count=self._new_count,
-      positions=jnp.stack(positions),
       statistics=statistics,
       contexts=tuple(contexts),
     )
