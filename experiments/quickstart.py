@@ -34,7 +34,13 @@ from experiments.output_flags import OUTPUT_DIR
 from jaxsep import inference, models, simulate
 from jaxsep.model_io import ModelFolderError
 from jaxsep.tasks import SeparationTask
-from jaxsep.train import OptimizerConfig, TrainConfig, TrainingError, fit
+from jaxsep.train import (
+  OptimizerConfig,
+  TrainConfig,
+  TrainingError,
+  fit,
+  keep_freed_memory,
+)
 from jaxsep.train.mesh import make_mesh
 
 _NUM_STEPS = flags.DEFINE_integer(
@@ -281,6 +287,7 @@ def main(argv: Sequence[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  keep_freed_memory()
   recipe = Recipe(seed=_SEED.value)
   if _NUM_STEPS.value is not None:
     recipe = dataclasses.replace(recipe, num_steps=_NUM_STEPS.value)

@@ -20,6 +20,7 @@ import optax
 
 from jaxsep import losses
 from jaxsep.models import ConvTasNet
+from jaxsep.train.memory import keep_freed_memory
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -106,6 +107,7 @@ def forget_peak():
 
 def main(model_class: Callable[..., Any] = ConvTasNet) -> None:
   """Answers requests about a model until the input ends."""
+  keep_freed_memory()  # As the training jobs do.
   work = {}
   for line in sys.stdin:
     request = json.loads(line)

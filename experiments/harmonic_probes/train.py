@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
   try:
     if len(argv) > 1:
       raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    train.keep_freed_memory()
     status = run()
   except (ValueError, train.TrainingError, OSError) as error:
     if flags.FLAGS.debug:

@@ -8,6 +8,7 @@ there is one loop.
 from jaxsep.train.config import OptimizerConfig, TrainConfig
 from jaxsep.train.errors import TrainingError
 from jaxsep.train.loop import fit
+from jaxsep.train.memory import keep_freed_memory
 from jaxsep.train.run import FitResult
 from jaxsep.train.state import TrainState
 
@@ -18,4 +19,5 @@ __all__ = [
   "TrainState",
   "TrainingError",
   "fit",
+  "keep_freed_memory",
 ]
