@@ -12,8 +12,11 @@ On a fixed list of mixtures, whole:
 
 On mixtures of another corpus, drawn and simulated as in training but fixed:
 
-  python -m experiments.harmonic_probes.evaluate --model=DIR/best \
+  python -m experiments.harmonic_probes.evaluate --workdir=DIR \
     --corpus=librispeech:LibriSpeech/test-other --num_examples=300
+
+With --model alone, mixtures are drawn with the usual options. With --workdir, a
+run that was trained on filtered speech has every set filtered alike.
 
 Values are means over the sources of a mixture, in dB, under the permutation
 of the training loss; SDR is that of BSS-eval with 512 taps. An improvement is

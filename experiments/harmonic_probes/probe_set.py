@@ -19,9 +19,9 @@ from experiments.harmonic_probes.opening import (
 )
 from jaxsep import simulate
 
-#: How far apart two talkers of a simulated mixture are at most, as in the
-#: lists of this experiment.
-SNR_DB = (-2.5, 2.5)
+#: Level of the first talker above the second, as in the lists of this
+#: experiment and of WSJ0-2mix.
+SNR_DB = (0.0, 5.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

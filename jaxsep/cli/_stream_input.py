@@ -1,6 +1,7 @@
 """What `jaxsep separate --stream` reads: a pipe as it fills, or a file."""
 
 import contextlib
+import math
 import os
 import signal
 import struct
@@ -101,6 +102,10 @@ class Pipe:
         self._descriptor, int(min(1 << 16, self._remaining))
       )
       if not read:
+        if self._stopper.signal is None and math.isfinite(self._remaining):
+          self.problem = (
+            "-: ends before the size in its header; what came is separated"
+          )
         return
       self._remaining -= len(read)
       content = rest + read
@@ -130,6 +135,8 @@ class Pipe:
     while len(content) < count:
       read = self._stopper.read(self._descriptor, count - len(content))
       if not read:
+        if self._stopper.signal is not None:
+          raise SystemExit(128 + self._stopper.signal)
         raise UsageError("-: ends before any sound; is it connected?")
       content += read
     return content
@@ -157,6 +164,8 @@ class Pipe:
         if tag == _EXTENSIBLE and size >= 26:
           tag = struct.unpack("<H", content[24:26])[0]
         kind = (tag, bits)
+    if not 0 <= self.sample_rate_hz <= 1 << 20:
+      raise UsageError("-: the WAV header is damaged")
     if kind not in _TYPES or not self.num_channels or not self.sample_rate_hz:
       raise UsageError(
         "-: can read WAV of 16 or 32 bit integers and of floats from a pipe;"

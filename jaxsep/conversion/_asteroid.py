@@ -101,7 +101,7 @@ def conv_tasnet_from_asteroid(
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
-  if causal and args["norm_type"] not in ("cgLN", "CumLN", "ChanLN"):
+  if causal and args["norm_type"] not in ("cgLN", "cLN"):
     # Asteroid puts this norm in the place of any other.
     args["norm_type"] = "cLN"
   skips = args.get("skip_chan") or 0
@@ -150,11 +150,13 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
   choose(
     {"fb_name": "free", **args}, "fb_name", {"free": 0, "FreeFB": 0}, _PEER
   )
-  stride = args.get("stride") or args["kernel_size"] // 2
+  # Left out, it is 8; only an explicit None is half a filter.
+  stride = args.get("stride", 8) or args["kernel_size"] // 2
   if not is_half(stride, args["kernel_size"]):
     raise ConversionError(
       f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
-      "no counterpart here: filters are of even length and overlap by half."
+      "no counterpart here: filters are of even length and overlap by half. "
+      "Where the file does not say its stride, --set=stride=N does."
     )
   for name in ("in_chan", "out_chan"):
     if args.get(name) not in (None, "None", args["n_filters"]):

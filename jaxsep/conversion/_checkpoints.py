@@ -97,14 +97,24 @@ def _read_file(path):
     start = file.read(9)
   if not start:
     raise ConversionError(f"{path} is empty.")
+  # First, as the length before the bracket may look like PyTorch's bytes.
+  if start[8:] == b"{":
+    return _read_safetensors(path)
   if start[:2] == b"PK" or start[:1] == b"\x80":
     return _read_torch(path)
-  if start[8:] == b"{":
-    try:
-      return safetensors.numpy.load(path.read_bytes())
-    except (safetensors.SafetensorError, KeyError) as error:
-      raise ConversionError(f"{path} is damaged: {error}.") from error
   raise ConversionError(f"{path} is neither a PyTorch nor a safetensors file.")
+
+
+def _read_safetensors(path):
+  try:
+    return safetensors.numpy.load(path.read_bytes())
+  except KeyError as error:
+    raise ConversionError(
+      f"{path} holds numbers of type {error.args[0]}, which are not read: save "
+      "them as float32."
+    ) from error
+  except safetensors.SafetensorError as error:
+    raise ConversionError(f"{path} is damaged: {error}.") from error
 
 
 def _read_torch(path):
@@ -171,7 +181,7 @@ def _parse(content, path):
     return Checkpoint(
       weights,
       _dictionary(content["model_args"], path),
-      str(content.get("model_name")),
+      _text(content.get("model_name")),
       complete=True,
     )
   if "hyper_parameters" in content:
@@ -179,6 +189,10 @@ def _parse(content, path):
     arguments = _of_asteroids_recipes(options)
     return Checkpoint(weights, arguments, complete=bool(arguments))
   return Checkpoint(weights)
+
+
+def _text(name):
+  return None if name is None else str(name)
 
 
 def _weights(content, path):

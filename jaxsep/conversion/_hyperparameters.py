@@ -74,7 +74,7 @@ def _parse(path):
   Loader.add_multi_constructor("!", keep)
   try:
     document = yaml.load(path.read_text(encoding="utf-8"), Loader)
-  except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+  except (yaml.YAMLError, ValueError, RecursionError) as error:
     raise ConversionError(f"{path} is no YAML.") from error
   if not isinstance(document, Mapping):
     raise ConversionError(f"{path} holds no hyper-parameters.")

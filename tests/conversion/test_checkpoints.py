@@ -113,6 +113,20 @@ def test_safetensors(tmp_path):
   assert same(found, conversion.convert(GLOBAL))
 
 
+def test_safetensors_whose_length_looks_like_pytorch(tmp_path):
+  # The low byte of the header's length: 0x80 in one file of 32.
+  weights = {"encoder.filterbank._filters": np.zeros((4, 1, 16), np.float32)}
+  path = tmp_path / "weights.safetensors"
+  for size in range(400):
+    safetensors.numpy.save_file(weights, path, metadata={"x": "y" * size})
+    if path.read_bytes()[0] == 0x80:
+      break
+  assert path.read_bytes()[0] == 0x80
+  with pytest.raises(conversion.ConversionError) as failure:
+    conversion.convert(path, sample_rate_hz=8000)
+  assert "PyTorch" not in str(failure.value)
+
+
 def test_half_precision_becomes_float32(saved):
   inner = content()
   inner["state_dict"] = {

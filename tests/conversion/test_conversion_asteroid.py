@@ -85,6 +85,7 @@ def test_sizes_of_a_dptnet_are_read_off_the_weights():
     "ff_activation",
     "mask_act",
     "encoder_activation",
+    "stride",
   )
   told, _ = conversion.dptnet_from_asteroid(
     weights, {name: arguments[name] for name in names}
