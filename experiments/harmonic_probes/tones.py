@@ -14,8 +14,8 @@ from jaxsep.typing import Array, Float, Int
 
 Row = dict[str, Any]
 
-#: The sets of the paper's figure 4, from left to right, the last without its gap,
-#: and all harmonics.
+#: The sets of the paper's figure 4, from left to right, the last of them once
+#: more without its gap, and all harmonics.
 HARMONIC_SETS = {
   "4-8": (4, 5, 6, 7, 8),
   "1-3": (1, 2, 3),
