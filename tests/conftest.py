@@ -21,6 +21,13 @@ jaxtyping.install_import_hook("jaxsep", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled():
+  """Frees what a file compiled: kept, it comes to gigabytes in each worker."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture
 def unchecked():
   """Lets a call of the wrong shape reach the library's own ValueError."""

@@ -35,6 +35,12 @@ TINY = quickstart.Recipe(
 )
 
 
+@pytest.fixture(autouse=True)
+def _memory(monkeypatch):
+  """Leaves this process, which other tests share, its way with memory."""
+  monkeypatch.setattr(quickstart, "keep_freed_memory", lambda: False)
+
+
 @pytest.fixture
 def given():
   """Sets flags as a command line does."""
