@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 
 # Before the first import of jax.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -12,6 +13,10 @@ os.environ["XLA_FLAGS"] = " ".join(
   ]
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Of each worker its own: librosa's compiled functions, written by several at
+# once, crash whoever reads them.
+_NUMBA_CACHE = tempfile.TemporaryDirectory()
+os.environ["NUMBA_CACHE_DIR"] = _NUMBA_CACHE.name
 
 import jax
 import jaxtyping

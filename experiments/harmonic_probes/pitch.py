@@ -11,6 +11,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,15 @@ def average_f0(
 
   def work(share):
     np.save(buffer := io.BytesIO(), share)
-    done = subprocess.run(
-      command, input=buffer.getvalue(), capture_output=True, env=environment
-    )
+    # librosa's compiled functions are kept on disk; processes that write them
+    # there at once leave what later crashes those that read it.
+    with tempfile.TemporaryDirectory() as cache:
+      done = subprocess.run(
+        command,
+        input=buffer.getvalue(),
+        capture_output=True,
+        env=environment | {"NUMBA_CACHE_DIR": cache},
+      )
     if done.returncode:
       last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
       raise ValueError(f"tracking pitch failed: {' '.join(last)}")
