@@ -15,8 +15,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Of each worker its own: librosa's compiled functions, written by several at
 # once, crash whoever reads them.
-_NUMBA_CACHE = tempfile.TemporaryDirectory()
-os.environ["NUMBA_CACHE_DIR"] = _NUMBA_CACHE.name
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="numba-")
 
 import jax
 import jaxtyping
