@@ -117,6 +117,7 @@ def test_equals_asteroid(norm, options):
     "n_heads": 2,
     "chunk_size": 10,
     "norm_type": norm,
+    "stride": None,
     "mask_act": options["mask_activation"],
   }
   model, params = dptnet_from_asteroid(weights, arguments, complete=True)
