@@ -31,11 +31,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import tqdm
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_dict
 
 import jaxsep
 from data_pipelines import batches, mixture_lists
+from experiments.command import run_or_exit
 from experiments.harmonic_probes import job, scoring
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.mixture_flags import (
@@ -51,7 +52,6 @@ from experiments.harmonic_probes.mixture_flags import (
 from experiments.harmonic_probes.opening import check_num_sources, is_premixed
 from experiments.harmonic_probes.run_data import open_noise_and_rirs
 from experiments.harmonic_probes.separator import find_model
-from jaxsep import train
 from jaxsep.train.workdir import read_config
 
 #: Mixtures where --num_examples does not say.
@@ -203,21 +203,9 @@ def run() -> None:
     print(f"rows: {output}")
 
 
-def say(line: str) -> None:
-  """Prints a line beside the results."""
-  print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str]) -> None:
-  """Runs, and turns what a user can mend into one line."""
-  logging.set_verbosity(logging.WARNING)
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run()
-  except (ValueError, train.TrainingError, OSError) as error:
-    say(f"error: {' '.join(str(error).split())}")
-    sys.exit(1)
+  """Runs; an error is one line."""
+  run_or_exit(run, argv)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ import contextlib
 import math
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 
+from experiments.command import run_or_exit, say
 from experiments.harmonic_probes import (
   filter_sets,
   output,
@@ -50,7 +50,6 @@ from experiments.harmonic_probes.mixture_flags import (
 )
 from experiments.harmonic_probes.separator import Separator, load_separator
 from experiments.output_flags import OUTPUT_DIR
-from jaxsep import train
 
 #: Mixtures where --num_examples does not say.
 _USUAL_NUM_EXAMPLES = 100
@@ -211,22 +210,10 @@ def use_cores() -> None:
     jax.config.update("jax_num_cpu_devices", math.gcd(cores, BATCH_SIZE.value))
 
 
-def say(line: str) -> None:
-  """Prints a line beside the results."""
-  print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str]) -> None:
-  """Runs, and turns what a user can mend into one line."""
-  logging.set_verbosity(logging.WARNING)
+  """Runs; an error is one line."""
   use_cores()
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run()
-  except (ValueError, train.TrainingError, OSError) as error:
-    say(f"error: {' '.join(str(error).split())}")
-    sys.exit(1)
+  run_or_exit(run, argv)
 
 
 if __name__ == "__main__":

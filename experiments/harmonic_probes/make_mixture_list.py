@@ -8,9 +8,12 @@ The same corpus and flags always write the same file. Only the list is
 written; the mixtures are made when it is read, by `mixture_lists`.
 """
 
+from collections.abc import Sequence
+
 from absl import app, flags
 
 from data_pipelines import corpora, mixture_lists
+from experiments.command import run_or_exit
 
 _CORPUS = flags.DEFINE_string(
   "corpus",
@@ -39,10 +42,8 @@ _CACHE_DIR = flags.DEFINE_string(
 )
 
 
-def main(argv):
+def run() -> None:
   """Makes and writes the list."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   corpus = corpora.open_corpus(_CORPUS.value, cache_dir=_CACHE_DIR.value)
   low, high = (float(value) for value in _SNR_RANGE_DB.value)
   mixtures = mixture_lists.make_pair_list(
@@ -59,6 +60,11 @@ def main(argv):
     f"{_OUTPUT.value}: {len(mixtures)} mixtures of {mixtures.num_sources}"
     f" speakers, {seconds / 3600:.2f} h"
   )
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs; an error is one line."""
+  run_or_exit(run, argv)
 
 
 if __name__ == "__main__":

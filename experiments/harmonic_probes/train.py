@@ -17,9 +17,10 @@ import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
+from experiments.command import run_or_exit, say
 from experiments.harmonic_probes import job
 from jaxsep import train
 from jaxsep.train import flags as train_flags
@@ -46,25 +47,10 @@ def run() -> int:
   return train_flags.exit_code(result.signal)
 
 
-def say(line: str) -> None:
-  """Prints a line where the loop prints its own."""
-  print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str]) -> None:
-  """Runs, and turns what a user can mend into one line."""
-  logging.set_verbosity(logging.WARNING)
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    train.keep_freed_memory()
-    status = run()
-  except (ValueError, train.TrainingError, OSError) as error:
-    if flags.FLAGS.debug:
-      raise
-    say(f"error: {' '.join(str(error).split())}")
-    status = 1
-  sys.exit(status)
+  """Runs, and ends with the status of the run."""
+  train.keep_freed_memory()
+  sys.exit(run_or_exit(run, argv, debug=flags.FLAGS.debug))
 
 
 if __name__ == "__main__":
