@@ -4,10 +4,23 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from random_params import random_params
+from separator_checks import (
+  OTHER_SHAPES,
+  check_bfloat16,
+  check_examples_do_not_meet,
+  check_finite_at_all_levels,
+  check_learns_two_tones,
+  check_length_comes_back,
+  check_level_changes_nothing_else,
+  check_refuses_options,
+  check_refuses_shape,
+  check_sees_the_future,
+  check_sharded,
+  count,
+  signal,
+)
 
 from jaxsep.conversion import conv_tasnet_from_asteroid
 from jaxsep.models import ConvTasNet, _conv_block
@@ -23,20 +36,12 @@ SMALL = {
 }
 
 
-def signal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
-
-
 @functools.cache
 def small(**options):
   """A small model, its parameters, and itself as a compiled function."""
   model = ConvTasNet(**{**SMALL, **options})
   params = random_params(model, signal(1, 100))["params"]
   return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
-
-
-def count(params):
-  return sum(value.size for value in jax.tree.leaves(params))
 
 
 # Reference.
@@ -116,9 +121,7 @@ def test_receptive_field_of_the_paper():
 @pytest.mark.parametrize("causal", [False, True])
 def test_examples_of_a_batch_do_not_meet(causal):
   _, params, apply = small(causal=causal)
-  mixture = signal(3, 250)
-  alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
-  np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+  check_examples_do_not_meet(apply, params, time=250)
 
 
 def test_causal_model_ignores_the_future():
@@ -158,10 +161,7 @@ def test_late_convolutions_do_not_see_now():
 def test_causal_convolutions_with_global_norms_are_not_causal():
   model, params, apply = small(causal=True, norm="global")
   assert not model.is_causal
-  mixture = signal(1, 400)
-  changed = mixture.at[:, 300:].multiply(10.0)
-  difference = apply(params, changed) - apply(params, mixture)
-  assert jnp.abs(difference[..., :100]).max() > 1e-3
+  check_sees_the_future(apply, params, time=400)
 
 
 def test_softmax_masks_add_up_to_one():
@@ -214,22 +214,13 @@ def test_gradient_without_skips_and_biases(monkeypatch):
 
 def test_other_model_sees_the_future():
   _, params, apply = small(causal=False)
-  mixture = signal(1, 400)
-  changed = mixture.at[:, 300:].multiply(10.0)
-  difference = apply(params, changed) - apply(params, mixture)
-  assert jnp.abs(difference[..., :100]).max() > 1e-3
+  check_sees_the_future(apply, params, time=400)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_level_changes_nothing_else(causal):
   _, params, apply = small(causal=causal)
-  mixture = signal(2, 300)
-  np.testing.assert_allclose(
-    apply(params, 8.0 * mixture),
-    8.0 * apply(params, mixture),
-    rtol=1e-3,
-    atol=1e-4,
-  )
+  check_level_changes_nothing_else(apply, params, time=300)
 
 
 # Edges.
@@ -239,9 +230,7 @@ def test_level_changes_nothing_else(causal):
 @pytest.mark.parametrize("length", [1, 8, 17])
 def test_any_length_comes_back_whole(length, causal):
   _, params, apply = small(causal=causal)
-  estimate = apply(params, signal(2, length))
-  assert estimate.shape == (2, 2, length)
-  assert jnp.all(jnp.isfinite(estimate))
+  estimate = check_length_comes_back(apply, params, length)
   # Not even the first and the last sample are lost.
   assert jnp.all(jnp.abs(estimate).max(axis=(0, 1)) > 0)
 
@@ -249,16 +238,7 @@ def test_any_length_comes_back_whole(length, causal):
 @pytest.mark.parametrize("causal", [False, True])
 def test_silent_and_loud_mixtures_are_finite(causal):
   _, params, apply = small(causal=causal)
-
-  def total(params, mixture):
-    return jnp.sum(apply(params, mixture) ** 2)
-
-  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-  for level in (0.0, 1e-6, 1e4):
-    mixture = (level * signal(2, 300)).at[:, :100].set(0.0)
-    value, gradient = gradient_of(params, mixture)
-    assert jnp.isfinite(value)
-    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+  check_finite_at_all_levels(apply, params, time=300)
 
 
 def test_one_source():
@@ -271,15 +251,9 @@ def test_one_source():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_bfloat16_is_close_to_float32(causal):
-  _, params, apply = small(causal=causal)
-  half, half_params, half_apply = small(causal=causal, dtype=jnp.bfloat16)
-  assert half.dtype == jnp.bfloat16
-  assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(half_params))
-  mixture = signal(2, 800)
-  estimate, exact = half_apply(params, mixture), apply(params, mixture)
-  assert estimate.dtype == jnp.float32
-  error = jnp.sqrt(jnp.mean((estimate - exact) ** 2) / jnp.mean(exact**2))
-  assert 1e-6 < error < 0.02
+  half = small(causal=causal, dtype=jnp.bfloat16)
+  assert half[0].dtype == jnp.bfloat16
+  check_bfloat16(small(causal=causal)[1:], half[1:], time=800, most=0.02)
 
 
 def test_one_trace_for_one_shape():
@@ -298,64 +272,23 @@ def test_one_trace_for_one_shape():
 
 
 def test_sharded_batch_equals_unsharded():
-  model, params, apply = small()
-  mixture = signal(8, 200)
-  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-  sharding = NamedSharding(mesh, PartitionSpec("data"))
-  everywhere = NamedSharding(mesh, PartitionSpec())
-
-  @jax.jit
-  def gradient(params, mixture):
-    loss = lambda p: jnp.mean(model.apply({"params": p}, mixture) ** 2)  # noqa: E731
-    return jax.grad(loss)(params)
-
-  spread = jax.device_put(mixture, sharding)
-  copied = jax.device_put(params, everywhere)
-  np.testing.assert_allclose(
-    apply(copied, spread), apply(params, mixture), rtol=1e-4, atol=1e-5
-  )
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-    gradient(copied, spread),
-    gradient(params, mixture),
-  )
+  _, params, apply = small()
+  check_sharded(apply, params, time=200, gradient_atol=1e-5)
 
 
 def test_learns_one_batch():
-  model, params, _ = small(num_filters=32)
-  time = jnp.arange(800) / 8000
-  low = jnp.sin(2 * jnp.pi * 200 * time)
-  high = jnp.sin(2 * jnp.pi * 1500 * time)
-  reference = jnp.stack([low, high])[None]
-  mixture = reference.sum(axis=1)
-  optimizer = optax.adam(1e-2)
-
-  def loss(params):
-    estimate = model.apply({"params": params}, mixture)
-    return jnp.mean((estimate - reference) ** 2)
-
-  @jax.jit
-  def step(params, state):
-    value, gradient = jax.value_and_grad(loss)(params)
-    update, state = optimizer.update(gradient, state)
-    return optax.apply_updates(params, update), state, value
-
-  state = optimizer.init(params)
-  for _ in range(150):
-    params, state, value = step(params, state)
-  # The references have a power of a half.
-  assert value < 0.005
+  _, params, apply = small(num_filters=32)
+  check_learns_two_tones(apply, params, most=0.005)
 
 
 # Failures.
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("shape", [(100,), (1, 2, 100), (2, 0)])
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
 def test_refuses_other_shapes(shape):
-  _, params, _ = small()
-  with pytest.raises(ValueError, match=r"\[batch, time\]"):
-    ConvTasNet(**SMALL).apply({"params": params}, jnp.zeros(shape))
+  model, params, _ = small()
+  check_refuses_shape(model, params, shape)
 
 
 @pytest.mark.parametrize(
@@ -377,6 +310,4 @@ def test_refuses_other_shapes(shape):
   ],
 )
 def test_refuses_impossible_options(options, message):
-  model = ConvTasNet(**{**SMALL, **options})
-  with pytest.raises(ValueError, match=message):
-    jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
+  check_refuses_options(ConvTasNet(**{**SMALL, **options}), message)

@@ -5,12 +5,24 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 from dptnet_torch import DPTNetTorch
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from random_params import random_params
+from separator_checks import (
+  OTHER_SHAPES,
+  check_bfloat16,
+  check_examples_do_not_meet,
+  check_finite_at_all_levels,
+  check_learns_two_tones,
+  check_length_comes_back,
+  check_level_changes_nothing_else,
+  check_refuses_options,
+  check_refuses_shape,
+  check_sharded,
+  count,
+  signal,
+)
 
 import jaxsep
 from jaxsep.conversion import dptnet_from_asteroid
@@ -27,10 +39,6 @@ SMALL = {
   "num_heads": 2,
   "hidden_size": 6,
 }
-
-
-def signal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
 
 
 @functools.cache
@@ -129,8 +137,7 @@ def test_equals_asteroid(norm, options):
 def test_number_of_parameters():
   shape = jax.ShapeDtypeStruct((1, 100), jnp.float32)
   params = jax.eval_shape(DPTNet().init, jax.random.key(0), shape)["params"]
-  count = sum(value.size for value in jax.tree.leaves(params))
-  assert count == 2_822_657
+  assert count(params) == 2_822_657
   layers = [
     params[f"block_{block}"][way]
     for block in range(6)
@@ -138,7 +145,7 @@ def test_number_of_parameters():
   ]
   # PyTorch has a second bias in each direction of an LSTM.
   second = sum(layer["lstm"]["bias"].size for layer in layers)
-  assert count + second == 2_834_945
+  assert count(params) + second == 2_834_945
   peer = sum(value.numel() for value in DPTNetTorch().parameters())
   assert peer == 2_834_945
 
@@ -149,20 +156,12 @@ def test_number_of_parameters():
 @pytest.mark.parametrize("norm", ["layer", "global", "channel"])
 def test_examples_of_a_batch_do_not_meet(norm):
   _, params, apply = small(norm=norm)
-  mixture = signal(3, 130)
-  alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
-  np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+  check_examples_do_not_meet(apply, params, time=130)
 
 
 def test_level_changes_nothing_else():
   _, params, apply = small()
-  mixture = signal(2, 130)
-  np.testing.assert_allclose(
-    apply(params, 8.0 * mixture),
-    8.0 * apply(params, mixture),
-    rtol=1e-3,
-    atol=1e-4,
-  )
+  check_level_changes_nothing_else(apply, params, time=130)
 
 
 def test_every_sample_sees_every_other():
@@ -220,9 +219,7 @@ def test_dropout_only_when_asked():
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_any_length_comes_back_whole(length):
   _, params, apply = small()
-  estimate = apply(params, signal(2, length))
-  assert estimate.shape == (2, 2, length)
-  assert jnp.all(jnp.isfinite(estimate))
+  check_length_comes_back(apply, params, length)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -236,90 +233,38 @@ def test_filters_of_two_samples_take_any_length(length):
 @pytest.mark.parametrize("norm", ["layer", "global"])
 def test_silent_and_loud_mixtures_are_finite(norm):
   _, params, apply = small(norm=norm)
-
-  def total(params, mixture):
-    return jnp.sum(apply(params, mixture) ** 2)
-
-  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-  for level in (0.0, 1e-6, 1e4):
-    mixture = (level * signal(2, 200)).at[:, :100].set(0.0)
-    value, gradient = gradient_of(params, mixture)
-    assert jnp.isfinite(value)
-    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+  check_finite_at_all_levels(apply, params, time=200)
 
 
 # Transforms.
 
 
 def test_bfloat16_is_close_to_float32():
-  _, params, apply = small()
-  _, half_params, half_apply = small(dtype=jnp.bfloat16)
-  assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(half_params))
-  mixture = signal(2, 200)
-  estimate, exact = half_apply(params, mixture), apply(params, mixture)
-  assert estimate.dtype == jnp.float32
-  error = jnp.sqrt(jnp.mean((estimate - exact) ** 2) / jnp.mean(exact**2))
-  assert 1e-6 < error < 0.05
+  half = small(dtype=jnp.bfloat16)
+  check_bfloat16(small()[1:], half[1:], time=200, most=0.05)
 
 
 def test_sharded_batch_equals_unsharded():
-  model, params, apply = small()
-  mixture = signal(8, 60)
-  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-  spread = jax.device_put(mixture, NamedSharding(mesh, PartitionSpec("data")))
-  copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-
-  @jax.jit
-  def gradient(params, mixture):
-    loss = lambda p: jnp.mean(model.apply({"params": p}, mixture) ** 2)  # noqa: E731
-    return jax.grad(loss)(params)
-
-  np.testing.assert_allclose(
-    apply(copied, spread), apply(params, mixture), rtol=1e-4, atol=1e-5
-  )
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-    gradient(copied, spread),
-    gradient(params, mixture),
-  )
+  _, params, apply = small()
+  check_sharded(apply, params, time=60, gradient_atol=1e-4)
 
 
 def test_learns_one_batch():
   model = DPTNet(**SMALL | {"num_filters": 32, "filter_length": 16})
-  time = jnp.arange(800) / 8000
-  low = jnp.sin(2 * jnp.pi * 200 * time)
-  high = jnp.sin(2 * jnp.pi * 1500 * time)
-  reference = jnp.stack([low, high])[None]
-  mixture = reference.sum(axis=1)
-  params = jax.jit(model.init)(jax.random.key(0), mixture)["params"]
-  optimizer = optax.adam(1e-2)
-
-  def loss(params):
-    estimate = model.apply({"params": params}, mixture)
-    return jnp.mean((estimate - reference) ** 2)
-
-  @jax.jit
-  def step(params, state):
-    value, gradient = jax.value_and_grad(loss)(params)
-    update, state = optimizer.update(gradient, state)
-    return optax.apply_updates(params, update), state, value
-
-  state = optimizer.init(params)
-  for _ in range(150):
-    params, state, value = step(params, state)
-  # The references have a power of a half.
-  assert value < 0.01
+  params = jax.jit(model.init)(jax.random.key(0), signal(1, 800))["params"]
+  check_learns_two_tones(
+    lambda p, x: model.apply({"params": p}, x), params, most=0.01
+  )
 
 
 # Failures.
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("shape", [(100,), (1, 2, 100), (2, 0)])
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
 def test_refuses_other_shapes(shape):
   model, params, _ = small()
-  with pytest.raises(ValueError, match=r"\[batch, time\]"):
-    model.apply({"params": params}, jnp.zeros(shape))
+  check_refuses_shape(model, params, shape)
 
 
 @pytest.mark.parametrize(
@@ -338,6 +283,4 @@ def test_refuses_other_shapes(shape):
   ],
 )
 def test_refuses_impossible_options(options, message):
-  model = DPTNet(**{**SMALL, **options})
-  with pytest.raises(ValueError, match=message):
-    jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
+  check_refuses_options(DPTNet(**{**SMALL, **options}), message)

@@ -5,11 +5,24 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from random_params import random_params
+from separator_checks import (
+  OTHER_SHAPES,
+  check_bfloat16,
+  check_examples_do_not_meet,
+  check_finite_at_all_levels,
+  check_length_comes_back,
+  check_level_changes_nothing_else,
+  check_refuses_options,
+  check_refuses_shape,
+  check_sees_the_future,
+  check_sharded,
+  count,
+  learn,
+  signal,
+)
 
 import jaxsep
 from jaxsep import audio, cli, inference
@@ -25,10 +38,6 @@ MASKER = {
 SMALL = {"n_fft": 64, "hop_length": 16, **MASKER}
 
 
-def signal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
-
-
 @functools.cache
 def small(**options):
   """A small model, its parameters, and itself as a compiled function."""
@@ -40,10 +49,6 @@ def small(**options):
 def spectra_of(model, params, mixture):
   apply = functools.partial(model.apply, method="estimate_spectra")
   return jax.jit(apply)({"params": params}, mixture)
-
-
-def count(params):
-  return sum(value.size for value in jax.tree.leaves(params))
 
 
 # Reference.
@@ -145,9 +150,7 @@ def test_synthesis_undoes_analysis():
 @pytest.mark.parametrize("causal", [False, True])
 def test_examples_of_a_batch_do_not_meet(causal):
   _, params, apply = small(causal=causal)
-  mixture = signal(3, 250)
-  alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
-  np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+  check_examples_do_not_meet(apply, params, time=250)
 
 
 def test_causal_model_ignores_the_future():
@@ -165,23 +168,13 @@ def test_causal_model_ignores_the_future():
 
 def test_other_model_sees_the_future():
   _, params, apply = small()
-  mixture = signal(1, 600)
-  difference = apply(params, mixture.at[:, 500:].multiply(10.0)) - apply(
-    params, mixture
-  )
-  assert jnp.abs(difference[..., :100]).max() > 1e-3
+  check_sees_the_future(apply, params, time=600)
 
 
 @pytest.mark.parametrize("compression", ["log", "power", None])
 def test_level_changes_nothing_else(compression):
   _, params, apply = small(compression=compression)
-  mixture = signal(2, 600)
-  np.testing.assert_allclose(
-    apply(params, 8.0 * mixture),
-    8.0 * apply(params, mixture),
-    rtol=1e-3,
-    atol=2e-3,
-  )
+  check_level_changes_nothing_else(apply, params, time=600, atol=2e-3)
 
 
 # Edges.
@@ -190,9 +183,7 @@ def test_level_changes_nothing_else(compression):
 @pytest.mark.parametrize("length", [1, 16, 63, 129])
 def test_any_length_comes_back_whole(length):
   _, params, apply = small()
-  estimate = apply(params, signal(2, length))
-  assert estimate.shape == (2, 2, length)
-  assert jnp.all(jnp.isfinite(estimate))
+  estimate = check_length_comes_back(apply, params, length)
   # Not even the first and the last sample are lost.
   assert jnp.all(jnp.abs(estimate).max(axis=(0, 1)) > 0)
 
@@ -200,41 +191,21 @@ def test_any_length_comes_back_whole(length):
 @pytest.mark.parametrize("compression", ["log", "power"])
 def test_silent_and_loud_mixtures_are_finite(compression):
   _, params, apply = small(compression=compression)
-
-  def total(params, mixture):
-    return jnp.sum(apply(params, mixture) ** 2)
-
-  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-  for level in (0.0, 1e-6, 1e4):
-    mixture = (level * signal(2, 300)).at[:, :100].set(0.0)
-    value, gradient = gradient_of(params, mixture)
-    assert jnp.isfinite(value) and (level > 0 or value == 0)
-    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+  silent, *_ = check_finite_at_all_levels(apply, params, time=300)
+  assert silent == 0
 
 
 # Transforms.
 
 
 def test_bfloat16_is_close_to_float32():
-  _, params, apply = small()
-  _, half_params, half_apply = small(dtype=jnp.bfloat16)
-  assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(half_params))
-  mixture = signal(2, 800)
-  estimate, exact = half_apply(params, mixture), apply(params, mixture)
-  assert estimate.dtype == jnp.float32
-  error = jnp.sqrt(jnp.mean((estimate - exact) ** 2) / jnp.mean(exact**2))
-  assert 1e-6 < error < 0.02
+  half = small(dtype=jnp.bfloat16)
+  check_bfloat16(small()[1:], half[1:], time=800, most=0.02)
 
 
 def test_sharded_batch_equals_unsharded():
   _, params, apply = small()
-  mixture = signal(8, 300)
-  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-  spread = jax.device_put(mixture, NamedSharding(mesh, PartitionSpec("data")))
-  copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-  np.testing.assert_allclose(
-    apply(copied, spread), apply(params, mixture), rtol=1e-4, atol=1e-5
-  )
+  check_sharded(apply, params, time=300)
 
 
 def test_learns_one_batch():
@@ -244,7 +215,6 @@ def test_learns_one_batch():
   reference = jnp.sin(2 * jnp.pi * pitch * time[None])[None]
   mixture = reference.sum(axis=1)
   target = jnp.abs(model.analyze(reference))
-  optimizer = optax.adam(1e-2)
 
   def loss(params):
     spectra = model.apply(
@@ -252,15 +222,7 @@ def test_learns_one_batch():
     )
     return jnp.mean((jnp.abs(spectra) - target) ** 2)
 
-  @jax.jit
-  def step(params, state):
-    value, gradient = jax.value_and_grad(loss)(params)
-    update, state = optimizer.update(gradient, state)
-    return optax.apply_updates(params, update), state, value
-
-  state = optimizer.init(params)
-  for _ in range(100):
-    params, state, value = step(params, state)
+  params, value = learn(loss, params, steps=100)
   assert value < 0.01 * jnp.mean(target**2)
   estimate = model.apply({"params": params}, mixture)
   assert jnp.mean((estimate - reference) ** 2) < 0.01
@@ -299,11 +261,10 @@ def test_is_saved_and_separates_recordings(tmp_path):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("shape", [(100,), (1, 2, 100), (2, 0)])
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
 def test_refuses_other_shapes(shape):
-  _, params, _ = small()
-  with pytest.raises(ValueError, match=r"\[batch, time\]"):
-    SpectrogramTasNet(**SMALL).apply({"params": params}, jnp.zeros(shape))
+  model, params, _ = small()
+  check_refuses_shape(model, params, shape)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +279,4 @@ def test_refuses_other_shapes(shape):
   ],
 )
 def test_refuses_impossible_options(options, message):
-  model = SpectrogramTasNet(**{**SMALL, **options})
-  with pytest.raises(ValueError, match=message):
-    jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
+  check_refuses_options(SpectrogramTasNet(**{**SMALL, **options}), message)
