@@ -36,7 +36,7 @@ from ml_collections import config_dict
 
 import jaxsep
 from data_pipelines import batches, mixture_lists
-from experiments.command import run_or_exit
+from experiments.command import run_or_exit, say
 from experiments.harmonic_probes import job, scoring
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.mixture_flags import (
