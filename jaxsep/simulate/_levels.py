@@ -11,6 +11,9 @@ from jaxsep.typing import Array, Float, Int, Key
 #: `(low, high)`, or one number that stands for both.
 Range = Sequence[float | int] | float | int
 
+# Power below that of the loudest frame that is taken for none: 100 dB.
+_ROUNDING = 1e-10
+
 
 def uniform(
   key: Key, span: Range, shape: tuple[int, ...] = ()
@@ -69,10 +72,12 @@ def active_rms(
 
   Frames more than `margin_db` below the mean power are pauses and do not count,
   so that a talker who pauses is not made louder for it. A one-pass stand-in for
-  the active speech level of ITU-T P.56, whose margin it takes.
+  the active speech level of ITU-T P.56, whose margin it takes. Frames without
+  any sound are left out of that mean too: how far a signal is padded with
+  zeros changes nothing.
 
   Args:
-    signal: Signal, shape `[..., T]`; zeros that pad it do not count either.
+    signal: Signal, shape `[..., T]`.
     frame_length: Samples a frame, 32 ms at 8 kHz.
     margin_db: How far below the mean a frame still counts.
 
@@ -91,8 +96,13 @@ def active_rms(
     *signal.shape[:-1], -1, frame_length
   )
   power = jnp.mean(jnp.square(frames), axis=-1)
-  mean = jnp.mean(power, axis=-1, keepdims=True)
-  active = (power > 0) & (power >= mean * 10.0 ** (-margin_db / 10.0))
+  # Beyond the end of a talker in a room there are no zeros but the rounding of
+  # a convolution; nothing that could be heard is as far below the rest.
+  sounds = power > _ROUNDING * jnp.max(power, axis=-1, keepdims=True)
+  mean = jnp.sum(power, axis=-1, keepdims=True, where=sounds) / jnp.maximum(
+    jnp.sum(sounds, axis=-1, keepdims=True), 1
+  )
+  active = sounds & (power >= mean * 10.0 ** (-margin_db / 10.0))
   count = jnp.maximum(jnp.sum(active, axis=-1), 1)
   # As a signal of frame levels, so that silence has the gradient of `rms`.
   level = dsp.rms(frames) * active

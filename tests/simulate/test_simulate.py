@@ -76,6 +76,21 @@ def test_two_talkers_differ_as_in_wsj0_2mix():
 # Law.
 
 
+@pytest.mark.parametrize("rest", [256, 2048, 100_003])
+def test_padding_changes_no_active_level(rest):
+  # Pauses 20 dB down count as little after it as before.
+  rng = np.random.default_rng(2)
+  speech = np.repeat([1.0, 0.1, 1.0, 0.1], 512) * np.sign(rng.normal(size=2048))
+  speech = speech.astype(np.float32)
+  level = simulate.active_rms(speech)
+  np.testing.assert_allclose(level, 1.0, rtol=1e-6)
+  padded = np.pad(speech, (0, rest))
+  np.testing.assert_allclose(simulate.active_rms(padded), level, rtol=1e-6)
+  # What a convolution by transforms leaves there is padding as well.
+  padded[2048:] = 1e-7 * rng.normal(size=rest)
+  np.testing.assert_allclose(simulate.active_rms(padded), level, rtol=1e-6)
+
+
 @pytest.mark.parametrize("overlap", ["min", "max", "partial"])
 @pytest.mark.parametrize("early_ms", [None, 5.0])
 def test_a_mixture_is_the_sum_of_its_parts(overlap, early_ms):
