@@ -1,6 +1,7 @@
 """The commands, on files good and bad."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -372,7 +373,9 @@ def test_a_saved_model(make, separate, tmp_path, monkeypatch, capsys):
   for name in out:
     assert audio.read(name)[0].shape == (1, 3 * RATE)
   assert cli.main(["info", f"--model={folder}"]) == 0
-  assert "16000 Hz" in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert "16000 Hz" in out
+  assert re.search(r"dtype +float32\n", out)
 
 
 def test_folders_that_hold_no_model(make, separate, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
   import dataclasses
 
   import jax
+  import numpy as np
 
   loaded = load(options.model)
   model = loaded.model
@@ -31,7 +32,10 @@ def run(options: argparse.Namespace) -> int:
   print(f"parameters      {count:,}")
   for field in dataclasses.fields(model):
     if field.name not in ("parent", "name"):
-      print(f"  {field.name:<20}{getattr(model, field.name)}")
+      value = getattr(model, field.name)
+      if field.name == "dtype":
+        value = np.dtype(value).name
+      print(f"  {field.name:<20}{value}")
   for name, value in (loaded.metadata or {}).items():
     print(f"{name:<16}{value}")
   return 0
