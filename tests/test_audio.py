@@ -205,7 +205,7 @@ def test_headers_of_pipes_are_no_lie(make):
   """A program that writes into a pipe states the largest length there is."""
   path = make(subtype="PCM_16")
   data = bytearray(path.read_bytes())
-  for size in (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000):
+  for size in (0xFFFFFFFF, 0xFFFFFFD3, 1 << 31, (1 << 31) - 1, 0x7FFFF000):
     data[4:8] = data[40:44] = struct.pack("<I", size)
     path.write_bytes(data)
     assert audio.read(path)[0].shape == (1, RATE)
@@ -278,6 +278,7 @@ def test_wav_headers_that_lie(make):
   for size, match in [
     (2 * RATE + 2, "is cut off"),
     (1 << 30, "is cut off"),
+    (0xB0000000, "is cut off"),
     (1000, "header is wrong"),
     (0, "header is wrong"),
   ]:

@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import signal
+import struct
 import threading
 import time
 import types
@@ -285,6 +286,19 @@ def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe):
   assert voices(out).shape == (2, 2 * RATE - 5)
 
 
+@pytest.mark.parametrize("size", [40_000, 0xB0000000])
+def test_a_pipe_that_ends_before_its_size(separate, pipe, size):
+  content = wav(noise(2000))
+  start = content.index(b"data") + 4
+  pipe(content[:start] + struct.pack("<I", size) + content[start + 4 :])
+  code, out, err = separate("-")
+  assert code == 2
+  assert err == [
+    "jaxsep: -: ends before the size in its header; what came is separated"
+  ]
+  assert voices(out).shape == (2, 2000)
+
+
 # Mistakes.
 
 
@@ -315,6 +329,11 @@ def test_options_that_do_not_go_together(separate, words, match):
     (b"fLaC" + bytes(100), "is no WAV stream; for raw samples add --raw"),
     (wav(np.zeros(9), subtype="ULAW"), "can read WAV of 16 or 32 bit"),
     (wav(np.zeros(9))[:30], "ends before any sound"),
+    (b"RIFF1234WAVEdata\4\0\0\0" + bytes(4), "the WAV header is damaged"),
+    (
+      b"RIFF1234WAVEfmt \4\0\0\0\1\0\1\0data\4\0\0\0" + bytes(4),
+      "the WAV header is damaged",
+    ),
   ],
 )
 def test_pipes_that_hold_no_wav(separate, pipe, content, match):

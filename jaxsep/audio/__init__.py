@@ -5,7 +5,7 @@ A file is judged by its content, whatever its name says. Whatever is wrong with
 one is an `AudioError` of one line that names the file and what to do.
 """
 
-from jaxsep.audio._checks import AudioError
+from jaxsep.audio._checks import AudioError, states_no_size
 from jaxsep.audio._reader import AudioInfo, info, read, read_blocks
 from jaxsep.audio._signal import resample, resample_blocks, to_mono
 from jaxsep.audio._writer import Writer, write
@@ -19,6 +19,7 @@ __all__ = [
   "read_blocks",
   "resample",
   "resample_blocks",
+  "states_no_size",
   "to_mono",
   "write",
 ]

@@ -8,8 +8,6 @@ import struct
 import numpy as np
 import soundfile
 
-# Programs that write into a pipe cannot know the length: they put this or more.
-_UNKNOWN_SIZE = 0x7FFFF000
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
@@ -19,6 +17,27 @@ FIX_LENGTH = (
 
 class AudioError(ValueError):
   """A file that cannot be used as it is; one line says why and what to do."""
+
+
+def states_no_size(size: int) -> bool:
+  """Whether a size in a header only stands for one that was not known.
+
+  Programs that write into a pipe put the largest number there is, signed or
+  not, or somewhat less, so that headers and samples together do not exceed it.
+
+  Args:
+    size: Bytes of a chunk, or of the whole file, as the header has them.
+
+  Returns:
+    Whether it is no size: within 64 KiB of 2^31 or below 2^32, or none that a
+    file can have.
+
+  Example:
+    >>> states_no_size(0x7FFFF000), states_no_size(3_000_000_000)
+    (True, False)
+  """
+  signed = abs(size - 2**31) <= 2**16
+  return signed or 2**32 - 2**16 <= size < 2**32 or size >= 2**62
 
 
 def check_finite(block, path, position, rate):
@@ -39,7 +58,7 @@ def check_end(file, path):
   """Refuses a file of which the last sample is not there."""
   notes = file.extra_info
   for stated, actual in re.findall(r"(\d+) \(should be (\d+)\)", notes):
-    if int(actual) < int(stated) < _UNKNOWN_SIZE:
+    if int(actual) < int(stated) and not states_no_size(int(stated)):
       raise AudioError(
         f"{path}: is cut off: {stated} bytes announced, {actual} there; "
         f"{FIX_LENGTH}"
@@ -85,7 +104,8 @@ def check_riff(handle, path):
   if size == 0xFFFFFFFF and long_size is not None:
     size = long_size
   there = total - position - 8
-  if there < size < _UNKNOWN_SIZE or (magic[:4] == b"RF64" and there < size):
+  is_stated = magic[:4] == b"RF64" or not states_no_size(size)
+  if there < size and is_stated:
     raise AudioError(
       f"{path}: is cut off: {size} bytes of samples announced, {there} "
       f"there; {FIX_LENGTH}"

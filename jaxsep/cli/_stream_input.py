@@ -10,12 +10,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxsep import audio
 from jaxsep.cli._console import UsageError
 
 # Samples as they lie in a WAV file or a raw stream, by format and bits.
 _TYPES = {(1, 16): "<i2", (1, 32): "<i4", (3, 32): "<f4", (3, 64): "<f8"}
 _RAW = {"int16": (1, 16), "float32": (3, 32)}
 _EXTENSIBLE = 0xFFFE
+_DAMAGED = (
+  "-: the WAV header is damaged; save the sound to a file and name that, or"
+  " send raw samples with --raw"
+)
 
 
 class _Stopped(Exception):
@@ -150,12 +155,13 @@ class Pipe:
         " --raw=float32 and --sample_rate_hz"
       )
     kind = None
+    self.num_channels = self.sample_rate_hz = 0
     while True:
       name, size = struct.unpack("<4sI", self._take(8))
       if name == b"data":
         break
       if size > 1 << 24:
-        raise UsageError("-: the WAV header is damaged")
+        raise UsageError(_DAMAGED)
       content = self._take(size + size % 2)
       if name == b"fmt " and size >= 16:
         tag, self.num_channels, self.sample_rate_hz, _, _, bits = struct.unpack(
@@ -164,14 +170,15 @@ class Pipe:
         if tag == _EXTENSIBLE and size >= 26:
           tag = struct.unpack("<H", content[24:26])[0]
         kind = (tag, bits)
-    if not 0 <= self.sample_rate_hz <= 1 << 20:
-      raise UsageError("-: the WAV header is damaged")
+    # Without a chunk that tells, or one cut short, all three are unknown.
+    if kind is None or not 0 <= self.sample_rate_hz <= 1 << 20:
+      raise UsageError(_DAMAGED)
     if kind not in _TYPES or not self.num_channels or not self.sample_rate_hz:
       raise UsageError(
         "-: can read WAV of 16 or 32 bit integers and of floats from a pipe;"
         " convert it, or name a file"
       )
-    # Programs that write into a pipe cannot know the size: 0, or the most.
-    if 0 < size < 0x7FFF0000:
+    # Some programs that do not know the size put 0.
+    if size and not audio.states_no_size(size):
       self._remaining = size
     return _TYPES[kind]
