@@ -41,7 +41,8 @@ def bss_eval(
     `(sdr, sir, sar)` in dB, each `[..., S]`; higher is better. Independent of
     the level of either signal, and finite: a silent estimate has the lowest
     ratios there are, -150 dB, as do the SDR and SIR of a silent reference; an
-    exact estimate has ones above 100 dB.
+    exact estimate has ones above 100 dB. NaN where the estimate, or any
+    reference of the mixture, holds NaN or infinity.
 
   Raises:
     ValueError: If the shapes differ or lack the source axis.

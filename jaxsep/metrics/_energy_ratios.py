@@ -28,7 +28,8 @@ def snr(
     Ratio in dB, shape `[...]`; higher is better. Independent of the level of
     the recording, and finite: never below -150 dB, which a silent reference
     scores, and at most 150 dB, on an exact estimate. A silent estimate of a
-    signal scores 0 dB: all of the reference is missing.
+    signal scores 0 dB: all of the reference is missing. NaN where a signal
+    holds NaN or infinity.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -40,17 +41,18 @@ def snr(
   estimate, reference = dsp.paired(estimate, reference)
   peak = _levels.level_of_peak(reference)
   loudest = _levels.level_of_peak(estimate)
-  heard = peak > 0
+  silent = peak == 0
   # An estimate louder beyond measure is at the floor; no square may overflow.
   peak = jnp.maximum(peak, _levels.FLOOR * loudest)
-  peak = jnp.where(heard, peak, jnp.maximum(loudest, 1.0))
+  peak = jnp.where(silent, jnp.maximum(loudest, 1.0), peak)
   estimate, reference = estimate / peak, reference / peak
   energy = dsp.energy(reference)
   level = jax.lax.stop_gradient(jnp.maximum(energy, 1.0))
   noise = dsp.energy(estimate - reference)
   ratio = _levels.ratio_db(energy / level, noise / level)
   ratio = jnp.maximum(ratio, _levels.FLOOR_DB)
-  return jnp.where(heard[..., 0], ratio, _levels.FLOOR_DB)
+  at_floor = silent[..., 0] & jnp.isfinite(ratio)
+  return jnp.where(at_floor, _levels.FLOOR_DB, ratio)
 
 
 def si_sdr(
@@ -68,7 +70,8 @@ def si_sdr(
   Returns:
     Ratio in dB, shape `[...]`; higher is better. Independent of the level of
     either signal, and finite: never below -150 dB, which a silent estimate or
-    reference scores, and at most 150 dB, on an exact estimate.
+    reference scores, and at most 150 dB, on an exact estimate. NaN where a
+    signal holds NaN or infinity.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -102,7 +105,8 @@ def si_snr(
   Returns:
     Ratio in dB, shape `[...]`; higher is better. Independent of the level of
     either signal, and finite: never below -150 dB, which a silent or constant
-    estimate or reference scores, and at most 150 dB, on an exact estimate.
+    estimate or reference scores, and at most 150 dB, on an exact estimate. NaN
+    where a signal holds NaN or infinity.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -123,8 +127,8 @@ def _without_mean(signal):
   """The signal without its mean, at a level of its own."""
   # Twice: the first mean of a long signal is not exact in float32.
   signal = dsp.centered(dsp.centered(_levels.unit_peak(signal)))
-  varies = _levels.level_of_peak(signal) > _CONSTANT
-  return jnp.where(varies, signal, 0.0)
+  constant = _levels.level_of_peak(signal) <= _CONSTANT
+  return jnp.where(constant, 0.0, signal)
 
 
 def improvement(metric: Callable) -> Callable:

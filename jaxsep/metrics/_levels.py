@@ -21,10 +21,11 @@ def unit_peak(signal):
     signal: Shape `[..., T]`, float32 or better.
 
   Returns:
-    The signal over its peak, same shape.
+    The signal over its peak, same shape; NaN throughout where it is not finite.
   """
   peak = level_of_peak(signal)
-  return jnp.where(peak > 0, signal / jnp.where(peak > 0, peak, 1.0), 0.0)
+  silent = peak == 0
+  return jnp.where(silent, 0.0, signal / jnp.where(silent, 1.0, peak))
 
 
 def unit_energy(signal):
@@ -34,8 +35,9 @@ def unit_energy(signal):
     signal: Shape `[..., T]`, float32 or better.
 
   Returns:
-    The signal over the root of its energy, same shape. Differentiable where
-    what follows does not depend on the level: the level counts as a constant.
+    The signal over the root of its energy, same shape; NaN throughout where
+    it is not finite. Differentiable where what follows does not depend on the
+    level: the level counts as a constant.
   """
   # By the peak first: the squares of a faint signal would underflow.
   signal = unit_peak(signal)
@@ -50,12 +52,14 @@ def level_of_peak(signal):
     signal: Shape `[..., T]`.
 
   Returns:
-    Peak, `[..., 1]`.
+    Peak, `[..., 1]`; NaN where the signal is not finite. Whoever compares it
+    must not take NaN, which is above nothing, for silence.
   """
   peak = jnp.max(
     jnp.abs(jax.lax.stop_gradient(signal)), axis=-1, keepdims=True, initial=0.0
   )
-  return jnp.where(peak > _SILENCE, peak, 0.0)
+  peak = jnp.where(jnp.isfinite(peak), peak, jnp.nan)
+  return jnp.where(peak <= _SILENCE, 0.0, peak)
 
 
 def ratio_db(signal_energy, noise_energy):
@@ -67,6 +71,8 @@ def ratio_db(signal_energy, noise_energy):
 
   Returns:
     Ratio, same shape. Nothing over nothing is no success: it is the floor.
+    NaN where an energy is NaN.
   """
   ratio = dsp.power_ratio_db(signal_energy, noise_energy, eps=FLOOR)
-  return jnp.where((signal_energy > 0) | (noise_energy > 0), ratio, FLOOR_DB)
+  nothing = (signal_energy <= 0) & (noise_energy <= 0)
+  return jnp.where(nothing, FLOOR_DB, ratio)

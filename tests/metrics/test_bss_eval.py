@@ -280,6 +280,24 @@ def test_silent_lone_reference_is_at_the_floor():
   np.testing.assert_array_equal(ratios, -150.0)
 
 
+@pytest.mark.parametrize("score", [metrics.bss_eval, metrics.bss_eval_permuted])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(score, bad):
+  sound, other = np.random.default_rng(16).standard_normal((2, 2, 300))
+  spoilt = sound.copy()
+  spoilt[1, 7] = bad
+  silence = np.zeros_like(sound)
+  rows = [(spoilt, other), (other, spoilt), (spoilt, silence), (sound, other)]
+  estimate, reference = np.float32(np.stack(rows, axis=1))
+  ratios = np.stack(score(estimate, reference, filter_length=4)[:3])
+  # All references share one system: one that is spoilt spoils every ratio.
+  assert np.isnan(ratios[:, 1]).all()
+  # A spoilt estimate spoils its own.
+  assert np.isnan(ratios[:, [0, 2]]).any(-1).all()
+  wanted = score(estimate[-1], reference[-1], filter_length=4)[:3]
+  np.testing.assert_allclose(ratios[:, -1], np.stack(wanted), atol=1e-3)
+
+
 def test_systems_without_an_inverse_are_finite():
   time = np.arange(4000)
   tones = np.stack([np.sin(0.3 * time), np.sin(0.9 * time)])

@@ -250,6 +250,29 @@ def test_low_precision_is_summed_in_float32(ratio):
   np.testing.assert_allclose(score, wide, atol=1e-4)
 
 
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(ratio, bad):
+  # A number, however low, would be taken for the result of an evaluation.
+  sound, other = np.random.default_rng(8).standard_normal((2, 50))
+  spoilt = np.where(np.arange(50) == 7, bad, sound)
+  silence = np.zeros(50)
+  rows = [
+    (spoilt, other),
+    (other, spoilt),
+    (spoilt, silence),
+    (silence, spoilt),
+    (spoilt, spoilt),
+    (sound, other),
+  ]
+  estimate, reference = np.float32(np.stack(rows, axis=1))
+  scores = ratio(estimate, reference)
+  assert np.isnan(scores[:-1]).all()
+  np.testing.assert_allclose(
+    scores[-1], ratio(estimate[-1], reference[-1]), rtol=1e-5
+  )
+
+
 @settings(max_examples=25, deadline=None)
 @given(
   st.sampled_from(RATIOS),

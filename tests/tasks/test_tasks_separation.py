@@ -8,6 +8,7 @@ import pytest
 import jaxsep
 from jaxsep import losses, metrics, models, simulate, tasks, train
 from jaxsep.train import mesh as mesh_lib
+from jaxsep.train.monitor import Monitor
 
 
 class Splitter:
@@ -179,6 +180,23 @@ def test_learns_a_batch_and_is_saved(tmp_path, dtype):
     rtol=1e-5,
     atol=1e-6,
   )
+
+
+# Edge.
+
+
+def test_evaluation_that_is_not_finite_is_never_the_best():
+  task, monitor = task_of(), Monitor()
+  config = train.TrainConfig(
+    num_steps=9, monitor="si_sdr_improvement", monitor_mode="max"
+  )
+  evaluate = jax.jit(task.evaluate)
+  best = []
+  for step, gain in enumerate([jnp.nan, 1.0, jnp.nan]):
+    values = evaluate({"gain": gain}, {}, ingredients(), key=KEY)
+    means = {name: float(value.mean()) for name, value in values.items()}
+    best.append(monitor.update(step, means, config))
+  assert best == [False, True, False]
 
 
 # Failures.
