@@ -24,10 +24,13 @@ from jaxsep.dsp._ratios import (
 from jaxsep.dsp._recursive import butterworth_sos, sos_filter
 from jaxsep.dsp._resample import resample
 from jaxsep.dsp._stft import istft, stft
+from jaxsep.dsp._stft_stream import StftState, StftStream
 from jaxsep.dsp._windows import get_window
 
 __all__ = [
   "Cutoff",
+  "StftState",
+  "StftStream",
   "amplitude_to_db",
   "at_least_float32",
   "band_edges",

@@ -119,7 +119,7 @@ def istft(
 @functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
 def _stft(signal, n_fft, hop_length, win_length, window, center, pad_mode):
   """The transform of a signal of float32 or better."""
-  padded_window = _padded_window(window, win_length, n_fft)
+  padded_window = centered_window(window, win_length, n_fft)
   if center:
     half = n_fft // 2
     if pad_mode == "reflect" and signal.shape[-1] <= half:
@@ -136,8 +136,8 @@ def _stft(signal, n_fft, hop_length, win_length, window, center, pad_mode):
 @functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
 def _istft(spectrum, n_fft, hop_length, win_length, window, center, length):
   """The inverse for a spectrum with the right number of bins."""
-  padded_window = _padded_window(window, win_length, n_fft)
-  _check_invertible(padded_window, hop_length, window)
+  padded_window = centered_window(window, win_length, n_fft)
+  least_weight(padded_window, hop_length, window)
   frames = jnp.fft.irfft(spectrum, n_fft)
   frames = frames * _along(padded_window, frames)
   signal = overlap_add(frames, hop_length=hop_length)
@@ -150,7 +150,7 @@ def _istft(spectrum, n_fft, hop_length, win_length, window, center, length):
   return jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
 
 
-def _padded_window(window, win_length, n_fft):
+def centered_window(window, win_length, n_fft):
   """The window, float64, with zeros around it up to `n_fft`."""
   win_length = n_fft if win_length is None else win_length
   if win_length > n_fft:
@@ -160,19 +160,21 @@ def _padded_window(window, win_length, n_fft):
   return np.pad(values, (left, n_fft - win_length - left))
 
 
-def _check_invertible(padded_window, hop_length, name):
-  """Refuses a window that leaves samples out between the frames."""
+def least_weight(padded_window, hop_length, name):
+  """What a sample needs of squared windows; refuses those that leave it out."""
   n_fft = len(padded_window)
   if hop_length < 1:
     raise ValueError(f"hop_length {hop_length} must be positive")
   hops = np.pad(padded_window**2, (0, -n_fft % hop_length))
   weight = hops.reshape(-1, hop_length).sum(axis=0)
-  if weight.min() <= _LEAST_WEIGHT * weight.max():
+  least = _LEAST_WEIGHT * weight.max()
+  if weight.min() <= least:
     raise ValueError(
       f"no inverse: {name} windows of"
       f" {np.count_nonzero(padded_window)} samples every {hop_length} samples"
       " leave some samples out; use a shorter hop_length"
     )
+  return least
 
 
 def _inverse_weight(padded_window, hop_length, num_frames):
