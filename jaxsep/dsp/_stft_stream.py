@@ -198,6 +198,6 @@ class StftStream:
     """The least-squares samples; zeros before the first one."""
     least = least_weight(self._window, self.hop_length, self.window)
     begun = jnp.arange(sums.shape[-1])[None] >= waiting[:, None]
-    safe = jnp.maximum(weights, least)
-    inverse = jnp.where(begun & (weights > least), 1.0 / safe, 0.0)
-    return sums * inverse[:, None]
+    inverse = 1.0 / jnp.maximum(weights, least)
+    known = begun & (weights > least)
+    return jnp.where(known[:, None], sums * inverse[:, None], 0.0)
