@@ -16,6 +16,7 @@ from data_pipelines.scanning import Problem, ScanReport
 from data_pipelines.table import (
   Corpus,
   CorpusError,
+  Reader,
   concatenate,
   read_file,
 )
@@ -188,10 +189,16 @@ def _corpus(
     speakers=tuple(names.tolist()),
     root=root,
     report=report,
-    reader=read_file
-    if channel is None
-    else functools.partial(read_file, channel=channel),
+    reader=_reader(channel),
   )
+
+
+@functools.cache
+def _reader(channel: int | None) -> Reader:
+  """Reads a channel; the same one of every corpus, so that these can join."""
+  if channel is None:
+    return read_file
+  return functools.partial(read_file, channel=channel)
 
 
 def _transcripts(root: str, headers: Headers, num_threads: int) -> list[str]:

@@ -53,8 +53,8 @@ class ScanReport:
     root: The scanned folder.
     num_files: Audio files looked at.
     problems: In the order of their paths.
-    written_to: File with all problems, one a line; None if there are none or
-      no folder could be written to.
+    written_to: File with all problems, one a line; None if there are none, no
+      folder could be written to, or the report joins several.
   """
 
   root: str
@@ -76,6 +76,29 @@ class ScanReport:
     if self.written_to:
       lines.append(f"  all of them: {self.written_to}")
     return "\n".join([f"{self.root}: {self.num_files} audio files", *lines])
+
+  def joined(self, *others: ScanReport) -> ScanReport:
+    """This report and others as one.
+
+    Args:
+      *others: Reports of other scans, or of this one again.
+
+    Returns:
+      The report, with paths from the deepest common folder.
+    """
+    reports = list(dict.fromkeys([self, *others]))
+    if len(reports) == 1:
+      return self
+    root = os.path.commonpath([report.root for report in reports])
+    problems = []
+    for report in reports:
+      place = os.path.relpath(report.root, root)
+      for problem in report.problems:
+        path = os.path.normpath(os.path.join(place, problem.path))
+        problems.append(dataclasses.replace(problem, path=path))
+    problems.sort(key=lambda problem: (problem.path, problem.kind))
+    num_files = sum(report.num_files for report in reports)
+    return ScanReport(root, num_files, tuple(problems))
 
 
 def require_folder(root: str | os.PathLike[str], *, what: str) -> str:

@@ -294,7 +294,8 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     corpora: Corpora that are read in the same way.
 
   Returns:
-    All rows, in the order given, with paths from the deepest common folder.
+    All rows, in the order given, with paths from the deepest common folder
+    where all have a folder, and a report of all that was found.
 
   Raises:
     ValueError: If there is no corpus, or they have different readers.
@@ -304,19 +305,20 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     raise ValueError("no corpus to concatenate")
   if any(corpus.reader is not corpora[0].reader for corpus in corpora):
     raise ValueError("corpora with different readers cannot be concatenated")
+  roots = [corpus.root for corpus in corpora]
   root = ""
-  if all(corpus.root for corpus in corpora):
-    root = os.path.commonpath([corpus.root for corpus in corpora])
+  if all(roots) and len({os.path.isabs(root) for root in roots}) == 1:
+    root = os.path.commonpath(roots)
   columns = {
     name: np.concatenate([getattr(corpus, name) for corpus in corpora])
     for name in _COLUMNS
   }
-  if root:
+  if any(roots):
     paths = [
-      os.path.relpath(corpus.full_path(row), root)
-      for corpus in corpora
-      for row in range(len(corpus))
+      corpus.full_path(row) for corpus in corpora for row in range(len(corpus))
     ]
+    if root:
+      paths = [os.path.relpath(path, root) for path in paths]
     columns["path"] = np.array(paths, dtype=object)
   speakers = sorted({name for corpus in corpora for name in corpus.speakers})
   number = {name: i for i, name in enumerate(speakers)}
@@ -326,8 +328,13 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
       for corpus in corpora
     ]
   )
+  reports = [c.report for c in corpora if c.report is not None]
   return dataclasses.replace(
-    corpora[0], **columns, speakers=tuple(speakers), root=root
+    corpora[0],
+    **columns,
+    speakers=tuple(speakers),
+    root=root,
+    report=reports[0].joined(*reports[1:]) if reports else None,
   )
 
 

@@ -1,5 +1,6 @@
 """Corpora by layout: what is found, and what of it is read."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -141,6 +142,36 @@ def test_concatenate(librispeech, tmp_path):
   assert both.speakers == ("10", "11", "12", "13")
   assert both.speaker.tolist()[:6] == [1, 1, 1, 0, 0, 0]
   np.testing.assert_array_equal(both.read(4), second.read(1))
+
+
+def test_concatenate_with_and_without_a_root(librispeech):
+  with_root = corpora.scan_librispeech(librispeech)
+  paths = [with_root.full_path(row) for row in range(len(with_root))]
+  without = dataclasses.replace(with_root, path=paths, root="")
+  for parts in ([with_root, without], [without, with_root]):
+    both = corpora.concatenate(parts)
+    for row in (0, 12):
+      np.testing.assert_array_equal(both.read(row), with_root.read(0))
+
+
+def test_concatenate_names_all_problems(tmp_path, write_audio):
+  for name in ("one", "two"):
+    write_audio(f"{name}/ann/good.wav", channels=2)
+    (tmp_path / name / "ann/bad.wav").write_text("no audio")
+  # Of each the same channel: these are read in the same way.
+  first, second = (
+    corpora.scan_speaker_folders(tmp_path / name, channel=1)
+    for name in ("one", "two")
+  )
+  report = corpora.concatenate([first, first, second]).report
+  assert report.root == str(tmp_path) and report.num_files == 4
+  assert [(p.path, p.kind) for p in report.problems] == [
+    ("one/ann/bad.wav", "broken"),
+    ("two/ann/bad.wav", "broken"),
+  ]
+  other = corpora.scan_speaker_folders(tmp_path / "one", channel=0)
+  with pytest.raises(ValueError, match="different readers"):
+    corpora.concatenate([first, other])
 
 
 def test_open_corpus(librispeech, tmp_path):
