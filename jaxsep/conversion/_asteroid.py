@@ -31,6 +31,7 @@ _DEFAULTS = {
   "mask_act": "sigmoid",
   "causal": False,
   "fb_name": "free",
+  "stride": 8,
   "encoder_activation": None,
 }
 _COUNTS = (
@@ -43,11 +44,13 @@ _COUNTS = (
   "n_blocks",
   "n_repeats",
 )
+# Not told by the weights. They do tell the kind of filterbank: any but the free
+# one has further weights, or filters of a shape that fits nothing else.
+_UNTOLD = ("stride", "norm_type", "mask_act", "encoder_activation")
 _KNOWN = {
   *_DEFAULTS,
   *_COUNTS,
   "skip_chan",
-  "stride",
   "in_chan",
   "out_chan",
   "sample_rate",
@@ -69,6 +72,23 @@ ACTIVATIONS = {
 }
 _BLOCK = re.compile(r"masker\.TCN\.(\d+)\.")
 _PEER = "Asteroid"
+FILTERS = "encoder.filterbank._filters"
+_MASKS = "masker.mask_net.1.weight"
+_BOTTLENECK = "masker.bottleneck.1.weight"
+_EXPAND = "masker.TCN.0.shared_block.0.weight"
+_DEPTHWISE = "masker.TCN.0.shared_block.3.weight"
+_CAUSAL_DEPTHWISE = "masker.TCN.0.shared_block.3.0.weight"
+# The weights that tell each size.
+_SOURCES = {
+  "n_src": (FILTERS, _MASKS),
+  "n_filters": (FILTERS,),
+  "kernel_size": (FILTERS,),
+  "bn_chan": (_BOTTLENECK,),
+  "hid_chan": (_EXPAND,),
+  "conv_kernel_size": (_DEPTHWISE,),
+  "causal": (_DEPTHWISE,),
+  "n_repeats": (_EXPAND,),
+}
 
 
 def conv_tasnet_from_asteroid(
@@ -95,9 +115,14 @@ def conv_tasnet_from_asteroid(
   """
   given = dict(arguments or {})
   args = {**(_DEFAULTS if complete else {}), **_read_off(weights), **given}
-  if "n_repeats" not in given and "n_blocks" in args:
+  needed = (*_COUNTS, "causal", *_UNTOLD)
+  if "n_blocks" not in args:
+    # From it follows the other.
+    needed = tuple(name for name in needed if name != "n_repeats")
+  elif "n_repeats" not in given:
+    check_counts(args, ("n_blocks",))
     _repeats(args, weights)
-  require(args, (*_COUNTS, "norm_type", "mask_act", "encoder_activation"))
+  require(args, needed, weights, _SOURCES)
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
@@ -150,8 +175,8 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
   choose(
     {"fb_name": "free", **args}, "fb_name", {"free": 0, "FreeFB": 0}, _PEER
   )
-  # Left out, it is 8; only an explicit None is half a filter.
-  stride = args.get("stride", 8) or args["kernel_size"] // 2
+  # Where Asteroid is left to choose it is 8; only None is half a filter.
+  stride = args["stride"] or args["kernel_size"] // 2
   if not is_half(stride, args["kernel_size"]):
     raise ConversionError(
       f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
@@ -168,17 +193,16 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
 
 def _read_off(weights):
   """What the shapes and names of the weights tell."""
-  block = "masker.TCN.0"
-  causal = f"{block}.shared_block.3.0.weight" in weights
-  depthwise = f"{block}.shared_block.3.{'0.' if causal else ''}weight"
-  filters = size_of(weights, "encoder.filterbank._filters", 0)
-  masks = size_of(weights, "masker.mask_net.1.weight", 0)
+  causal = _CAUSAL_DEPTHWISE in weights
+  depthwise = _CAUSAL_DEPTHWISE if causal else _DEPTHWISE
+  filters = size_of(weights, FILTERS, 0)
+  masks = size_of(weights, _MASKS, 0)
   args = {
     "n_filters": filters,
-    "kernel_size": size_of(weights, "encoder.filterbank._filters", 2),
-    "bn_chan": size_of(weights, "masker.bottleneck.1.weight", 0),
-    "hid_chan": size_of(weights, f"{block}.shared_block.0.weight", 0),
-    "skip_chan": size_of(weights, f"{block}.skip_conv.weight", 0),
+    "kernel_size": size_of(weights, FILTERS, 2),
+    "bn_chan": size_of(weights, _BOTTLENECK, 0),
+    "hid_chan": size_of(weights, _EXPAND, 0),
+    "skip_chan": size_of(weights, "masker.TCN.0.skip_conv.weight", 0),
     "conv_kernel_size": size_of(weights, depthwise, 2),
     "n_src": masks // filters if masks and filters else None,
     "causal": causal if depthwise in weights else None,
@@ -192,7 +216,7 @@ def _repeats(args, weights):
     int(match.group(1)) for name in weights if (match := _BLOCK.match(name))
   }
   per_repeat = args["n_blocks"]
-  if isinstance(per_repeat, int) and per_repeat > 0 and blocks:
+  if blocks:
     if (max(blocks) + 1) % per_repeat:
       raise ConversionError(
         f"{max(blocks) + 1} blocks are no whole number of repeats of "

@@ -8,7 +8,7 @@ import flax.linen as nn
 import numpy as np
 
 from jaxsep import models
-from jaxsep.conversion._asteroid import ACTIVATIONS, check_filterbank
+from jaxsep.conversion._asteroid import ACTIVATIONS, FILTERS, check_filterbank
 from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
@@ -27,6 +27,8 @@ from jaxsep.conversion._fitting import (
 _DEFAULTS = {
   "n_heads": 4,
   "chunk_size": 100,
+  "hop_size": None,
+  "stride": 8,
   "norm_type": "gLN",
   "ff_activation": "relu",
   "encoder_activation": "relu",
@@ -44,11 +46,9 @@ _COUNTS = (
 _KNOWN = {
   *_DEFAULTS,
   *_COUNTS,
-  "hop_size",
   "bidirectional",
   "dropout",
   "fb_name",
-  "stride",
   "in_chan",
   "out_chan",
   "sample_rate",
@@ -61,6 +61,16 @@ _NORMS = {
 }
 _LAYER = re.compile(r"masker\.layers\.(\d+)\.")
 _PEER = "Asteroid"
+_GATES = "masker.layers.0.0.recurrent.weight_hh_l0"
+_MASKS = "masker.first_out.1.weight"
+# The weights that tell each size.
+_SOURCES = {
+  "n_src": (FILTERS, _MASKS),
+  "n_filters": (FILTERS,),
+  "kernel_size": (FILTERS,),
+  "ff_hid": (_GATES,),
+  "n_repeats": (_GATES,),
+}
 
 
 def dptnet_from_asteroid(
@@ -91,7 +101,7 @@ def dptnet_from_asteroid(
     **_read_off(weights),
     **(arguments or {}),
   }
-  require(args, (*_COUNTS, *_DEFAULTS))
+  require(args, (*_COUNTS, *_DEFAULTS), weights, _SOURCES)
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   _check(args)
@@ -125,7 +135,7 @@ def _check(args):
   choose(
     {"bidirectional": True, **args}, "bidirectional", {True: 1, False: 0}, _PEER
   )
-  chunk, hop = args["chunk_size"], args.get("hop_size")
+  chunk, hop = args["chunk_size"], args["hop_size"]
   if chunk % 2 or hop not in (None, "None", chunk // 2):
     raise ConversionError(
       f"{_PEER}'s hop_size={hop!r} with chunk_size={chunk} has no counterpart "
@@ -145,17 +155,16 @@ def _check(args):
 
 def _read_off(weights):
   """What the shapes and names of the weights tell."""
-  layer = "masker.layers.0"
-  gates = size_of(weights, f"{layer}.0.recurrent.weight_hh_l0", 0)
-  filters = size_of(weights, "encoder.filterbank._filters", 0)
-  masks = size_of(weights, "masker.first_out.1.weight", 0)
+  gates = size_of(weights, _GATES, 0)
+  filters = size_of(weights, FILTERS, 0)
+  masks = size_of(weights, _MASKS, 0)
   blocks = [
     int(match.group(1)) for name in weights if (match := _LAYER.match(name))
   ]
-  reverse = f"{layer}.1.recurrent.weight_hh_l0_reverse" in weights
+  reverse = "masker.layers.0.1.recurrent.weight_hh_l0_reverse" in weights
   args = {
     "n_filters": filters,
-    "kernel_size": size_of(weights, "encoder.filterbank._filters", 2),
+    "kernel_size": size_of(weights, FILTERS, 2),
     "ff_hid": gates // 4 if gates else None,
     "n_src": masks // filters if masks and filters else None,
     "n_repeats": max(blocks) + 1 if blocks else None,

@@ -18,8 +18,18 @@ _PEERS = {"asteroid": "Asteroid", "speechbrain": "SpeechBrain"}
 
 # What gives away a model: the start of the name of one of its weights.
 _SIGNS = {
-  ("asteroid", "ConvTasNet"): ("masker.TCN.", "masker.bottleneck."),
-  ("asteroid", "DPTNet"): ("masker.layers.", "masker.in_norm."),
+  ("asteroid", "ConvTasNet"): (
+    "masker.TCN.",
+    "masker.bottleneck.",
+    "masker.mask_net.",
+  ),
+  ("asteroid", "DPTNet"): (
+    "masker.layers.",
+    "masker.in_norm.",
+    "masker.first_out.",
+    "masker.net_out.",
+    "masker.net_gate.",
+  ),
   ("speechbrain", "ConvTasNet"): ("masknet.",),
 }
 _CONVERTERS: dict[tuple[str, str], Callable[..., tuple[nn.Module, Any]]] = {
@@ -104,25 +114,29 @@ def convert(
 
 def _recognise(found, peer):
   """The peer, and the model there."""
-  known = [
-    key
-    for key, signs in _SIGNS.items()
-    if any(name.startswith(signs) for name in found.weights)
-  ]
-  of_peer = [key for key in _CONVERTERS if key[0] == peer]
-  named = [key for key in known or of_peer if key[1] == found.model_name]
+  named = [key for key in _CONVERTERS if key[1] == found.model_name]
   if found.model_name and not named:
     names = ", ".join(sorted({name for _, name in _CONVERTERS}))
     raise ConversionError(
       f"the model {found.model_name} has no counterpart here: only {names}."
     )
-  candidates = named or known or of_peer
-  if peer:
-    candidates = [key for key in candidates if key[0] == peer] or of_peer
-  if not candidates:
-    names = ", ".join(list(found.weights)[:3])
+  of_peer = [key for key in _CONVERTERS if peer in (None, key[0])]
+  candidates = [key for key in named if key in of_peer] or of_peer
+  known = [
+    key
+    for key in candidates
+    if any(name.startswith(_SIGNS[key]) for name in found.weights)
+  ]
+  if known or named or len(candidates) == 1:
+    return (known or candidates)[0]
+  names = ", ".join(list(found.weights)[:3])
+  if peer is None:
     raise ConversionError(
       f"no known model has weights such as {names}: give --from if it is "
       f"incomplete."
     )
-  return candidates[0]
+  signs = " or ".join(f"{_SIGNS[key][0]} ({key[1]})" for key in candidates)
+  raise ConversionError(
+    f"weights such as {names} do not tell which model of {_PEERS[peer]} it is: "
+    f"there is none of {signs}; fetch or save the whole checkpoint again."
+  )

@@ -139,17 +139,52 @@ def choose(
   )
 
 
-def require(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
+def require(
+  arguments: Mapping[str, Any],
+  names: Sequence[str],
+  weights: Mapping[str, np.ndarray],
+  sources: Mapping[str, Sequence[str]],
+) -> None:
   """Refuses arguments with gaps.
 
+  Args:
+    arguments: The arguments that are known.
+    names: Those that a model takes.
+    weights: The weights that there are.
+    sources: The weights that tell an argument, by its name.
+
   Raises:
-    ConversionError: If one of the names has no value; it names them all.
+    ConversionError: If one of the names has no value. It lists the weights that
+      should have told it, and what no weight tells.
   """
-  if gaps := [name for name in names if name not in arguments]:
-    raise ConversionError(
-      f"the checkpoint does not say {', '.join(gaps)}: give each as "
+  gaps = [name for name in names if name not in arguments]
+  absent: dict[str, list[str]] = {}
+  odd: dict[str, list[str]] = {}
+  for name in gaps:
+    lacking = [part for part in sources.get(name, ()) if part not in weights]
+    # Of a source that is there, the shape has too few axes, or an empty one.
+    group = absent if lacking else odd
+    for source in lacking or sources.get(name, ()):
+      group.setdefault(source, []).append(name)
+  lines = []
+  if absent:
+    parts = [
+      f"{name} (tells {', '.join(told)})" for name, told in absent.items()
+    ]
+    lines.append(f"missing: {', '.join(parts)}")
+  if odd:
+    parts = [
+      f"{name} is {list(weights[name].shape)} (tells no {', '.join(told)})"
+      for name, told in odd.items()
+    ]
+    lines.append(f"wrong shape: {', '.join(parts)}")
+  if others := [name for name in gaps if name not in sources]:
+    lines.append(
+      f"the checkpoint does not say {', '.join(others)}: give each as "
       "--set=NAME=VALUE."
     )
+  if lines:
+    raise ConversionError(*lines)
 
 
 def is_half(stride: object, kernel_size: int) -> bool:

@@ -30,6 +30,22 @@ _KNOWN = {*_DEFAULTS, *_COUNTS, "stride", "sample_rate"}
 _TCN = "masknet.temporal_conv_net"
 _BLOCK = re.compile(rf"{re.escape(_TCN)}\.temporalblock_(\d+)_(\d+)\.")
 _PEER = "SpeechBrain"
+_FILTERS = "encoder.conv1d.weight"
+_MASKS = "masknet.mask_conv1x1.conv.weight"
+_BOTTLENECK = "masknet.bottleneck_conv1x1.conv.weight"
+_EXPAND = f"{_TCN}.temporalblock_0_0.layers.conv.conv.weight"
+_DEPTHWISE = f"{_TCN}.temporalblock_0_0.layers.DSconv.conv_0.conv.weight"
+# The weights that tell each size.
+_SOURCES = {
+  "N": (_FILTERS,),
+  "B": (_BOTTLENECK,),
+  "H": (_EXPAND,),
+  "P": (_DEPTHWISE,),
+  "X": (_EXPAND,),
+  "R": (_EXPAND,),
+  "C": (_FILTERS, _MASKS),
+  "kernel_size": (_FILTERS,),
+}
 
 
 def conv_tasnet_from_speechbrain(
@@ -65,7 +81,7 @@ def conv_tasnet_from_speechbrain(
     **_read_off(weights),
     **(arguments or {}),
   }
-  require(args, (*_COUNTS, *_DEFAULTS))
+  require(args, (*_COUNTS, *_DEFAULTS), weights, _SOURCES)
   check_counts(args, _COUNTS)
   if unknown := sorted(args.keys() - _KNOWN):
     raise ConversionError(
@@ -109,15 +125,14 @@ def conv_tasnet_from_speechbrain(
 
 def _read_off(weights):
   """What the shapes and names of the weights tell."""
-  block = f"{_TCN}.temporalblock_0_0.layers"
-  filters = size_of(weights, "encoder.conv1d.weight", 0)
-  masks = size_of(weights, "masknet.mask_conv1x1.conv.weight", 0)
+  filters = size_of(weights, _FILTERS, 0)
+  masks = size_of(weights, _MASKS, 0)
   args = {
     "N": filters,
-    "kernel_size": size_of(weights, "encoder.conv1d.weight", 2),
-    "B": size_of(weights, "masknet.bottleneck_conv1x1.conv.weight", 0),
-    "H": size_of(weights, f"{block}.conv.conv.weight", 0),
-    "P": size_of(weights, f"{block}.DSconv.conv_0.conv.weight", 2),
+    "kernel_size": size_of(weights, _FILTERS, 2),
+    "B": size_of(weights, _BOTTLENECK, 0),
+    "H": size_of(weights, _EXPAND, 0),
+    "P": size_of(weights, _DEPTHWISE, 2),
     "C": masks // filters if masks and filters else None,
   }
   found = [match.groups() for name in weights if (match := _BLOCK.match(name))]

@@ -17,6 +17,7 @@ REFERENCE = pathlib.Path(__file__).parent / "reference"
 GLOBAL = REFERENCE / "asteroid_global.pth"
 UNTOLD = {
   "n_blocks": 2,
+  "stride": 8,
   "norm_type": "gLN",
   "mask_act": "sigmoid",
   "encoder_activation": None,
@@ -262,11 +263,28 @@ def test_other_contents(saved, what, message):
 
 
 def test_peer_that_it_is_not(saved):
-  lines = fails(
-    saved({"conv.weight": torch.ones(2)}), "does not say", peer="asteroid"
-  )
-  assert len(lines) == 1
-  fails(REFERENCE / "speechbrain", "does not say n_src", peer="asteroid")
+  path = saved({"conv.weight": torch.ones(2)})
+  (line,) = fails(path, "do not tell which model of Ast", peer="asteroid")
+  assert r"masker.TCN. (ConvTasNet) or masker.layers. (DPTNet)" in line
+  lines = fails(path, r"missing: encoder.conv1d.weight", peer="speechbrain")
+  assert lines[1].startswith("the checkpoint does not say norm_type")
+  message = r"missing: encoder.filterbank._filters \(tells n_src, n_filters"
+  fails(REFERENCE / "speechbrain", message, peer="asteroid")
+
+
+def test_a_part_of_a_model_is_judged_as_that_model(saved):
+  inner = torch.load(REFERENCE / "asteroid_dptnet.pth", weights_only=False)
+  for kept in ("masker.net_out.", "masker.first_out."):
+    weights = {
+      name: value
+      for name, value in inner["state_dict"].items()
+      if name.startswith((kept, "encoder."))
+    }
+    fails(saved(weights), "tells ff_hid, n_repeats")
+  # Where the file names the model, that decides.
+  only = {"encoder.filterbank._filters": torch.ones(4, 1, 8)}
+  path = saved(inner | {"state_dict": only})
+  fails(path, "do not fit Asteroid's DPTNet:\nmissing: decoder.filterbank")
 
 
 def test_no_sample_rate_or_another(saved):

@@ -13,6 +13,7 @@ REFERENCE = pathlib.Path(__file__).parent / "reference"
 # Sizes of asteroid_global.pth, as far as its weights do not tell them.
 UNTOLD = {
   "n_blocks": 2,
+  "stride": 8,
   "norm_type": "gLN",
   "mask_act": "sigmoid",
   "encoder_activation": None,
@@ -86,6 +87,7 @@ def test_sizes_of_a_dptnet_are_read_off_the_weights():
     "mask_act",
     "encoder_activation",
     "stride",
+    "hop_size",
   )
   told, _ = conversion.dptnet_from_asteroid(
     weights, {name: arguments[name] for name in names}
@@ -152,13 +154,48 @@ def test_arguments_are_checked_against_the_weights():
 def test_says_which_arguments_it_needs():
   weights, _ = read("asteroid_global.pth")
   message = (
-    "does not say n_blocks, n_repeats, norm_type, mask_act, encoder_activation"
+    "does not say n_blocks, stride, norm_type, mask_act, encoder_activation"
   )
   with pytest.raises(conversion.ConversionError, match=message):
     conversion.conv_tasnet_from_asteroid(weights)
   weights, _ = read("asteroid_dptnet.pth")
-  with pytest.raises(conversion.ConversionError, match="n_heads, chunk_size"):
+  message = "n_heads, chunk_size, hop_size, stride"
+  with pytest.raises(conversion.ConversionError, match=message):
     conversion.dptnet_from_asteroid(weights)
+
+
+def test_names_the_weights_that_should_have_told_a_size():
+  weights, _ = read("asteroid_global.pth")
+  weights["encoder.filterbank._filters"] = np.zeros(12)
+  del weights["masker.bottleneck.1.weight"]
+  with pytest.raises(conversion.ConversionError) as error:
+    conversion.conv_tasnet_from_asteroid(weights, UNTOLD)
+  assert error.value.lines == (
+    "missing: masker.bottleneck.1.weight (tells bn_chan)",
+    "wrong shape: encoder.filterbank._filters is [12] (tells no kernel_size)",
+  )
+  weights, _ = read("asteroid_global.pth")
+  weights = {name: w for name, w in weights.items() if ".TCN." not in name}
+  with pytest.raises(conversion.ConversionError) as error:
+    conversion.conv_tasnet_from_asteroid(
+      weights, {**UNTOLD, "conv_kernel_size": 3}
+    )
+  assert error.value.lines == (
+    "missing: masker.TCN.0.shared_block.0.weight (tells hid_chan, n_repeats), "
+    "masker.TCN.0.shared_block.3.weight (tells causal)",
+  )
+  weights, arguments = read("asteroid_dptnet.pth")
+  named = {name: w for name, w in weights.items() if ".layers." not in name}
+  given = ("n_heads", "chunk_size", "hop_size", "stride", "norm_type")
+  given += ("ff_activation", "mask_act", "encoder_activation")
+  with pytest.raises(conversion.ConversionError) as error:
+    conversion.dptnet_from_asteroid(
+      named, {name: arguments[name] for name in given}
+    )
+  assert error.value.lines == (
+    "missing: masker.layers.0.0.recurrent.weight_hh_l0 (tells ff_hid, "
+    "n_repeats)",
+  )
 
 
 @pytest.mark.parametrize(
