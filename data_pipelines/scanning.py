@@ -278,8 +278,9 @@ def scan(
   cache_dir = scan_cache.writable_cache(root, cache_dir)
   known = scan_cache.load(cache_dir) if cache_dir else None
   headers = read_headers(root, listing, known=known, num_threads=num_threads)
-  if cache_dir and listing and not scan_cache.same(headers, known):
-    scan_cache.save(cache_dir, headers)
+  table = scan_cache.with_other_folders(headers, known, top_folders)
+  if cache_dir and listing and not scan_cache.same(table, known):
+    scan_cache.save(cache_dir, table)
   problems += _header_problems(headers)
   problems += check(headers)
   problems.sort(key=lambda problem: (problem.path, problem.kind))
