@@ -79,7 +79,8 @@ def train_batches(
     weighting: "utterance" draws each equally often, "duration" in proportion
       to how many crops it fills.
     max_broken_files: How many different files may turn out broken before the
-      run is stopped; 0 stops at the first.
+      run is stopped; 0 stops at the first. A response that is broken is
+      replaced by another of its room, where there is one.
     num_threads: Batches read at a time; None is one a core.
 
   Returns:

@@ -109,7 +109,7 @@ class Tolerance:
         f" {self.max_broken_files}; the last: {error}"
       )
     logging.warning(
-      "%s; other utterances take its place (%d such files so far)",
+      "%s; another one takes its place (%d such files so far)",
       error,
       count,
     )

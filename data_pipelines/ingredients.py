@@ -68,7 +68,8 @@ class Ingredients:
     self._tolerance = Tolerance(max_broken_files)
     if rirs is not None and rir_length is not None:
       # Rooms are few and long: keep those in use, at most 32 MiB.
-      self._response = functools.lru_cache(maxsize=max(2**23 // rir_length, 1))(
+      # An error is not kept: a file that broke is replaced each time.
+      self._read_response = functools.lru_cache(max(2**23 // rir_length, 1))(
         functools.partial(_read_response, rirs, rir_length, sample_rate_hz)
       )
 
@@ -103,7 +104,13 @@ class Ingredients:
       )
     if self._rirs is not None:
       batch["rir"] = np.stack(
-        [[self._response(int(row)) for row in rows] for rows in recipe.rir_row]
+        [
+          [
+            self._response(self._rirs, int(i), rows, source)
+            for source in range(num_sources)
+          ]
+          for i, rows in zip(recipe.index, recipe.rir_row.copy(), strict=True)
+        ]
       )
     return batch
 
@@ -153,6 +160,22 @@ class Ingredients:
       return crop
     turn = int(share * len(crop))
     return np.resize(np.roll(crop, -turn), self._crop_length)
+
+  def _response(
+    self, rirs: Corpus, index: int, rows: np.ndarray, source: int
+  ) -> np.ndarray:
+    """The room response of a source; `rows` then says which was read."""
+    row = int(rows[source])
+
+    def read(attempt):
+      nonlocal row
+      if attempt:
+        row = self._sampler.redraw_response(rows, index, source, attempt)
+      return self._read_response(row)
+
+    response = self._tolerance.first_readable(read, lambda _: rirs.path[row])
+    rows[source] = row
+    return response
 
 
 def _read_response(

@@ -12,6 +12,7 @@ numbers in [0, 1), one for each use, so that a new use never shifts another.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -205,7 +206,7 @@ class Sampler:
       self._speaker[slots], minlength=len(corpus.speakers)
     )
     self._first = np.cumsum(self._count) - self._count
-    self._rooms = None
+    self._rooms: Any = None
     if rirs is not None:
       order = np.argsort(rirs.speaker, kind="stable")
       count = np.bincount(rirs.speaker, minlength=len(rirs.speakers))
@@ -270,6 +271,29 @@ class Sampler:
     start, speed = self._crop(index, source, attempt)
     return int(row), float(start[0]), float(speed[0])
 
+  def redraw_response(
+    self, rows: np.ndarray, index: int, source: int, attempt: int
+  ) -> int:
+    """Another room response for a source whose own could not be read.
+
+    Args:
+      rows: Responses of all sources of the example, `[S]`.
+      index: Number of the example.
+      source: Which source of the example.
+      attempt: 1 for the first time, 2 for the second ...
+
+    Returns:
+      Row of a response of the same room, first of those that no source of the
+      example has; of other rooms once all of that one have been tried.
+    """
+    order, count, first, room_of = self._rooms
+    room = room_of[rows[source]]
+    if attempt > count[room]:
+      return int(order[(first[room] + attempt - 1) % len(order)])
+    responses = self._shuffled_room(index, room)
+    free_first = np.argsort(np.isin(responses, rows), kind="stable")
+    return int(responses[free_first[attempt - 1]])
+
   def _crop(self, index, source, attempt):
     """Where the crops begin, and their speeds."""
     start = uniform(self.seed, index, _START, source, attempt)
@@ -291,12 +315,16 @@ class Sampler:
     """Room responses [B, S]: a room, then responses in random order."""
     if self._rooms is None:
       return np.empty((0, self.num_sources), dtype=np.int64)
-    order, count, first, room_of = self._rooms
+    order, _, _, room_of = self._rooms
     room = room_of[below(len(order), self.seed, index, _ROOM)]
     rows = np.empty((len(index), self.num_sources), dtype=np.int64)
     for b, r in enumerate(room):
-      # Sorting random keys: a permutation of this room's responses.
-      keys = bits(self.seed, index[b], _RESPONSE, np.arange(int(count[r])))
-      chosen = np.resize(np.argsort(keys), self.num_sources)
-      rows[b] = order[first[r] + chosen]
+      rows[b] = np.resize(self._shuffled_room(index[b], r), self.num_sources)
     return rows
+
+  def _shuffled_room(self, index, room) -> np.ndarray:
+    """The responses of a room in the order of an example."""
+    order, count, first, _ = self._rooms
+    # Sorting random keys: a permutation of this room's responses.
+    keys = bits(self.seed, index, _RESPONSE, np.arange(int(count[room])))
+    return order[first[room] + np.argsort(keys)]

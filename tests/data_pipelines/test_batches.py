@@ -248,6 +248,52 @@ def test_broken_file_is_replaced_and_named(corpus, caplog):
   assert any(corpus.path[8] in message for message in named)
 
 
+def test_broken_response_is_replaced_by_one_of_its_room(
+  corpus, tmp_path, write_audio, caplog
+):
+  for room, count in (("hall", 3), ("cell", 1), ("attic", 2)):
+    for number in range(count):
+      seed = 10 * count + number
+      write_audio(f"rooms/{room}/{number}.wav", num_samples=90, seed=seed)
+  rirs = corpora.scan_folder(tmp_path / "rooms")
+  whole = [rirs.read(row) for row in range(len(rirs))]
+  options = TRAIN | {"rirs": rirs, "rir_length": 90}
+
+  def rows_of(batches):
+    """The response of each source by the row that it was read from."""
+    found = np.concatenate([batch["rir"] for batch in batches])
+    same = (found[:, :, None] == np.stack(whole)).all(-1)
+    assert (same.sum(-1) == 1).all()
+    return same.argmax(-1)
+
+  before = rows_of(take(batches.train_batches(corpus, **options), 12))
+  # The cell has no other; of the hall and the attic one each is left out.
+  broken = [
+    rirs.path.tolist().index(path)
+    for path in ("hall/1.wav", "cell/0.wav", "attic/0.wav")
+  ]
+  break_files(rirs, broken)
+  after = rows_of(take(batches.train_batches(corpus, **options), 12))
+  resumed = rows_of(
+    take(batches.train_batches(corpus, **options, start_step=9), 3)
+  )
+  np.testing.assert_array_equal(after[-12:], resumed)
+  spoilt = np.isin(before, broken)
+  assert spoilt.any() and not np.isin(after, broken).any()
+  np.testing.assert_array_equal(before[~spoilt], after[~spoilt])
+  rooms = rirs.speaker[after]
+  assert (rooms[:, 0] == rooms[:, 1]).all()
+  # Two good ones of the three in the hall, and never one of them twice.
+  hall = rirs.speakers.index("hall")
+  in_the_hall = after[rirs.speaker[before[:, 0]] == hall]
+  assert (in_the_hall[:, 0] != in_the_hall[:, 1]).all()
+  named = " ".join(r.getMessage() for r in caplog.records)
+  assert all(rirs.path[row] in named for row in broken)
+  strict = batches.train_batches(corpus, **options, max_broken_files=2)
+  with pytest.raises(CorpusError, match="3 files could not be read"):
+    take(strict, 12)
+
+
 def test_too_many_broken_files_stop_the_run(corpus):
   break_files(corpus, [0, 4, 8])
   iterator = batches.train_batches(corpus, **TRAIN, max_broken_files=2)
