@@ -29,9 +29,11 @@ from typing import Any
 import jax
 from absl import app, flags
 
+from experiments import output_flags
 from experiments.command import run_or_exit, say
 from experiments.harmonic_probes import (
   filter_sets,
+  mixture_flags,
   output,
   pitch,
   probe_set,
@@ -45,9 +47,12 @@ from experiments.harmonic_probes.mixture_flags import (
   MIXTURE_LIST,
   MODEL,
   NUM_EXAMPLES,
+  OVERWRITE,
   ROOT,
   SPLIT,
+  USUAL_CROP_S,
 )
+from experiments.harmonic_probes.opening import check_set
 from experiments.harmonic_probes.separator import Separator, load_separator
 from experiments.output_flags import OUTPUT_DIR
 
@@ -87,9 +92,9 @@ _F0_TRACKER = flags.DEFINE_enum(
 _NUM_PROCESSES = flags.DEFINE_integer(
   "num_processes", None, "That track pitch; as many as cores if not given."
 )
-_OVERWRITE = flags.DEFINE_bool(
-  "overwrite", False, "Replace figures that are there."
-)
+# So that --help shows them.
+for module in (mixture_flags, output_flags):
+  flags.adopt_module_key_flags(module)
 
 
 def run() -> None:
@@ -97,8 +102,9 @@ def run() -> None:
   if not MODEL.value:
     raise ValueError("name a model by --model")
   numbers = wanted_figures(_FIGURE.value, spectrogram=_SPECTROGRAM_MODEL.value)
+  check_set(CORPUS.value, MIXTURE_LIST.value, ROOT.value, SPLIT.value)
   folder = pathlib.Path(OUTPUT_DIR.value or "figures")
-  output.claim(folder, numbers, overwrite=_OVERWRITE.value)
+  output.claim(folder, numbers, overwrite=OVERWRITE.value)
   if 9 in numbers:
     pitch.check_tracker(_F0_TRACKER.value)
   model = load(MODEL.value)
@@ -107,7 +113,7 @@ def run() -> None:
     lambda: probe_set.open_probe_set(
       sample_rate_hz=model.sample_rate_hz,
       num_examples=NUM_EXAMPLES.value or _USUAL_NUM_EXAMPLES,
-      crop_s=CROP_S.value,
+      crop_s=USUAL_CROP_S if CROP_S.value is None else CROP_S.value,
       corpus=CORPUS.value,
       mixture_list=MIXTURE_LIST.value,
       root=ROOT.value,

@@ -18,11 +18,21 @@ CORPUS = flags.DEFINE_string(
 SPLIT = flags.DEFINE_string(
   "split", None, "Split, for layouts that have some; that to test on if none."
 )
-CROP_S = flags.DEFINE_float("crop_s", 4.0, "Seconds of a drawn mixture.")
+#: None means 4 s of what is drawn, and what suits the command otherwise.
+CROP_S = flags.DEFINE_float(
+  "crop_s",
+  None,
+  "Seconds of each mixture; of a list or a corpus of mixtures, shorter ones "
+  "are left out.",
+)
+USUAL_CROP_S = 4.0
 BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 4, "Mixtures at a time.", lower_bound=1
 )
 #: None means a number that suits the command.
 NUM_EXAMPLES = flags.DEFINE_integer(
   "num_examples", None, "Mixtures to draw, or to take of a list.", lower_bound=1
+)
+OVERWRITE = flags.DEFINE_bool(
+  "overwrite", False, "Replace files that are there."
 )

@@ -82,6 +82,34 @@ def open_corpus(
   return corpora.open_corpus(spec, **options)
 
 
+def check_set(
+  corpus: str | None,
+  mixture_list: str | None,
+  root: str | None,
+  split: str | None,
+) -> None:
+  """Raises ValueError if flags that name mixtures contradict each other.
+
+  Args:
+    corpus: As given by --corpus.
+    mixture_list: As given by --mixture_list.
+    root: As given by --root, of the list.
+    split: As given by --split, of the corpus.
+  """
+  if mixture_list and corpus:
+    raise ValueError("give --mixture_list or --corpus, not both")
+  if mixture_list and not root:
+    raise ValueError("--mixture_list needs --root, where its files are")
+  if root and not mixture_list:
+    raise ValueError(
+      f"--root is {root}, but it is for a --mixture_list, and none is given"
+    )
+  if split and not corpus:
+    raise ValueError(
+      f"--split is {split}, but it is for a --corpus, and none is given"
+    )
+
+
 def is_premixed(corpus: Any) -> bool:
   """Whether a corpus holds mixtures and not utterances."""
   return isinstance(corpus, corpora.PremixedCorpus)

@@ -13,10 +13,12 @@ from data_pipelines.crops import read_crop
 from data_pipelines.voices import make_voices
 from experiments.harmonic_probes.opening import (
   check_num_sources,
+  check_set,
   is_premixed,
   layout_of,
   open_corpus,
 )
+from experiments.harmonic_probes.whole_mixtures import choose_rows, samples_of
 from jaxsep import simulate
 
 #: Level of the first talker above the second, as in the lists of this
@@ -32,11 +34,14 @@ class ProbeSet:
     name: Name of each mixture.
     sources: Talkers as they are in the mixtures, float32 `[N, S, T]`.
     sample_rate_hz: Their rate.
+    num_too_short: How many others there were, of mixtures that exist or of
+      utterances to be mixed, that are shorter than that and left out.
   """
 
   name: list[str]
   sources: np.ndarray
   sample_rate_hz: int
+  num_too_short: int = 0
 
   def __len__(self) -> int:
     """Number of mixtures."""
@@ -63,7 +68,8 @@ def open_probe_set(
 
   Of a list or a corpus of mixtures, every so-manieth is taken, so that all
   parts of it have their share, and of each the first `crop_s`; shorter ones
-  are left out. Utterances are drawn and mixed, always in the same way.
+  are left out and counted. Utterances are drawn and mixed, always in the same
+  way.
 
   Args:
     sample_rate_hz: Rate of the mixtures.
@@ -86,16 +92,13 @@ def open_probe_set(
       f"num_examples {num_examples} and crop_s {crop_s} must be positive"
     )
   length = round(crop_s * sample_rate_hz)
-  if corpus is not None and mixture_list is not None:
-    raise ValueError("give --mixture_list or --corpus, not both")
-  if mixture_list is not None:
-    if root is None:
-      raise ValueError("--mixture_list needs --root, where its files are")
+  check_set(corpus, mixture_list, root, split)
+  if mixture_list and root:
     mixtures = mixture_lists.read_list(mixture_list)
     check_num_sources(mixtures, num_sources)
     opened = mixture_lists.open_list(mixtures, root)
     return _read(opened, num_examples, length, sample_rate_hz)
-  if corpus is None:
+  if not corpus:
     raise ValueError("name the mixtures by --mixture_list or --corpus")
   if layout_of(corpus) == "voices":
     voices = make_voices(
@@ -120,15 +123,13 @@ def open_probe_set(
 
 def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
   """Mixtures that exist already."""
-  samples = mixtures.length * sample_rate_hz // mixtures.rate_hz
-  rows = np.flatnonzero(samples >= length)
+  samples = samples_of(mixtures, sample_rate_hz)
+  rows = choose_rows(samples, num_examples=num_examples, crop=length)
   if not len(rows):
     raise ValueError(
       f"no mixture is {length / sample_rate_hz:g} s long; choose a shorter"
       " --crop_s"
     )
-  count = min(num_examples, len(rows))
-  rows = rows[np.arange(count) * len(rows) // count]
   parts = [
     read_crop(
       functools.partial(mixtures.read, int(row)),
@@ -141,7 +142,8 @@ def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
     for row in rows
   ]
   names = [str(mixtures.name[row]) for row in rows]
-  return ProbeSet(names, np.stack(parts), sample_rate_hz)
+  short = int((samples < length).sum())
+  return ProbeSet(names, np.stack(parts), sample_rate_hz, short)
 
 
 def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
@@ -173,4 +175,4 @@ def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
       for example in examples
     ]
   )
-  return ProbeSet(names, sources, sample_rate_hz)
+  return ProbeSet(names, sources, sample_rate_hz, int((~long).sum()))

@@ -89,7 +89,7 @@ class Probes:
 
   def open(self) -> None:
     """Opens the mixtures now, so that a fault shows early."""
-    self._say(f"{len(self.mixtures)} mixtures of speech")
+    self._say(f"{len(self.mixtures)} mixtures of speech{self._too_short()}")
 
   @functools.cached_property
   def mixtures(self) -> ProbeSet:
@@ -216,8 +216,13 @@ class Probes:
     seconds = self.mixtures.sources.shape[-1] / self.mixtures.sample_rate_hz
     return (
       f"{what}: {self._model.name}, {len(self.mixtures)} mixtures of "
-      f"{seconds:g} s."
+      f"{seconds:g} s{self._too_short()}."
     )
+
+  def _too_short(self):
+    """How many others were left out, as a part of a sentence."""
+    count = self.mixtures.num_too_short
+    return f"; {count} others are shorter and were left out" if count else ""
 
 
 def short_names(filters: Iterable[filter_sets.ProbeFilter]) -> list[str]:

@@ -14,7 +14,13 @@ from ml_collections import config_dict
 import jaxsep
 from data_pipelines import mixture_lists
 from data_pipelines.corpora import open_corpus
-from experiments.harmonic_probes import evaluate, job
+from experiments.harmonic_probes import (
+  evaluate,
+  evaluation_set,
+  job,
+  scoring,
+  whole_mixtures,
+)
 from experiments.harmonic_probes.configs import conv_tasnet
 from jaxsep import metrics, simulate, train
 from jaxsep.train import workdir as workdir_lib
@@ -123,7 +129,8 @@ def run_evaluate(tmp_path):
 
   def run(**values):
     output = tmp_path / "rows.jsonl"
-    with flagsaver.flagsaver(output=str(output), batch_size=2, **values):
+    values = {"output": str(output), "overwrite": True, **values}
+    with flagsaver.flagsaver(batch_size=2, **values):
       evaluate.run()
     return [json.loads(line) for line in output.read_text().splitlines()]
 
@@ -134,6 +141,17 @@ def run_evaluate(tmp_path):
 def mix(simulator, batch, key):
   """Operation by operation it would take far longer."""
   return simulate.simulate_batch(simulator, batch, key=key)
+
+
+def parts_of(mixtures, row, root):
+  """A mixture of a list and its sources, read by hand."""
+  parts = []
+  for source in range(2):
+    start = int(mixtures.start[row, source])
+    samples, _ = soundfile.read(f"{root}/{mixtures.path[row, source]}")
+    gain = 10 ** (round(mixtures.gain_db[row, source], 3) / 20)
+    parts.append(gain * samples[start : start + int(mixtures.length[row])])
+  return sum(parts), parts
 
 
 def check_row(row, folder, mixture, reference):
@@ -176,37 +194,87 @@ def test_rows_of_a_list_are_the_metrics_of_its_files(
     model=str(folder), mixture_list=str(tmp_path / "list.csv"), root=root
   )
   assert [row["id"] for row in rows] == mixtures.id.tolist()
-  assert {row["seconds"] for row in rows} == {1.0}
-  parts = []
-  for source in range(2):
-    start = int(mixtures.start[1, source])
-    samples, _ = soundfile.read(f"{root}/{mixtures.path[1, source]}")
-    gain = 10 ** (round(mixtures.gain_db[1, source], 3) / 20)
-    parts.append(gain * samples[start : start + 8000])
-  check_row(rows[1], folder, sum(parts), parts)
+  seconds = np.round(mixtures.length / 8000, 4)
+  np.testing.assert_array_equal([row["seconds"] for row in rows], seconds)
+  caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
+  assert caption == "Whole mixtures."
+  check_row(rows[1], folder, *parts_of(mixtures, 1, root))
 
 
 def test_mixtures_have_the_rate_of_the_model_and_the_test_split(
-  premixed, model, run_evaluate
+  tmp_path, premixed, model, run_evaluate
 ):
   # Those at 8 kHz would pass for 16 kHz ones unnoticed.
   premixed(["tt"], rate_hz=8000, count=3)
   corpus = premixed(["cv", "tt"], rate_hz=16000, num_samples=17000)
   folder = model(sample_rate_hz=16000)
-  rows = run_evaluate(model=str(folder), corpus=corpus)
+  rows = run_evaluate(model=str(folder), corpus=corpus, length_multiple_s=1.0)
   assert [row["id"] for row in rows] == ["m0.wav", "m1.wav"]
   assert {row["seconds"] for row in rows} == {1.0}
+  caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
+  assert "multiples of 1 s, which leaves out 5.88% of" in caption
   parts = [noise_of(100 + s, 17000)[:16000] for s in (0, 1)]
   check_row(rows[0], folder, sum(parts), parts)
   with flagsaver.flagsaver(corpus=corpus, split="cv"):
-    batches, _ = evaluate.open_batches(
+    batches, _ = evaluation_set.open_batches(
       config_dict.create(sample_rate_hz=16000, num_sources=2)
     )
   np.testing.assert_allclose(
-    next(iter(batches))["reference"][0, 0],
-    noise_of(0, 17000)[:16000],
-    atol=1e-4,
+    next(iter(batches))["reference"][0, 0], noise_of(0, 17000), atol=1e-4
   )
+
+
+def test_some_of_a_list_cut_to_one_length(
+  tmp_path, librispeech, model, run_evaluate
+):
+  mixtures = mixture_lists.make_pair_list(open_corpus(librispeech), seed=0)
+  mixture_lists.write_list(mixtures, tmp_path / "list.csv")
+  root = librispeech.partition(":")[2]
+  folder = model()
+  rows = run_evaluate(
+    model=str(folder),
+    mixture_list=str(tmp_path / "list.csv"),
+    root=root,
+    num_examples=3,
+    crop_s=1.2,
+  )
+  long = np.flatnonzero(mixtures.length >= 9600)
+  wanted = long[[0, len(long) // 3, 2 * len(long) // 3]]
+  assert [row["index"] for row in rows] == wanted.tolist()
+  assert [row["id"] for row in rows] == mixtures.id[wanted].tolist()
+  assert {row["seconds"] for row in rows} == {1.2}
+  caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
+  short = len(mixtures) - len(long)
+  assert f"{short} of {len(mixtures)} are shorter and left out" in caption
+  mixture, parts = parts_of(mixtures, wanted[2], root)
+  check_row(rows[2], folder, mixture[:9600], [part[:9600] for part in parts])
+
+
+def test_scores_of_padded_signals_are_those_of_the_signals():
+  reference = np.float32(noise_of(1, 2 * 2 * 3001).reshape(2, 2, 3001) + 0.02)
+  estimate = reference + np.float32(noise_of(2, reference.size)).reshape(
+    reference.shape
+  )
+  mixture = reference.sum(axis=1)
+  found = scoring.score(mixture=mixture, estimate=estimate, reference=reference)
+  before = np.stack([mixture, mixture], axis=1)
+  for name, metric in (
+    ("si_sdr", metrics.si_sdr),
+    ("si_snr", metrics.si_snr),
+    ("sdr", lambda *pair: metrics.bss_eval(*pair)[0]),
+  ):
+    own, other = metric(estimate, reference), metric(before, reference)
+    np.testing.assert_allclose(found[name], own, atol=2e-3)
+    np.testing.assert_allclose(found[f"mixture_{name}"], other, atol=2e-3)
+    np.testing.assert_allclose(
+      found[f"{name}_improvement"], own - other, atol=4e-3
+    )
+
+
+def test_mixtures_are_cut_as_little_as_their_lengths_allow():
+  for spread, multiple in ((100, 1), (200, 80), (20_000, 400), (10**7, 8000)):
+    samples = 16000 + np.arange(0, spread, max(spread // 5000, 1))
+    assert whole_mixtures.finest_multiple(samples, 8000) == multiple
 
 
 def test_voices_are_those_to_test_on(model, run_evaluate):
@@ -232,9 +300,22 @@ def test_voices_are_those_to_test_on(model, run_evaluate):
     ({"corpus": "wsj0_mix:{}", "mixture": "mix_both"}, "one kind of mixtures"),
     ({"corpus": "wsj0_mix:{}", "mode": "max"}, "max/tt: no such folder"),
     ({"corpus": "voices", "split": "tt"}, "split is 'tt'"),
-    ({"corpus": None, "split": "tt"}, "--split is for a --corpus"),
+    ({"corpus": None, "split": "tt"}, "it is for a --corpus, and none"),
+    ({"corpus": None, "cache_dir": "x"}, "--cache_dir is for a --corpus"),
     ({"mixture_list": "list.csv"}, "not both"),
     ({"corpus": None}, "name what to evaluate on"),
+    ({"root": "x"}, "--root is x, but it is for a --mixture_list"),
+    ({"length_multiple_s": 1.0}, "is for a --mixture_list or a --corpus of"),
+    (
+      {"corpus": "wsj0_mix:{}", "length_multiple_s": 1.0, "crop_s": 1.0},
+      "--length_multiple_s or --crop_s, not both",
+    ),
+    ({"corpus": "wsj0_mix:{}", "crop_s": 9.0}, "no mixture is 9 s long"),
+    ({"crop_s": 0.0}, "--crop_s is 0, expected more"),
+    ({"corpus": None, "workdir": "x", "crop_s": 1.0}, "evaluated as it is"),
+    ({"corpus": None, "workdir": "x", "num_examples": 1}, "as it is"),
+    ({"workdir": "x", "output": None}, "name a file for them by --output"),
+    ({"output": "x.txt"}, "it ends in .csv or .jsonl"),
   ],
 )
 def test_flags_that_do_not_fit(
@@ -247,6 +328,41 @@ def test_flags_that_do_not_fit(
   with pytest.raises(ValueError, match=message) as caught:
     run_evaluate(model=str(model()), **values)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.md"])
+def test_rows_elsewhere_are_not_replaced_unasked(
+  tmp_path, librispeech, model, run_evaluate, name
+):
+  (tmp_path / name).write_text("precious")
+  values = dict(
+    model=str(model()), corpus=librispeech, output=str(tmp_path / "rows.csv")
+  )
+  with pytest.raises(ValueError, match=f"{name} is there already; choose"):
+    run_evaluate(**values, overwrite=False)
+  assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+  ("values", "name"),
+  [
+    ({}, "valid"),
+    ({"mixture_list": "a/list.csv"}, "list"),
+    ({"mixture_list": "list.csv", "num_examples": 300}, "list_num_300"),
+    ({"corpus": "voices", "num_examples": 300, "crop_s": 4.0}, "voices"),
+    ({"corpus": "voices", "num_examples": 20}, "voices_num_20"),
+    ({"corpus": "wsj0_mix:/x", "split": "cv"}, "wsj0_mix_x_cv"),
+    ({"corpus": "wsj0_mix:x", "crop_s": 2.5}, "wsj0_mix_x_crop_2.5"),
+    (
+      {"corpus": "wsj0_mix:x", "length_multiple_s": 1.0},
+      "wsj0_mix_x_multiple_1.0",
+    ),
+  ],
+)
+def test_every_set_has_a_name_of_its_own(values, name):
+  flags.FLAGS.mark_as_parsed()
+  with flagsaver.flagsaver(**values):
+    assert evaluation_set.set_name() == name
 
 
 # Training.

@@ -13,7 +13,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 import jaxsep
-from experiments.harmonic_probes import figure, figures, output, suite
+from experiments.harmonic_probes import (
+  figure,
+  figures,
+  output,
+  probe_set,
+  suite,
+)
 from experiments.harmonic_probes.figures.pitch import density
 from experiments.harmonic_probes.figures.spectrogram import (
   at_level_of,
@@ -401,6 +407,10 @@ def test_nothing_is_replaced_unasked(folders, tmp_path, command, capsys):
     ({"figure": "4", "filtered_models": "lp300"}, "takes NAME=DIR"),
     ({"figure": "4", "model": "nowhere"}, "no model folder nowhere"),
     ({"figure": "4", "model": ""}, "name a model by --model"),
+    (
+      {"figure": "3", "mixture_list": "x", "root": "x", "split": "tt"},
+      "--split is tt, but it is for a --corpus",
+    ),
   ],
 )
 def test_mistakes_end_in_one_line(
@@ -425,6 +435,18 @@ def test_all_without_a_spectrogram_model_leaves_its_figures_out(capsys):
   assert figure.wanted_figures(["all"], spectrogram=None) == {2, 3, 4, 5, 6, 9}
   assert "7 and 8 are left out" in capsys.readouterr().err
   assert figure.wanted_figures(["all"], spectrogram="x") == set(range(2, 10))
+
+
+def test_mixtures_left_out_are_told():
+  sources = np.zeros((3, 2, 800), np.float32)
+  said = []
+  for short in (0, 7):
+    mixtures = probe_set.ProbeSet(["a", "b", "c"], sources, RATE_HZ, short)
+    suite.Probes(None, lambda m=mixtures: m, say=said.append).open()
+  assert said == [
+    "3 mixtures of speech",
+    "3 mixtures of speech; 7 others are shorter and were left out",
+  ]
 
 
 def test_output_may_not_be_a_file(tmp_path):

@@ -163,12 +163,18 @@ def test_run_on_filtered_voices_is_evaluated_on_filtered_ones(tmp_path):
   rows = {}
   for name, where in (
     ("same", {"workdir": str(workdir)}),
-    ("native", {"model": str(workdir / "best"), "corpus": "voices"}),
+    (
+      "native",
+      {
+        "model": str(workdir / "best"),
+        "corpus": "voices",
+        "num_examples": 8,
+        "crop_s": 0.5,
+      },
+    ),
   ):
     output = tmp_path / f"{name}.jsonl"
-    with flagsaver.flagsaver(
-      output=str(output), num_examples=8, crop_s=0.5, batch_size=8, **where
-    ):
+    with flagsaver.flagsaver(output=str(output), batch_size=8, **where):
       evaluate.run()
     lines = output.read_text().splitlines()
     rows[name] = [json.loads(line) for line in lines]

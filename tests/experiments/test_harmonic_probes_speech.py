@@ -242,6 +242,7 @@ def test_mixtures_are_taken_from_all_parts_of_a_corpus(tmp_path):
   made = probe_set.open_probe_set(num_examples=3, **options)
   assert made.sources.shape == (3, 2, 4000)
   assert made.name == ["m0.wav", "m3.wav", "m7.wav"]
+  assert made.num_too_short == 1
   np.testing.assert_allclose(made.sources[1], noises(3, 2, 8000)[:, :4000])
   assert len(probe_set.open_probe_set(num_examples=100, **options)) == 9
   with pytest.raises(ValueError, match=r"no mixture is 2 s long.*crop_s"):
@@ -256,6 +257,8 @@ def test_mixtures_are_taken_from_all_parts_of_a_corpus(tmp_path):
     ({}, "name the mixtures by --mixture_list or --corpus"),
     ({"corpus": "voices", "mixture_list": "x.csv"}, "not both"),
     ({"mixture_list": "x.csv"}, "needs --root"),
+    ({"corpus": "voices", "root": "x"}, "--root is x, but it is for a"),
+    ({"mixture_list": "x", "root": "x", "split": "tt"}, "--split is tt, but"),
     ({"corpus": "voices", "num_examples": 0}, "must be positive"),
   ],
 )
