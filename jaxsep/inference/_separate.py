@@ -62,12 +62,9 @@ def separate(
     >>> separate(model, params, mixture, chunk_length=2000).shape
     (2, 5000)
   """
-  mixture = np.asarray(mixture)
-  if mixture.ndim != 1 or not mixture.size:
-    raise ValueError(
-      f"mixture {mixture.shape} must be [time] with one sample at least;"
-      " take one channel at a time"
-    )
+  mixture = _real(mixture)
+  if not mixture.size:
+    raise ValueError("the recording has no samples")
   blocks = np.array_split(mixture, -(-len(mixture) // max(1, chunk_length)))
   parts = separate_blocks(
     model,
@@ -130,8 +127,8 @@ def separate_blocks(
     as long as the blocks.
 
   Raises:
-    ValueError: If an option is out of range, or the recording holds NaN or
-      Inf.
+    ValueError: If an option is out of range, or a block is not one channel
+      of real numbers, or holds NaN or Inf.
     FloatingPointError: If the model's output does.
   """
   if chunk_length < 1:
@@ -231,11 +228,22 @@ def _power_of_two(count):
   return 1 << (count - 1).bit_length()
 
 
+def _real(samples):
+  """One channel as float32 samples."""
+  samples = np.asarray(samples)
+  if samples.ndim != 1:
+    raise ValueError(
+      f"samples {samples.shape} must be [time]; take one channel at a time"
+    )
+  if not np.can_cast(samples.dtype, np.float64, "same_kind"):
+    raise ValueError(f"samples must be real numbers, got {samples.dtype}")
+  return samples.astype(np.float32, copy=False)
+
+
 def _checked(blocks):
   """The blocks as finite float32 arrays."""
   position = 0
-  for block in blocks:
-    block = np.asarray(block, np.float32)
+  for block in map(_real, blocks):
     if not np.isfinite(block).all():
       first = position + int(np.argmin(np.isfinite(block)))
       raise ValueError(f"the recording holds NaN or Inf at sample {first}")
