@@ -2,27 +2,43 @@
 
 import numpy as np
 
-from jaxsep.inference._stitch import gains
+from jaxsep.inference._gains import common_gain, gains
 from jaxsep.typing import Float
 
 
 class RunningGains:
   """Scales estimates that come chunk by chunk to add up to the mixture.
 
-  A model's output may have any scale and sign. The gains, one per source, are
-  those that explain the mixture best in the least-squares sense, over all
-  that has come so far, the older the less. So the first chunk is scaled by
-  itself alone, and gains settle as more comes. They move linearly over a
-  chunk, without a step. Silence changes nothing.
+  Each of a model's outputs may have a scale and a sign of its own. The gains,
+  one per source, are those that explain the mixture best in the least-squares
+  sense, over all that has come so far, the older the less; an output that
+  explains next to nothing gets the gain that suits them all. So the first chunk
+  is scaled by itself alone, and gains settle as more comes. They move linearly
+  over a chunk, without a step. Silence changes nothing.
+
+  Example:
+    >>> levels = RunningGains(2, half_life=8000)
+    >>> sources = np.sin(np.outer([0.1, 0.2], np.arange(4000)))
+    >>> mixture, estimates = sources.sum(0), sources * [[1], [-10]]
+    >>> voices = levels.apply(mixture, estimates)
+    >>> bool(np.abs(voices - sources).max() < 0.1)
+    True
   """
 
-  def __init__(self, num_sources: int, *, half_life: float):
+  def __init__(self, num_sources: int, *, half_life: float | int):
     """Starts a recording.
 
     Args:
       num_sources: Sources.
       half_life: Samples after which what came counts for half.
+
+    Raises:
+      ValueError: If one of them is not positive.
     """
+    if num_sources < 1:
+      raise ValueError(f"num_sources must be at least 1, got {num_sources}")
+    if not half_life > 0:
+      raise ValueError(f"half_life must be positive, got {half_life}")
     self._half_life = half_life
     self._gram = np.zeros((num_sources, num_sources))
     self._match = np.zeros(num_sources)
@@ -36,21 +52,29 @@ class RunningGains:
     """Scales the next chunk.
 
     Args:
-      mixture: The mixture, at the same time as the estimates.
-      estimates: What the model made of it.
+      mixture: The mixture, at the same time as the estimates, shape `[T]`.
+      estimates: What the model made of it, shape `[S, T]`.
 
     Returns:
-      The scaled estimates, float32.
+      The scaled estimates, float32, shape `[S, T]`.
+
+    Raises:
+      ValueError: If there are not as many estimates as sources, each as long
+        as the mixture.
     """
+    if estimates.shape != (len(self._match), *mixture.shape):
+      raise ValueError(
+        f"estimates {estimates.shape} must be [{len(self._match)}, time], each"
+        f" as long as the mixture {mixture.shape}"
+      )
     estimates = estimates.astype(np.float64)
     decay = 0.5 ** (estimates.shape[1] / self._half_life)
     self._gram = decay * self._gram + estimates @ estimates.T
     self._match = decay * self._match + estimates @ mixture
     before = self._gains
     if self._gram.trace() > np.finfo(np.float32).tiny:
-      # As little as a sum of estimates that cancel may say about their scale.
-      energy = max(self._gram.sum(), 1e-6 * self._gram.trace())
-      self._gains = gains(self._gram, self._match, self._match.sum() / energy)
+      common = common_gain(self._gram, self._match)
+      self._gains = gains(self._gram, self._match, common)
     if self._gains is None:
       return np.zeros(estimates.shape, np.float32)
     if before is None:

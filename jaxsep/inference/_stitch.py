@@ -1,19 +1,14 @@
 """Joins separated chunks to one recording per voice."""
 
-import jax
 import numpy as np
 
-from jaxsep import dsp
 from jaxsep.inference._chunks import Chunk
+from jaxsep.inference._gains import common_gain, gains
 from jaxsep.inference._voices import VoiceMemory, describe
 from jaxsep.typing import Float
 
-# How strongly the gains of a chunk hold on to the one gain that suits the
-# recording so far, as a share of the mean energy of the estimates. It decides
-# for sources 15 dB below the others: what leaks into the output of a silent
-# source must not be scaled up to explain the recording.
-_GAIN_INERTIA = 0.03
-# How fast that one gain forgets: half in about fourteen chunks.
+# How fast the gains that suit the recording forget: half in about fourteen
+# chunks.
 _GAIN_DECAY = 0.95
 # Energy below this share of the recording's level is no evidence.
 _EVIDENCE_FLOOR = 1e-3
@@ -26,8 +21,6 @@ _MEMORY_WEIGHT = 0.05
 _FRAME = 256
 _LOUD = 0.25
 
-_assign = jax.jit(dsp.best_permutation)
-
 
 class Stitcher:
   """Takes separated chunks in order; gives back what is finished.
@@ -35,7 +28,7 @@ class Stitcher:
   For each chunk it settles
 
   - the level: least-squares gains that make the sources add up to the
-    mixture, held near the one gain that suits all of the recording so far;
+    mixture, held near those that suit the recording so far;
   - the order: the permutation whose waveforms agree with what is already
     there on the overlap, by energy and only where a voice is loud; for voices
     that are silent there, the memory of how they sound decides;
@@ -47,7 +40,9 @@ class Stitcher:
     self._start = 0
     self._pending = np.zeros((num_sources, 0), np.float32)
     self._is_first = True
-    self._match = self._energy = 0.0
+    # Of the outputs of the model, in its order: a scale belongs to an output.
+    self._gram = np.zeros((num_sources, num_sources))
+    self._match = np.zeros(num_sources)
     self._voices = VoiceMemory(num_sources)
 
   def add(
@@ -92,10 +87,11 @@ class Stitcher:
     mixture = chunk.samples.astype(np.float64) / chunk.level
     estimate = estimate.astype(np.float64)
     gram, match = estimate @ estimate.T, estimate @ mixture
-    self._match = _GAIN_DECAY * self._match + match.sum()
-    self._energy = _GAIN_DECAY * self._energy + gram.sum()
-    common = self._match / max(self._energy, np.finfo(np.float64).tiny)
-    voices = gains(gram, match, common)[:, np.newaxis] * estimate
+    self._gram = _GAIN_DECAY * self._gram + gram
+    self._match = _GAIN_DECAY * self._match + match
+    common = common_gain(self._gram, self._match)
+    usual = gains(self._gram, self._match, common)
+    voices = gains(gram, match, usual)[:, np.newaxis] * estimate
     if len(match) > 1:
       order, spectrum, weight = np.arange(len(match)), *describe(voices)
       if not self._is_first:
@@ -109,15 +105,16 @@ class Stitcher:
 
 def _order(estimate, shared, unlike):
   """Which estimate belongs to which voice."""
+  from scipy import optimize  # Slow to import, and not always needed.
+
   length = shared.shape[1]
   shared = _where_loud(shared)
   begin = estimate[:, :length]
   energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
   floor = _EVIDENCE_FLOOR * max(length, 1)
   cost = -(begin @ shared.T) / (energy + floor) + _MEMORY_WEIGHT * unlike
-  # On the host, where it does not queue behind the model.
-  with jax.default_device(jax.local_devices(backend="cpu")[0]):
-    return np.asarray(_assign(cost.astype(np.float32)))
+  # Not with JAX, whose calls would queue behind the model.
+  return optimize.linear_sum_assignment(cost.T)[1]
 
 
 def _where_loud(voices):
@@ -129,14 +126,6 @@ def _where_loud(voices):
   is_loud = power >= _LOUD * power.max(axis=0)
   frames = frames * is_loud[..., np.newaxis]
   return frames.reshape(num_sources, -1)[:, :length]
-
-
-def gains(gram, match, common):
-  """Least-squares gains of estimates onto the mixture, near a given one."""
-  inertia = _GAIN_INERTIA * np.trace(gram) / len(gram)
-  return np.linalg.solve(
-    gram + inertia * np.eye(len(gram)), match + inertia * common
-  )
 
 
 def _fade(length):

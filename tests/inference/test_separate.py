@@ -193,6 +193,54 @@ def test_levels_do_not_depend_on_the_models_scale(scale):
   np.testing.assert_array_equal(estimate[1], 0)
 
 
+class Scaled(nn.Module):
+  """Separates by frequency; its outputs have scales of their own."""
+
+  scales: tuple[float, ...]
+  by_output: bool = True
+  turns: bool = True
+
+  @nn.compact
+  def __call__(self, mixture):
+    scales = jnp.array(self.scales)[:, None]
+    bands = Bands(shuffled=False)(mixture)
+    if not self.by_output:
+      bands = bands * scales[None]
+    if self.turns:
+      turn = jnp.sin(1e5 * mixture[:, mixture.shape[-1] // 2]) > 0
+      bands = jnp.where(turn[:, None, None], bands, bands[:, ::-1])
+    return bands * scales[None] if self.by_output else bands
+
+
+@pytest.mark.parametrize("scale", [0.03, -1e-3, 100.0])
+@pytest.mark.parametrize("by_output", [True, False])
+def test_levels_do_not_depend_on_the_scale_of_each_output(scale, by_output):
+  """With voices that change places, by output or by voice."""
+  reference = talk(60000)
+  model = Scaled((1.0, scale), by_output)
+  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
+  assert error_db(estimate, reference).max() < -15
+
+
+def test_a_soft_voice_keeps_the_scale_of_its_output():
+  """In chunks where it is 20 dB below the other."""
+  reference = talk(60000, pause=0.0)
+  reference[1, 30000:] *= 0.1
+  model = Scaled((1.0, 0.05), turns=False)
+  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
+  error = error_db(estimate[:, 34000:], reference[:, 34000:])
+  assert error.max() < -10
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9, 0.9999, 1.0])
+def test_estimates_that_cancel_do_not_blow_up(share):
+  mixture = talk(30000, pause=0.0).sum(0)
+  model = Fixed(gains=(1.0, -share))
+  estimate = inference.separate(model, {}, mixture, **SIZES)
+  np.testing.assert_allclose(estimate.sum(0), mixture, atol=0.05)
+  assert np.abs(estimate).max() < 2.6 * np.abs(mixture).max()
+
+
 def test_levels_follow_the_recording_over_time():
   """Somebody turns the microphone up by 40 dB, and down again."""
   reference = talk(60000)
@@ -333,9 +381,28 @@ def test_options(unchecked):
       inference.separate(Bands(), {}, mixture, **options)
     with pytest.raises(ValueError, match=match):
       inference.separate_blocks(Bands(), {}, [mixture], **options)
-  for bad in (mixture[:0], talk(9000)):
-    with pytest.raises(ValueError, match=r"must be \[time\]"):
-      inference.separate(Bands(), {}, bad)
+  with pytest.raises(ValueError, match="has no samples"):
+    inference.separate(Bands(), {}, mixture[:0])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+  ("samples", "match"),
+  [
+    (
+      np.zeros((9000, 2), np.float32),
+      r"\(9000, 2\) must be \[time\]; take one",
+    ),
+    (np.float32(1.0), r"\(\) must be \[time\]"),
+    (np.ones(9000, np.complex64), "must be real numbers, got complex64"),
+  ],
+)
+def test_samples_that_are_not_one_channel(samples, match):
+  with pytest.raises(ValueError, match=match):
+    inference.separate(Bands(), {}, samples, **SIZES)
+  blocks = [talk(9000).sum(0), samples]
+  with pytest.raises(ValueError, match=match):
+    list(inference.separate_blocks(Bands(), {}, blocks, **SIZES))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
