@@ -345,6 +345,37 @@ def test_where_a_file_cannot_be_written(tmp_path):
   assert not (tmp_path / "y.wav").exists()
 
 
+@pytest.mark.parametrize(
+  ("name", "rate", "channels", "match"),
+  [
+    ("x.wav", 0, 1, "WAV holds whole rates from 1 to 2147483647 Hz, got 0"),
+    ("x.wav", -RATE, 1, "got -8000"),
+    ("x.wav", 2**31, 1, "got 2147483648"),
+    ("x.flac", 700_000, 1, "FLAC holds whole rates from 1 to 655350 Hz"),
+    ("x.flac", 100_003, 1, "above 65535 Hz in steps of 10, got 100003"),
+    ("x.flac", RATE, 9, "FLAC holds 1 to 8 channels, got 9"),
+    ("x.wav", RATE, 0, "WAV holds 1 to 1024 channels, got 0"),
+  ],
+)
+def test_rates_and_channels_that_no_file_has(
+  tmp_path, name, rate, channels, match
+):
+  with pytest.raises(audio.AudioError, match=match):
+    audio.Writer(tmp_path / name, sample_rate_hz=rate, num_channels=channels)
+  assert not list(tmp_path.iterdir())
+
+
+def test_nothing_stays_of_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
+  def fail(path, *unused, **unused_options):
+    path.touch()
+    raise soundfile.LibsndfileError(1)
+
+  monkeypatch.setattr(soundfile, "SoundFile", fail)
+  with pytest.raises(audio.AudioError, match="cannot be written"):
+    audio.Writer(tmp_path / "x.wav", sample_rate_hz=RATE)
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_is_one_line(tmp_path):
   path = tmp_path / "x.wav"
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -358,6 +389,26 @@ def test_a_full_disk_is_one_line(tmp_path):
     signal.signal(signal.SIGXFSZ, handler)
   assert "\n" not in str(caught.value)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("function", [audio.read, audio.read_blocks])
+@pytest.mark.parametrize("stretch", [{"start": -5}, {"length": -1}])
+def test_stretches_before_the_start(make, function, stretch):
+  (name,) = stretch
+  with pytest.raises(ValueError, match=f"{name} -. must not be neg") as caught:
+    list(function(make(), **stretch))
+  assert not isinstance(caught.value, audio.AudioError)
+
+
+@pytest.mark.parametrize("rates", [(0, RATE), (RATE, -1), (RATE, 0)])
+def test_rates_to_resample(rates):
+  options = {"orig_rate_hz": rates[0], "target_rate_hz": rates[1]}
+  for function, given in (
+    (audio.resample, noise()),
+    (audio.resample_blocks, [noise()]),
+  ):
+    with pytest.raises(ValueError, match=r"positive whole number of Hz"):
+      list(function(given, **options))
 
 
 def test_channels(unchecked):

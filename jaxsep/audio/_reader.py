@@ -11,7 +11,7 @@ import soundfile
 
 from jaxsep.audio import _checks
 from jaxsep.audio._checks import AudioError
-from jaxsep.audio._signal import resample
+from jaxsep.audio._signal import check_rate, resample
 from jaxsep.typing import Float
 
 
@@ -82,6 +82,8 @@ def read(
 
   Raises:
     AudioError: If the file cannot be read, is cut off, or holds NaN or Inf.
+    ValueError: If `start` or `length` is negative, or `sample_rate_hz` is not
+      positive.
 
   Example:
     >>> import pathlib, tempfile
@@ -93,6 +95,9 @@ def read(
     >>> signal.shape, rate
     ((1, 50), 8000)
   """
+  _check_stretch(start, length)
+  if sample_rate_hz is not None:
+    check_rate(sample_rate_hz)
   with _open(path, allow_truncated) as file:
     rate, num_channels = file.samplerate, file.channels
     blocks = list(_blocks(file, path, 1 << 20, start, length, allow_truncated))
@@ -131,9 +136,17 @@ def read_blocks(
 
   Raises:
     AudioError: As in `read`. Some damage shows only when it is reached.
+    ValueError: If `start` or `length` is negative.
   """
+  _check_stretch(start, length)
   with _open(path, allow_truncated) as file:
     yield from _blocks(file, path, block_length, start, length, allow_truncated)
+
+
+def _check_stretch(start, length):
+  for name, value in (("start", start), ("length", length)):
+    if value is not None and value < 0:
+      raise ValueError(f"{name} {value} must not be negative")
 
 
 @contextlib.contextmanager

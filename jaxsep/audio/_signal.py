@@ -36,6 +36,18 @@ def to_mono(
   return signal[channel]
 
 
+def check_rate(sample_rate_hz: int) -> None:
+  """Refuses what is no sample rate.
+
+  Raises:
+    ValueError: If it is not a positive whole number.
+  """
+  if sample_rate_hz < 1 or sample_rate_hz != int(sample_rate_hz):
+    raise ValueError(
+      f"sample rate {sample_rate_hz} must be a positive whole number of Hz"
+    )
+
+
 def resample(
   signal: Float[np.ndarray, "channel time"],
   *,
@@ -54,6 +66,9 @@ def resample(
 
   Returns:
     Signal, shape `[C, length]`.
+
+  Raises:
+    ValueError: If a rate is not a positive whole number.
   """
   blocks = list(
     resample_blocks(
@@ -88,7 +103,12 @@ def resample_blocks(
 
   Yields:
     Consecutive stretches at the new rate, shape `[C, any]`.
+
+  Raises:
+    ValueError: If a rate is not a positive whole number.
   """
+  check_rate(orig_rate_hz)
+  check_rate(target_rate_hz)
   taken = given = 0
   stream = shape = None
   for block in blocks:

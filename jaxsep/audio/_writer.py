@@ -11,6 +11,7 @@ import soundfile
 from jaxsep.audio._checks import AudioError
 from jaxsep.typing import Float
 
+_MAX_CHANNELS = {"WAV": 1024, "RF64": 1024, "FLAC": 8}
 # What soundfile takes for each encoding: the subtype, and bytes per sample.
 _ENCODINGS = {
   "float": ("FLOAT", 4),
@@ -84,7 +85,8 @@ class Writer(contextlib.AbstractContextManager):
         as RF64, which must be decided at the start.
 
     Raises:
-      AudioError: If the format, the encoding or the place will not do.
+      AudioError: If the format, the encoding, the rate, the number of channels
+        or the place will not do.
     """
     self.path = pathlib.Path(path)
     self.num_clipped = 0
@@ -105,6 +107,7 @@ class Writer(contextlib.AbstractContextManager):
     if container == "WAV":
       size = (num_samples or 0) * num_channels * width
       container = "RF64" if size > 2**32 - 2**16 else "WAV"
+    _check_rate_and_channels(path, container, sample_rate_hz, num_channels)
     if self.path.is_dir():
       raise AudioError(f"{path}: is a folder; name a file in it")
     self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
@@ -118,6 +121,8 @@ class Writer(contextlib.AbstractContextManager):
         format=container,
       )
     except (OSError, soundfile.LibsndfileError) as error:
+      with contextlib.suppress(OSError):
+        self._part.unlink(missing_ok=True)
       raise AudioError(
         f"{path}: cannot be written: {_why_unwritable(self.path, error)}"
       ) from error
@@ -157,6 +162,25 @@ class Writer(contextlib.AbstractContextManager):
         "clipped; a WAV file with float samples would keep them",
         stacklevel=2,
       )
+
+
+def _check_rate_and_channels(path, container, rate, num_channels):
+  """Refuses what a format has no place for; libsndfile does not say why."""
+  top = 655_350 if container == "FLAC" else 2**31 - 1
+  if rate != int(rate) or not 1 <= rate <= top:
+    raise AudioError(
+      f"{path}: {container} holds whole rates from 1 to {top} Hz, got {rate}"
+    )
+  if container == "FLAC" and rate >= 2**16 and rate % 10:
+    raise AudioError(
+      f"{path}: FLAC holds rates above 65535 Hz in steps of 10, got {rate}:"
+      " write .wav, or resample it"
+    )
+  if not 1 <= num_channels <= _MAX_CHANNELS[container]:
+    raise AudioError(
+      f"{path}: {container} holds 1 to {_MAX_CHANNELS[container]} channels, got"
+      f" {num_channels}"
+    )
 
 
 def _why_unwritable(path, error):
