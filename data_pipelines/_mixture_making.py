@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import posixpath
@@ -170,11 +171,8 @@ def _with_levels(corpus, rows, snr_db, mode) -> MixtureList:
       mixture[: len(source)] += source
       peak = max(peak, np.abs(source).max())
     gain[m] *= 0.9 / max(peak, np.abs(mixture).max())
-  name = np.array(
-    [posixpath.splitext(posixpath.basename(path))[0] for path in corpus.path]
-  )
   return MixtureList(
-    id=np.array(["_".join(name[chosen]) for chosen in rows], dtype=object),
+    id=np.array(_ids(corpus.path[rows]), dtype=object),
     rate_hz=corpus.rate_hz[rows[:, 0]],
     length=length,
     path=corpus.path[rows],
@@ -182,3 +180,27 @@ def _with_levels(corpus, rows, snr_db, mode) -> MixtureList:
     source_length=np.minimum(corpus.length[rows], length[:, None]),
     gain_db=20 * np.log10(gain),
   )
+
+
+def _ids(paths) -> list[str]:
+  """A name of its own for each mixture of the files `[M, S]`."""
+
+  def joined(of_path):
+    return ["_".join(map(of_path, row)) for row in paths.tolist()]
+
+  short = joined(lambda path: _stem(posixpath.basename(path)))
+  # Folders only where they are needed: names are short, and stay what they are
+  # in the lists that exist.
+  long = joined(lambda path: _stem(path).replace("/", "-"))
+  times = collections.Counter(short)
+  ids, seen = [], collections.Counter()
+  for name, full in zip(short, long, strict=True):
+    name = full if times[name] > 1 else name
+    seen[name] += 1
+    # Utterances of one file, or files that differ in their suffix alone.
+    ids.append(f"{name}-{seen[name]}" if seen[name] > 1 else name)
+  return ids
+
+
+def _stem(path: str) -> str:
+  return posixpath.splitext(path)[0]

@@ -46,6 +46,38 @@ class MixtureList:
     return self.path.shape[1]
 
 
+def mistake_in(mixtures: MixtureList) -> tuple[int, str] | None:
+  """The first row of a list that cannot be meant, and why.
+
+  Args:
+    mixtures: The list.
+
+  Returns:
+    Number of the row and what is wrong with it; None if nothing is.
+  """
+  again = np.ones(len(mixtures), dtype=bool)
+  again[np.unique(mixtures.id.astype(str), return_index=True)[1]] = False
+  checks = (
+    (again, "there is an earlier mixture of this id"),
+    (mixtures.rate_hz < 1, "rate_hz is below 1"),
+    (mixtures.length < 1, "length is below 1"),
+    ((mixtures.start < 0).any(axis=1), "the start of a source is negative"),
+    (
+      (mixtures.source_length < 0).any(axis=1),
+      "the length of a source is negative",
+    ),
+    (
+      ~np.isfinite(mixtures.gain_db).all(axis=1),
+      "a gain_db is no finite number",
+    ),
+  )
+  bad = np.array([rows for rows, _ in checks])
+  if not bad.any():
+    return None
+  row = int(np.argmax(bad.any(axis=0)))
+  return row, checks[int(np.argmax(bad[:, row]))][1]
+
+
 def write_list(mixtures: MixtureList, path: str | os.PathLike[str]) -> None:
   """Writes a list as CSV.
 
@@ -84,8 +116,9 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
     The list.
 
   Raises:
-    CorpusError: If the file is missing, lacks a column, or holds a value that
-      is no number where one is needed; the message names the line.
+    CorpusError: If the file is missing, lacks a column, gives two mixtures one
+      id, or holds what is no number, or none that can be meant, where one is
+      needed; the message names the line.
   """
   try:
     with open(path, encoding="utf-8", newline="") as file:
@@ -98,8 +131,9 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
       }
       if missing := sorted(missing - set(columns)):
         raise CorpusError(f"{path}: has no column {', '.join(missing)}")
-      rows = []
+      rows, lines = [], []
       for row in reader:
+        lines.append(reader.line_num)
         try:
           rows.append(
             (
@@ -121,12 +155,19 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
   if not rows:
     raise CorpusError(f"{path}: lists no mixture")
   names, rates, lengths, paths, starts, sources, gains = zip(*rows, strict=True)
-  return MixtureList(
-    id=np.array(names, dtype=object),
-    rate_hz=np.array(rates, dtype=np.int32),
-    length=np.array(lengths, dtype=np.int64),
-    path=np.array(paths, dtype=object),
-    start=np.array(starts, dtype=np.int64),
-    source_length=np.array(sources, dtype=np.int64),
-    gain_db=np.array(gains),
-  )
+  try:
+    mixtures = MixtureList(
+      id=np.array(names, dtype=object),
+      rate_hz=np.array(rates, dtype=np.int32),
+      length=np.array(lengths, dtype=np.int64),
+      path=np.array(paths, dtype=object),
+      start=np.array(starts, dtype=np.int64),
+      source_length=np.array(sources, dtype=np.int64),
+      gain_db=np.array(gains),
+    )
+  except OverflowError:
+    raise CorpusError(f"{path}: holds a number that is far too large") from None
+  if mistake := mistake_in(mixtures):
+    row, what = mistake
+    raise CorpusError(f"{path}: line {lines[row]}: {names[row]}: {what}")
+  return mixtures

@@ -24,7 +24,12 @@ import numpy as np
 
 from data_pipelines import scanning
 from data_pipelines._mixture_making import active_rms, make_pair_list
-from data_pipelines._mixture_table import MixtureList, read_list, write_list
+from data_pipelines._mixture_table import (
+  MixtureList,
+  mistake_in,
+  read_list,
+  write_list,
+)
 from data_pipelines.mixture_batches import premixed_eval_batches
 from data_pipelines.stream import Stream
 from data_pipelines.table import CorpusError, Reader, read_file
@@ -100,8 +105,15 @@ class OpenedList:
 
     Raises:
       CorpusError: If a file is damaged; the message names it.
+      ValueError: If the mixture has no such samples.
     """
-    length = int(self.length[row]) - start if length is None else length
+    total = int(self.length[row])
+    length = total - start if length is None else length
+    if start < 0 or length < 0 or start + length > total:
+      raise ValueError(
+        f"{self.name[row]}: samples {start} to {start + length} wanted of a"
+        f" mixture of {total}"
+      )
     parts = np.zeros((1 + self.num_sources, length), dtype=np.float32)
     for source in range(self.num_sources):
       end = min(start + length, int(self.mixtures.source_length[row, source]))
@@ -135,8 +147,12 @@ def open_list(
     What `list_batches` reads from.
 
   Raises:
-    CorpusError: If a file is missing, broken, of another rate or too short.
+    CorpusError: If the list holds what cannot be meant, or a file is missing,
+      broken, of another rate or too short.
   """
+  if mistake := mistake_in(mixtures):
+    row, what = mistake
+    raise CorpusError(f"mixture {mixtures.id[row]}: {what}")
   root = scanning.require_folder(root, what="the corpus of the list")
   paths, inverse = np.unique(mixtures.path.astype(str), return_inverse=True)
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:

@@ -1,5 +1,6 @@
 """Fixed lists of mixtures: made, written, read back."""
 
+import dataclasses
 import itertools
 import pathlib
 
@@ -97,6 +98,23 @@ def test_same_seed_same_list(corpus):
   assert not same_lists(one, mixture_lists.make_pair_list(corpus, seed=4))
 
 
+def test_every_mixture_has_an_id_of_its_own(tmp_path, write_audio):
+  # Of files with the same names in the folders of all speakers.
+  for speaker in ("ann", "bea", "cid"):
+    for name in ("one.wav", "two.wav", "two.flac"):
+      write_audio(f"{speaker}/{name}")
+  write_audio("cid/three.wav")
+  corpus = corpora.scan_speaker_folders(tmp_path)
+  mixtures = mixture_lists.make_pair_list(corpus)
+  assert len(mixtures) == 33 == len(set(mixtures.id))
+  paths = [set(row) for row in mixtures.path.tolist()]
+  whole = mixtures.id[paths.index({"ann/one.wav", "bea/one.wav"})]
+  assert whole in ("ann-one_bea-one", "bea-one_ann-one")
+  path = tmp_path / "list.csv"
+  mixture_lists.write_list(mixtures, path)
+  assert same_lists(mixtures, mixture_lists.read_list(path))
+
+
 def test_drawn_mixtures(corpus):
   mixtures = mixture_lists.make_pair_list(
     corpus, num_sources=3, num_examples=40, seed=1
@@ -185,6 +203,14 @@ def test_bad_csv(tmp_path):
     (header, "lists no mixture"),
     (header + "a,8000,x,p,0,5,0\n", "line 2: invalid literal"),
     (header + "a,8000,5,p,0,5\n", "line 2: float"),
+    (header + "a,8000,5,p,0,5,nan\n", "line 2: a: a gain_db is no finite"),
+    (header + "a,8000,5,p,0,5,-inf\n", "line 2: a: a gain_db is no finite"),
+    (header + "a,8000,5,p,-1,5,0\n", "line 2: a: the start .* negative"),
+    (header + "a,8000,5,p,0,-5,0\n", "line 2: a: the length .* negative"),
+    (header + "a,8000,-5,p,0,5,0\n", "line 2: a: length is below 1"),
+    (header + "a,0,5,p,0,5,0\n", "line 2: a: rate_hz is below 1"),
+    (header + "a,8000,5,p,0,5,0\n" * 2, "line 3: a: .* earlier mixture"),
+    (header + f"a,{2**40},5,p,0,5,0\n", "a number that is far too large"),
     (header.replace("start_1", "begin"), "has no column start_1"),
   ):
     path.write_text(text)
@@ -192,6 +218,24 @@ def test_bad_csv(tmp_path):
       mixture_lists.read_list(path)
   with pytest.raises(CorpusError, match="cannot be read"):
     mixture_lists.read_list(tmp_path / "none.csv")
+
+
+def test_list_made_by_hand_is_checked_when_it_is_opened(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus)
+  gain_db = mixtures.gain_db.copy()
+  gain_db[7, 1] = np.nan
+  bad = dataclasses.replace(mixtures, gain_db=gain_db)
+  with pytest.raises(CorpusError, match=f"mixture {mixtures.id[7]}: a gain_db"):
+    mixture_lists.open_list(bad, corpus.root)
+
+
+def test_read_outside_the_mixture(corpus):
+  mixtures = mixture_lists.make_pair_list(corpus)
+  opened = mixture_lists.open_list(mixtures, corpus.root)
+  total = mixtures.length[0]
+  for start, length in ((-1, 5), (0, total + 1), (total - 1, 2), (5, -1)):
+    with pytest.raises(ValueError, match=f"of a mixture of {total}"):
+      opened.read(0, start, length)
 
 
 def test_bad_corpora(corpus, tmp_path, write_audio):
