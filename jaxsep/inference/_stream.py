@@ -49,14 +49,17 @@ class StreamingModel(Protocol):
     """
     ...
 
-  def stream_finish(self, state: PyTree) -> Float[Array, "batch sources _"]:
+  def stream_finish(
+    self, state: PyTree, rest: Float[Array, "batch rest"] | None = None
+  ) -> Float[Array, "batch sources _"]:
     """Ends the stream.
 
     Args:
       state: What came before.
+      rest: What follows of the mixture, less than `hop_length`.
 
     Returns:
-      The last `stream_latency` samples of the estimates.
+      The last `stream_latency` samples of the estimates, and those of the rest.
     """
     ...
 
@@ -71,14 +74,16 @@ class Stream:
     step: `step(params, state, samples [B, n]) -> (state, estimates [B, S, n])`
       separates what comes next. It leaves the state it is given as it is.
     finish: `finish(params, state) -> estimates [B, S, latency]` gives what is
-      still owed after the last sample. It leaves the state as it is.
+      still owed after the last sample. Samples after the last chunk that do not
+      fill a hop, `finish(params, state, rest [B, r])`, give r estimates more.
+      It leaves the state as it is.
     hop_length: `n` is a multiple of this.
     latency: Samples that the estimates are behind the mixture.
   """
 
   init: Callable[[PyTree, int], PyTree]
   step: Callable[[PyTree, PyTree, Any], tuple[PyTree, jax.Array]]
-  finish: Callable[[PyTree, PyTree], jax.Array]
+  finish: Callable[..., jax.Array]
   hop_length: int
   latency: int
 
@@ -90,6 +95,7 @@ def stream(model: nn.Module) -> Stream:
   `latency` samples: the first `latency` samples are zeros, and `finish` gives
   as many at the end. A chunk may be of any multiple of `hop_length` samples,
   another one each time; each new size is compiled once, when it is first met.
+  What is left at the end and fills no hop is for `finish`.
   Before an output sample is out, `latency` samples after it must be in, and
   the rest of their hop.
 
@@ -100,7 +106,8 @@ def stream(model: nn.Module) -> Stream:
   device. NaN or Inf in a mixture never leaves its row of the state again.
 
   Args:
-    model: A causal model, such as `ConvTasNet(causal=True)`.
+    model: A causal model: `ConvTasNet(causal=True)`, which is one hop late, or
+      `SpectrogramTasNet(causal=True)`, which is a window but a hop late.
 
   Returns:
     The functions `init`, `step` and `finish`, and two numbers.
@@ -130,7 +137,7 @@ def stream(model: nn.Module) -> Stream:
   if not hasattr(model, "stream_step"):
     raise ValueError(
       f"{name} cannot stream: it separates whole recordings only; use"
-      " inference.separate, or a causal ConvTasNet"
+      " inference.separate, or a causal ConvTasNet or SpectrogramTasNet"
     )
   if not streaming.is_causal:
     raise ValueError(
@@ -165,5 +172,11 @@ def _step(model, params, state, samples):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _finish(model, params, state):
-  return model.apply({"params": params}, state, method="stream_finish")
+def _finish(model, params, state, rest=None):
+  hop = model.hop_length
+  if rest is not None and (rest.ndim != 2 or rest.shape[1] >= hop):
+    raise ValueError(
+      f"rest {rest.shape} must be [batch, n], n less than the hop of {hop}"
+      " samples; whole hops are for step"
+    )
+  return model.apply({"params": params}, state, rest, method="stream_finish")

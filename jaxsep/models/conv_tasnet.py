@@ -229,16 +229,26 @@ class ConvTasNet(nn.Module):
     return state, jnp.where(begun[:, None], estimates, 0.0)
 
   def stream_finish(
-    self, state: ConvTasNetState
+    self,
+    state: ConvTasNetState,
+    rest: Float[Array, "batch rest"] | None = None,
   ) -> Float[Array, "batch {self.num_sources} _"]:
-    """The estimates of the last `stream_latency` samples.
+    """The estimates of the last `stream_latency` samples, and of the rest.
 
     Args:
       state: What came before.
+      rest: What follows of the mixture, less than a hop. With `padding="none"`
+        its estimates are silent.
 
     Returns:
       The estimates.
     """
+    num_rest = 0 if rest is None else rest.shape[1]
     if self.padding == "none":
-      return state.decoder
-    return self.stream_step(state, jnp.zeros_like(state.encoder))[1]
+      return jnp.pad(state.decoder, ((0, 0), (0, 0), (0, num_rest)))
+    mixture = jnp.zeros_like(state.encoder)
+    if rest is not None and num_rest:
+      missing = 2 * self.hop_length - num_rest
+      mixture = jnp.pad(rest, ((0, 0), (0, missing)))
+    estimates = self.stream_step(state, mixture)[1]
+    return estimates[..., : num_rest + self.stream_latency]

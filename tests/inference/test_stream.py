@@ -44,23 +44,26 @@ def small(**options):
 def in_chunks(live, params, mixture, num_hops):
   """Chunks of these sizes over and over, and the end."""
   state, parts, start = live.init(params, len(mixture)), [], 0
-  for number in range(mixture.shape[1]):
-    if start == mixture.shape[1]:
+  num_rest = mixture.shape[1] % live.hop_length
+  stop = mixture.shape[1] - num_rest
+  for number in range(stop):
+    if start == stop:
       break
     length = live.hop_length * num_hops[number % len(num_hops)]
-    chunk = mixture[:, start : start + length]
+    chunk = mixture[:, start : min(start + length, stop)]
     state, estimates = live.step(params, state, chunk)
     assert estimates.shape[2] == chunk.shape[1]
     parts.append(estimates)
     start += chunk.shape[1]
-  parts.append(live.finish(params, state))
+  rest = [mixture[:, stop:]] if num_rest else []
+  parts.append(live.finish(params, state, *rest))
   return jnp.concatenate(parts, axis=-1)
 
 
-def check_equal(options, num_hops, num_frames=60, batch=2, atol=1e-5):
+def check_equal(options, num_hops, num_samples=480, batch=2, atol=1e-5):
   model, params, apply = small(**options)
   live = inference.stream(model)
-  mixture = signal(batch, num_frames * model.hop_length)
+  mixture = signal(batch, num_samples)
   whole = apply(params, mixture)
   parts = in_chunks(live, params, mixture, num_hops)
   assert live.latency == model.hop_length
@@ -92,6 +95,13 @@ def test_any_chunks_equal_the_whole(num_hops):
 )
 def test_any_causal_model(options, num_hops):
   check_equal(options, num_hops)
+
+
+@pytest.mark.parametrize(
+  ("padding", "num_samples"), [("both", 1), ("both", 63), ("none", 63)]
+)
+def test_a_rest_that_fills_no_hop(padding, num_samples):
+  check_equal({"padding": padding}, [3], num_samples=num_samples)
 
 
 def test_bfloat16():
@@ -293,3 +303,12 @@ def test_refuses_other_chunks(shape, match):
     live.step(params, live.init(params, 1), jnp.zeros(shape))
   with pytest.raises(ValueError, match="batch must be at least 1"):
     live.init(params, 0)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(1, 8), (5,)])
+def test_refuses_another_rest(shape):
+  model, params, _ = small()
+  live = inference.stream(model)
+  with pytest.raises(ValueError, match="n less than the hop of 8"):
+    live.finish(params, live.init(params, 1), jnp.zeros(shape))
