@@ -41,6 +41,8 @@ def make_schedule(
   span = max(decay_steps - warmup, 1)
 
   def schedule(step):
+    # A quotient of float32 may fall short of the whole number that it is.
+    stairs = jnp.asarray(step, jnp.int32) // (config.decay_every or 1)
     step = jnp.asarray(step, jnp.float32)
     done = jnp.clip((step - warmup) / span, 0.0, 1.0)
     if config.schedule == "cosine":
@@ -51,8 +53,7 @@ def make_schedule(
       knee = max(warmup, 1)
       rate = peak * jnp.sqrt(knee / jnp.maximum(step + 1.0, knee))
     elif config.schedule == "staircase":
-      stairs = jnp.floor(step / (config.decay_every or 1))
-      rate = peak * config.decay_rate**stairs
+      rate = peak * config.decay_rate ** stairs.astype(jnp.float32)
     else:
       rate = jnp.full_like(step, peak)
     # Step 0 already learns; the first step at the full rate is warmup - 1.

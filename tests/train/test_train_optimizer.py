@@ -139,6 +139,21 @@ def test_decay_steps_move_the_end(schedule):
 # Transform.
 
 
+@pytest.mark.parametrize("decay_every", [41, 3333])
+def test_stairs_begin_at_the_step_in_a_traced_schedule(decay_every):
+  config = train.OptimizerConfig(
+    schedule="staircase", decay_every=decay_every, decay_rate=0.5
+  )
+  rate = optimizer.make_schedule(config, num_steps=9)
+  steps = decay_every * np.arange(1, 9)[:, None] + np.array([-1, 0, 1])
+  expected = config.learning_rate * 0.5 ** (steps // decay_every)
+  np.testing.assert_allclose(
+    jax.jit(jax.vmap(jax.vmap(rate)))(steps.astype(np.int32)),
+    expected,
+    rtol=1e-6,
+  )
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "rsqrt", "staircase"])
 def test_schedule_of_a_traced_step(schedule):
   config = train.OptimizerConfig(
