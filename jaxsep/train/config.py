@@ -71,7 +71,7 @@ class TrainConfig:
     checkpoint_every: Steps between checkpoints. The last step, an improved
       evaluation and a signal make one too.
     demo_every: Evaluations between sounds and pictures of one evaluation
-      example in TensorBoard; 0 writes none.
+      example in TensorBoard, besides the first and the last; 0 writes none.
     keep_checkpoints: Latest checkpoints to keep, besides the best one.
     monitor: The evaluation value that decides what is best.
     monitor_mode: `"min"` or `"max"`.

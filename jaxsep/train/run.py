@@ -266,7 +266,8 @@ class Run:
     every = config.demo_every * max(config.eval_every, 1)
     if not (config.tensorboard and every):
       return
-    if step % every in (0, config.eval_every) or step == config.num_steps:
+    first = step == config.eval_every
+    if first or step % every == 0 or step == config.num_steps:
       signals = self.evaluator.demo(
         self.state.eval_params, self.state.model_state
       )

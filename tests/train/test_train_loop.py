@@ -13,6 +13,7 @@ import toy_task
 from jaxsep import train
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import optimizer
+from jaxsep.train.writer import Writer
 
 
 def config(**options):
@@ -292,6 +293,15 @@ def test_tensorboard_holds_sound_and_pictures(tmp_path):
   for tag in (b"train/loss", b"eval/loss", b"audio/estimate_2", b"\x89PNG"):
     assert tag in data
   assert b"RIFF" in data
+
+
+def test_demos_are_as_many_as_asked_for(tmp_path, monkeypatch):
+  steps = []
+  monkeypatch.setattr(
+    Writer, "signals", lambda self, step, *_, **__: steps.append(step)
+  )
+  fit(tmp_path, num_steps=20, eval_every=2, demo_every=3, tensorboard=True)
+  assert steps == [2, 6, 12, 18, 20]
 
 
 # Failures.
