@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxsep import dsp
 from jaxsep.typing import Array, Bool, Float, Int, Key
@@ -108,10 +109,15 @@ def burst_length(
     Samples, an int32 number, at least 1. Burst n is that of tone `n %
     num_tones` and starts at sample `n * burst_length`.
 
+  Raises:
+    ValueError: If the period is known and not positive.
+
   Example:
     >>> print(burst_length(0.062, sample_rate_hz=8000))
     248
   """
+  if _is_known(period_s) and not float(period_s) > 0:
+    raise ValueError(f"period_s {period_s} must be positive")
   samples = jnp.round(jnp.asarray(period_s) * (sample_rate_hz / num_tones))
   return jnp.maximum(samples.astype(jnp.int32), 1)
 
@@ -133,8 +139,10 @@ def gap_starts(
   The signal, without a margin at both ends, is cut into as many equal parts as
   there are gaps, and in part n one burst of tone `tones[n]` is drawn. A gap
   shorter than the burst lies anywhere within it; a longer one starts with it,
-  and so mutes the other tone as well. A gap that finds no room starts with
-  the first burst of its part.
+  and so mutes the other tone as well. Each part must hold such a burst with the
+  gap and the spacing. Where that hangs on a traced value it is not checked, and
+  a gap that finds no room starts with the first burst of its part; it may then
+  run into another gap or past the end.
 
   Args:
     key: Random key.
@@ -148,10 +156,11 @@ def gap_starts(
     num_tones: Tones that take turns.
 
   Returns:
-    First sample of each gap, ascending, int32.
+    First sample of each gap, ascending where each finds room, int32.
 
   Raises:
-    ValueError: If there is no such tone, or no gap is wanted.
+    ValueError: If there is no such tone, or no gap is wanted, or durations that
+      are known are out of range or leave a gap without room.
 
   Example:
     >>> starts = gap_starts(
@@ -164,21 +173,36 @@ def gap_starts(
     raise ValueError(
       f"tones {tones} must be numbers from 0 to {num_tones - 1}, one a gap"
     )
-  rate_hz = float(sample_rate_hz)
-  burst = burst_length(
-    period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
-  )
-  gap = jnp.round(jnp.asarray(gap_s) * rate_hz).astype(jnp.int32)
-  onset = burst * jnp.asarray(tones)
-  margin = jnp.asarray(margin_s) * rate_hz
-  part = (num_samples - 2 * margin) / len(tones)
-  begin = margin + part * jnp.arange(len(tones))
-  # Periods, counted by the onset of the tone, that a gap may be in; it and
-  # the time to the next must end with the part.
-  period = num_tones * burst
-  reach = jnp.maximum(gap, burst) + jnp.asarray(spacing_s) * rate_hz
-  first = jnp.ceil((begin - onset) / period)
-  last = jnp.floor((begin + part - reach - onset) / period)
+  # At once, also where a caller compiles: what is known can be checked.
+  with jax.ensure_compile_time_eval():
+    burst = burst_length(
+      period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
+    )
+    gap = jnp.round(jnp.asarray(gap_s) * float(sample_rate_hz))
+    gap = gap.astype(jnp.int32)
+    onset = burst * jnp.asarray(tones)
+    period = num_tones * burst
+    margin = jnp.asarray(margin_s) * float(sample_rate_hz)
+    spacing = jnp.asarray(spacing_s) * float(sample_rate_hz)
+    part = (num_samples - 2 * margin) / len(tones)
+    begin = margin + part * jnp.arange(len(tones))
+    # Periods, counted by the onset of the tone, that a gap may be in; it and
+    # the time to the next must end with the part.
+    reach = jnp.maximum(gap, burst) + spacing
+    first = jnp.ceil((begin - onset) / period)
+    last = jnp.floor((begin + part - reach - onset) / period)
+  durations = {"gap_s": gap, "margin_s": margin, "spacing_s": spacing}
+  for name, value in durations.items():
+    if _is_known(value) and np.asarray(value) < 0:
+      raise ValueError(f"{name} must not be negative")
+  is_known = _is_known(first) and _is_known(last)
+  if is_known and np.any(np.asarray(last) < np.asarray(first)):
+    raise ValueError(
+      f"{len(tones)} gaps of {gap_s} s, and {spacing_s} s after each, do not"
+      f" fit into {num_samples} samples less {margin_s} s at both ends: a part"
+      f" of {max(0, int(part))} samples holds no burst of its tone; give more"
+      " samples, or fewer or shorter gaps"
+    )
   place_key, shift_key = jax.random.split(key)
   count = jnp.maximum(last - first + 1, 1)
   place = jax.random.uniform(place_key, (len(tones),))
@@ -187,6 +211,11 @@ def gap_starts(
   place = jax.random.uniform(shift_key, (len(tones),))
   shift = jnp.minimum(jnp.floor(room * place).astype(jnp.int32), room - 1)
   return jnp.maximum(chosen, 0).astype(jnp.int32) * period + onset + shift
+
+
+def _is_known(value) -> bool:
+  """Whether a value is more than a place in a function being compiled."""
+  return not isinstance(value, Tracer)
 
 
 def mute(

@@ -1,5 +1,6 @@
 """Alternating tones and the gaps in them."""
 
+import functools
 import itertools
 
 import jax
@@ -281,6 +282,7 @@ def test_references_do_not_share_a_sample():
     ({"f0_hz": (-1.0, 100.0)}, "positive"),
     ({"amplitude": "loud"}, "'loud' must be one of"),
     ({"ramp_s": -0.1}, "must not be negative"),
+    ({"period_s": -0.1}, "period_s -0.1 must be positive"),
     ({"num_samples": 0}, "must be positive"),
   ],
 )
@@ -297,3 +299,27 @@ def test_impossible_gaps(gaps_in):
     simulate.gap_starts(
       KEY, tones=gaps_in, num_samples=8000, sample_rate_hz=RATE_HZ, gap_s=0.02
     )
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"num_samples": 4000, "tones": (0, 1, 0)}, "do not fit into 4000 samples"),
+    ({"num_samples": 4800}, "less 0.3 s at both ends: a part of 0 samples"),
+    ({"tones": (0, 1) * 20, "gap_s": 0.1}, "40 gaps of 0.1 s, and 0.0 s after"),
+    ({"spacing_s": 1.0}, "and 1.0 s after each, do not fit"),
+    ({"period_s": 0.0}, "period_s 0.0 must be positive"),
+    ({"gap_s": -0.1}, "gap_s must not be negative"),
+    ({"margin_s": -0.1}, "margin_s must not be negative"),
+  ],
+)
+def test_gaps_without_room(options, message):
+  chosen = {"tones": (0, 1), "num_samples": 16000, "gap_s": 0.031} | options
+  draw = functools.partial(
+    simulate.gap_starts, sample_rate_hz=RATE_HZ, **chosen
+  )
+  with pytest.raises(ValueError, match=message):
+    draw(KEY)
+  # What is compiled around it hides nothing that is known.
+  with pytest.raises(ValueError, match=message):
+    jax.vmap(draw)(jax.random.split(KEY, 2))
