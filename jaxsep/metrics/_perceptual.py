@@ -30,7 +30,8 @@ def stoi(
 
   Returns:
     Score, NumPy, shape `[...]`; higher is better, 1 is best. NaN where it is
-    not defined: a silent reference, or less than 0.4 s of speech.
+    not defined: a silent reference, less than 0.4 s of speech, or a signal that
+    holds NaN or infinity.
 
   Raises:
     ImportError: If `pystoi` is not installed.
@@ -62,7 +63,8 @@ def stoi(
       warnings.filterwarnings("error", message="Not enough STFT frames")
       try:
         return pystoi.stoi(target, one, rate, extended=extended)
-      except RuntimeWarning:
+      except (RuntimeWarning, np.exceptions.AxisError):
+        # The latter of signals that do not fill a single frame.
         return np.nan
 
   return _rowwise(score, estimate, reference)
@@ -89,7 +91,8 @@ def pesq(
   Returns:
     Listening quality (MOS-LQO), NumPy, shape `[...]`, about 1 to 4.6; higher is
     better. NaN where it is not defined: no speech found in the reference, a
-    silent estimate, or less than a quarter of a second.
+    silent estimate, less than a quarter of a second, or a signal that holds NaN
+    or infinity.
 
   Raises:
     ImportError: If `pesq` is not installed.
@@ -151,10 +154,10 @@ def _host_pair(estimate, reference):
 
 
 def _rowwise(score, estimate, reference):
-  """The score of each row."""
-  time = estimate.shape[-1]
-  pairs = zip(
-    estimate.reshape(-1, time), reference.reshape(-1, time), strict=True
-  )
-  scores = [score(one, target) for one, target in pairs]
-  return np.array(scores, np.float64).reshape(estimate.shape[:-1])
+  """The score of each row; NaN where a row is not finite."""
+  scores = np.full(estimate.shape[:-1], np.nan)
+  for row in np.ndindex(scores.shape):
+    one, target = estimate[row], reference[row]
+    if np.isfinite(one).all() and np.isfinite(target).all():
+      scores[row] = score(one, target)
+  return scores

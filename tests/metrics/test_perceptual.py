@@ -6,25 +6,17 @@ import importlib.util
 
 import jax.numpy as jnp
 import numpy as np
+import pystoi
 import pytest
 
 from jaxsep import metrics
 
-
-def scored_by(package, metric):
-  """A parameter of a test, left out where its package is not installed."""
-  return pytest.param(
-    metric,
-    id=metric.__name__,
-    marks=pytest.mark.skipif(
-      importlib.util.find_spec(package) is None,
-      reason=f"needs the package {package} of the extra eval",
-    ),
-  )
-
-
-STOI = scored_by("pystoi", metrics.stoi)
-PESQ = scored_by("pesq", metrics.pesq)
+needs_pesq = pytest.mark.skipif(
+  importlib.util.find_spec("pesq") is None,
+  reason="needs pesq, which pip compiles: a C compiler",
+)
+STOI = pytest.param(metrics.stoi, id="stoi")
+PESQ = pytest.param(metrics.pesq, id="pesq", marks=needs_pesq)
 
 
 def speech_like(shape, seed=0):
@@ -53,7 +45,6 @@ def check_rows(pair, score, package_score):
 
 @pytest.mark.parametrize("extended", [False, True])
 def test_stoi_is_that_of_the_package(pair, extended):
-  pystoi = pytest.importorskip("pystoi", reason="needs the extra eval")
   check_rows(
     pair,
     functools.partial(metrics.stoi, sample_rate_hz=8000, extended=extended),
@@ -61,12 +52,13 @@ def test_stoi_is_that_of_the_package(pair, extended):
   )
 
 
+@needs_pesq
 @pytest.mark.parametrize(
   ("rate", "mode", "widest"),
   [(8000, None, "nb"), (16000, None, "wb"), (16000, "nb", "nb")],
 )
 def test_pesq_is_that_of_the_package(pair, rate, mode, widest):
-  package = pytest.importorskip("pesq", reason="needs the extra eval")
+  package = importlib.import_module("pesq")
   check_rows(
     pair,
     functools.partial(metrics.pesq, sample_rate_hz=rate, mode=mode),
@@ -99,10 +91,28 @@ def test_undefined_is_nan_and_leaves_the_rest_alone(score):
   estimate = speech_like((2, 8000), 1)
   scores = score(estimate, reference, sample_rate_hz=8000)
   assert np.isfinite(scores[0]) and np.isnan(scores[1])
-  short = speech_like((1500,))
+  for shape in [(0, 9), (3, 0), (0, 0)]:
+    nothing = np.ones(shape)
+    scores = score(nothing, nothing, sample_rate_hz=8000)
+    assert scores.shape == shape[:1] and np.isnan(scores).all()
+
+
+@pytest.mark.parametrize("score", [STOI, PESQ])
+@pytest.mark.parametrize("num_samples", [1, 9, 100, 257, 1500])
+def test_what_is_too_short_is_nan(score, num_samples):
+  short = speech_like((num_samples,)) + 0.1
   assert np.isnan(score(short, short, sample_rate_hz=8000))
-  assert score(np.ones((0, 9)), np.ones((0, 9)), sample_rate_hz=8000).shape == (
-    0,
+
+
+@pytest.mark.parametrize("score", [STOI, PESQ])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_nan_and_leaves_the_rest_alone(pair, score, bad):
+  estimate, reference = (signal.copy() for signal in pair)
+  estimate[0, 1, 70] = bad
+  reference[1, 0, 4000] = bad
+  scores = score(estimate, reference, sample_rate_hz=8000)
+  np.testing.assert_array_equal(
+    np.isfinite(scores), [[True, False], [False, True]]
   )
 
 
@@ -118,10 +128,9 @@ def test_rates_and_modes_that_pesq_has_not(pair):
     metrics.pesq(estimate, reference, sample_rate_hz=8000, mode="wb")
 
 
-@pytest.mark.parametrize("score", [STOI])
-def test_rates_that_stoi_has_not(pair, score):
+def test_rates_that_stoi_has_not(pair):
   with pytest.raises(ValueError, match="positive integer"):
-    score(*pair, sample_rate_hz=0)
+    metrics.stoi(*pair, sample_rate_hz=0)
 
 
 @pytest.mark.parametrize("score", [STOI, PESQ])
