@@ -25,6 +25,8 @@ _BALANCE_DB = 0.0
 _DOMINANCE_DB = 10.0
 #: ... and no further than this below the talker's loudest frame of the band.
 _RANGE_DB = 20.0
+# Added to the energy of a channel before it divides.
+_SILENCE = 1e-20
 #: Shorter runs of wrong frames are not marked.
 _SHORTEST_S = 0.032
 
@@ -50,8 +52,8 @@ def probe_fricatives(
 
   Returns:
     A row for every mixture: `fricative_s`, `wrong_s` and their `share`, NaN
-    where there is no fricative; `voiced_share`, the share of wrong frames
-    among those where a talker dominates below the band, to compare with; and
+    where there is no fricative; to compare with, the same of the frames where a
+    talker dominates below the band, `low_s`, `low_wrong_s` and `low_share`; and
     `wrong_energy`, the energy of the wrong frames relative to all of the band.
 
   Raises:
@@ -70,14 +72,16 @@ def probe_fricatives(
     fricative, wrong = found["fricative"], found["wrong"]
     count = int(fricative.sum())
     energy = found["band_energy"]
-    other = int(found["low"].sum())
+    low, low_wrong = int(found["low"].sum()), int(found["low_wrong"].sum())
     rows.append(
       {
         "mixture": name,
         "fricative_s": count * HOP_S,
         "wrong_s": int(wrong.sum()) * HOP_S,
         "share": wrong.sum() / count if count else np.nan,
-        "voiced_share": found["low_wrong"].sum() / other if other else np.nan,
+        "low_s": low * HOP_S,
+        "low_wrong_s": low_wrong * HOP_S,
+        "low_share": low_wrong / low if low else np.nan,
         "wrong_energy": float(
           np.sum(energy, where=wrong) / max(energy.sum(), 1e-30)
         ),
@@ -94,6 +98,9 @@ def find_frames(
 ) -> dict[str, np.ndarray]:
   """Frames of a mixture with fricatives, and where they went.
 
+  Channels are compared at the levels at which each fits its talker best: a
+  model that was trained on a scale-invariant loss has no level of its own.
+
   Args:
     estimate: Channels in any order, `[S, T]`.
     reference: The sources, `[S, T]`.
@@ -107,6 +114,7 @@ def find_frames(
   permutation, above, below, estimate_above, estimate_below = jax.device_get(
     _energies(jnp.asarray(estimate), jnp.asarray(reference), sample_rate_hz)
   )
+  # What follows has the channels in the order of the talkers.
   found = {"permutation": permutation, "band_energy": above}
   for name, energy, estimated, more in (
     ("", above, estimate_above, above > below * 10 ** (_BALANCE_DB / 10)),
@@ -116,11 +124,13 @@ def find_frames(
     others = energy.sum(axis=0) - energy
     dominant = energy > others * 10 ** (_DOMINANCE_DB / 10)
     heard = more & loud & dominant
-    own = estimated[permutation]
     rest = np.stack(
-      [np.delete(estimated, p, axis=0).max(axis=0) for p in permutation]
+      [
+        np.delete(estimated, talker, axis=0).max(axis=0)
+        for talker in range(len(estimated))
+      ]
     )
-    wrong = heard & (rest > own)
+    wrong = heard & (rest > estimated)
     found |= (
       {"low": heard, "low_wrong": wrong}
       if name
@@ -131,12 +141,18 @@ def find_frames(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _energies(estimate, reference, sample_rate_hz):
-  """Permutation, and energy `[S, N]` above and below the band's edge."""
+  """Permutation, and energy `[S, N]` above and below the band's edge.
+
+  Of the references and of the estimates, these in the order of the references
+  and as loud as fits them best.
+  """
   pairs = (len(estimate), *reference.shape)
   si_sdr = metrics.si_sdr(
     jnp.broadcast_to(estimate[:, None], pairs),
     jnp.broadcast_to(reference[None], pairs),
   )
+  permutation = dsp.best_permutation(-si_sdr)
+  estimate = dsp.projection(reference, estimate[permutation], eps=_SILENCE)
   n_fft = round(WINDOW_S * sample_rate_hz)
   options = {"n_fft": n_fft, "hop_length": round(HOP_S * sample_rate_hz)}
   is_above = np.fft.rfftfreq(n_fft, 1 / sample_rate_hz) >= BAND_HZ
@@ -145,7 +161,7 @@ def _energies(estimate, reference, sample_rate_hz):
     power = jnp.square(jnp.abs(dsp.stft(signal, **options)))
     energies.append(jnp.sum(power[..., is_above], axis=-1))
     energies.append(jnp.sum(power[..., ~is_above], axis=-1))
-  return dsp.best_permutation(-si_sdr), *energies
+  return permutation, *energies
 
 
 def boxes(
@@ -190,13 +206,13 @@ def clearest_example(rows: Sequence[Row]) -> int:
     rows: As `probe_fricatives` returns them.
 
   Returns:
-    Of the half of the mixtures with the fewest wrong frames below the band,
+    Of the half of the mixtures with the least share of errors below the band,
     the place of that with most energy of fricatives in the wrong channel.
   """
-  voiced = np.array([row["voiced_share"] for row in rows])
-  voiced = np.where(np.isfinite(voiced), voiced, 1.0)
+  low = np.array([row["low_share"] for row in rows])
+  low = np.where(np.isfinite(low), low, 1.0)
   wrong = np.array([row["wrong_energy"] for row in rows])
-  return int(np.argmax(np.where(voiced <= np.median(voiced), wrong, -1.0)))
+  return int(np.argmax(np.where(low <= np.median(low), wrong, -1.0)))
 
 
 def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
@@ -206,18 +222,24 @@ def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
     rows: As `probe_fricatives` returns them.
 
   Returns:
-    One row: seconds of fricatives, the share of them in the wrong channel,
-    and the mean share of frames that are wrong below the band.
+    One row: seconds of fricatives and the share of them in the wrong channel;
+    and the same of the frames below the band. Shares are of the seconds of all
+    mixtures together; NaN where there are none.
   """
-  total = sum(row["fricative_s"] for row in rows)
-  wrong = sum(row["wrong_s"] for row in rows)
-  voiced = [row["voiced_share"] for row in rows]
-  voiced = [share for share in voiced if np.isfinite(share)]
+  total = {
+    name: sum(row[name] for row in rows)
+    for name in ("fricative_s", "wrong_s", "low_s", "low_wrong_s")
+  }
+
+  def share(part, whole):
+    return total[part] / total[whole] if total[whole] else np.nan
+
   return [
     {
       "mixtures": len(rows),
-      "fricative_s": total,
-      "share_wrong": wrong / total if total else np.nan,
-      "share_wrong_low": float(np.mean(voiced)) if voiced else np.nan,
+      "fricative_s": total["fricative_s"],
+      "share_wrong": share("wrong_s", "fricative_s"),
+      "low_s": total["low_s"],
+      "share_wrong_low": share("low_wrong_s", "low_s"),
     }
   ]

@@ -305,8 +305,34 @@ def test_misplaced_hiss_is_found(hissing, order):
     estimate[None], sources[None], ["m"], sample_rate_hz=RATE_HZ
   )
   assert row["share"] == pytest.approx(0.5, abs=0.1)
-  assert row["voiced_share"] < 0.05
+  assert row["low_share"] < 0.05
+  assert row["low_share"] == pytest.approx(row["low_wrong_s"] / row["low_s"])
   assert row["fricative_s"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_levels_of_the_channels_do_not_count(hissing):
+  sources, hums = hissing
+  hisses = sources - hums
+  estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])
+  estimate = estimate + 0.1 * estimate[::-1]
+  found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
+  gains = np.array([[0.01], [-30.0]], np.float32)
+  scaled = fricatives.find_frames(
+    gains * estimate, sources, sample_rate_hz=RATE_HZ
+  )
+  for name in ("wrong", "low_wrong"):
+    np.testing.assert_array_equal(scaled[name], found[name])
+  assert found["wrong"].any()
+
+
+def test_shares_are_of_all_mixtures_together():
+  rows = [
+    {"fricative_s": 1.0, "wrong_s": 1.0, "low_s": 3.0, "low_wrong_s": 3.0},
+    {"fricative_s": 3.0, "wrong_s": 0.0, "low_s": 9.0, "low_wrong_s": 0.0},
+  ]
+  (total,) = fricatives.summarize_fricatives(rows)
+  assert total["share_wrong"] == total["share_wrong_low"] == 0.25
+  assert (total["mixtures"], total["low_s"]) == (2, 12.0)
 
 
 def test_right_channels_leave_nothing_to_mark(hissing):
@@ -325,15 +351,15 @@ def test_silence_has_no_fricatives():
   )
   assert row["fricative_s"] == 0 and np.isnan(row["share"])
   (total,) = fricatives.summarize_fricatives([row])
-  assert np.isnan(total["share_wrong"])
+  assert np.isnan(total["share_wrong"]) and np.isnan(total["share_wrong_low"])
 
 
 def test_example_is_one_that_is_separated_otherwise():
   rows = [
-    {"voiced_share": 0.5, "wrong_energy": 0.9},
-    {"voiced_share": 0.1, "wrong_energy": 0.2},
-    {"voiced_share": 0.1, "wrong_energy": 0.4},
-    {"voiced_share": np.nan, "wrong_energy": 0.8},
+    {"low_share": 0.5, "wrong_energy": 0.9},
+    {"low_share": 0.1, "wrong_energy": 0.2},
+    {"low_share": 0.1, "wrong_energy": 0.4},
+    {"low_share": np.nan, "wrong_energy": 0.8},
   ]
   assert fricatives.clearest_example(rows) == 2
 
