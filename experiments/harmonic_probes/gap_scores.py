@@ -33,10 +33,15 @@ def score_gaps(
   """Counts the bursts after gaps that come out of the wrong channel.
 
   The right channel of a tone is the one with most of its energy far from any
-  gap: the tone's steady state. A burst is wrong if the other channel is the
-  louder one during it. Looked at are those bursts, both of the low and the
+  gap: the tone's steady state. What comes out without gaps is judged by its own
+  right channels, at the same times. A burst is wrong if the other channel is
+  the louder one during it. Looked at are those bursts, both of the low and the
   high tone, whose middle comes within `AFTER_S` after the end of a gap; half
   of them or more must sound.
+
+  Channels are compared at the levels that they come at. A model that was
+  trained on a scale-invariant loss may have given each its own gain, and the
+  louder of them then has more errors of the other's tone to its name.
 
   Args:
     estimate: Channels of a stimulus, `[2, T]`.
@@ -50,24 +55,27 @@ def score_gaps(
   Returns:
     A row for each muted tone: `muted`, "low" or "high"; `bursts` after such
     gaps and `errors` among them, the same of the low and of the high tone;
-    `errors_without_gap`, among the same bursts of the stimulus without gaps;
+    `errors_without_gap`, `errors_low_without_gap` and
+    `errors_high_without_gap`, among the same bursts without gaps;
     `leakage` and `leakage_without_gap`, the share of the energy of these
     bursts in the wrong channel; `low_channel` and `high_channel`, 1 or 2;
     `apart`, whether these differ; `segregated`, whether in the steady state
     less than `MOST_LEAKAGE` of either tone is in the other's channel; and
-    `energy_channel_1`, the share of the energy after gaps in channel 1.
+    `energy_channel_1`, the share of the energy after gaps in channel 1. All but
+    the values without gaps are of the stimulus with gaps.
   """
-  found = burst_errors(
-    estimate,
-    starts=starts,
-    gap=gap,
-    burst=burst,
-    sample_rate_hz=sample_rate_hz,
-    margin_s=margin_s,
-  )
+  place: dict[str, Any] = {
+    "starts": starts,
+    "gap": gap,
+    "burst": burst,
+    "sample_rate_hz": sample_rate_hz,
+    "margin_s": margin_s,
+  }
+  found = burst_errors(estimate, **place)
+  found_without = burst_errors(without, **place)
   tone, channel = found["tone"], found["channel"]
   energy, energy_without = _energies(estimate, burst), _energies(without, burst)
-  wrong_without = energy_without.argmax(axis=0) != channel[tone]
+  errors = {"": found["wrong"], "_without_gap": found_without["wrong"]}
   apart = bool(channel[0] != channel[1])
   steady = [
     _leakage(energy, channel, tone, found["steady"] & (tone == t))
@@ -76,15 +84,17 @@ def score_gaps(
   rows = []
   for muted, name in enumerate(TONES):
     after = found["after"] == muted
-    row: Row = {"muted": name, "bursts": int(after.sum())}
-    row["errors"] = int((after & found["wrong"]).sum())
-    for t, tone_name in enumerate(TONES):
-      of_tone = after & (tone == t)
-      row[f"bursts_{tone_name}"] = int(of_tone.sum())
-      row[f"errors_{tone_name}"] = int((of_tone & found["wrong"]).sum())
-    row["errors_without_gap"] = int((after & wrong_without).sum())
+    row: Row = {"muted": name}
+    kinds = {"": after}
+    kinds |= {f"_{word}": after & (tone == t) for t, word in enumerate(TONES)}
+    for kind, bursts in kinds.items():
+      row[f"bursts{kind}"] = int(bursts.sum())
+      for ending, wrong in errors.items():
+        row[f"errors{kind}{ending}"] = int((bursts & wrong).sum())
     row["leakage"] = _leakage(energy, channel, tone, after)
-    row["leakage_without_gap"] = _leakage(energy_without, channel, tone, after)
+    row["leakage_without_gap"] = _leakage(
+      energy_without, found_without["channel"], tone, after
+    )
     row["low_channel"], row["high_channel"] = (int(c) + 1 for c in channel)
     row["apart"] = apart
     row["segregated"] = apart and max(steady) < MOST_LEAKAGE
@@ -159,18 +169,26 @@ def summarize_gaps(rows: Iterable[Row]) -> list[Row]:
     rows: As `probe_gaps` returns them.
 
   Returns:
-    A row for each muted tone, over all periods and gaps, and then one for
-    every period, gap and muted tone. How many `stimuli` there were and how
-    many of them were `segregated` at all. Over those, the `bursts` looked at
-    and the share of wrong ones: among all (`error_rate`), those of each tone
+    A row for each muted tone, over all periods and gaps; then one for every
+    period and muted tone, over all gaps; then one for every period, gap and
+    muted tone. How many `stimuli` there were and how many of them were
+    `segregated` at all. Over those, the `bursts` looked at and the share of
+    wrong ones: among all (`error_rate`), those of each tone
     (`error_rate_low`, `error_rate_high`) and, without the gap, among all
     (`error_rate_without_gap`). Over those that were merely `apart`, the mean
-    of `leakage` and of `leakage_without_gap`. NaN where there is none.
+    of `leakage` and of `leakage_without_gap`. NaN where there is none. And
+    over all stimuli, segregated or not, counts: `bursts_all`, of them
+    `bursts_all_low` and `bursts_all_high`; the wrong ones, `errors_all`,
+    `errors_all_low` and `errors_all_high`; and the same of these without the
+    gap, with the ending `_without_gap`.
   """
   groups: dict[tuple, list[Row]] = {}
   rows = list(rows)
   for row in rows:
     groups.setdefault(("all", "all", row["muted"]), []).append(row)
+  for row in rows:
+    kind = (row["period_ms"], "all", row["muted"])
+    groups.setdefault(kind, []).append(row)
   for row in rows:
     kind = (row["period_ms"], row["gap_ms"], row["muted"])
     groups.setdefault(kind, []).append(row)
@@ -208,6 +226,17 @@ def _summary(group):
     "apart": len(apart),
     "leakage": mean("leakage"),
     "leakage_without_gap": mean("leakage_without_gap"),
+    **{
+      f"{what}_all{tone}{ending}": sum(
+        row[f"{what}{tone}{ending}"] for row in group
+      )
+      for what, ending in (
+        ("bursts", ""),
+        ("errors", ""),
+        ("errors", "_without_gap"),
+      )
+      for tone in ("", *(f"_{name}" for name in TONES))
+    },
   }
 
 

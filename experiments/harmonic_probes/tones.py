@@ -103,6 +103,10 @@ def segregation(
 ) -> dict[str, np.ndarray]:
   """How well two tones that never sound at once were told apart.
 
+  The SI-SDR does not depend on the level of a channel; leakages and energies
+  do, and a model that was trained on a scale-invariant loss may have given each
+  channel its own gain.
+
   Args:
     estimate: Channels as they came, `[B, 2, T]`.
     reference: Trains of the low and the high tone, `[B, 2, T]`.

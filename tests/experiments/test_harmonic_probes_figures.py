@@ -368,7 +368,7 @@ def test_command_draws_all_figures(folders, tmp_path, command, capsys):
     if number in (4, 7):
       assert len(tables[""]) == 8
     if number in (6, 8):
-      assert len(tables[""]) == 2 + 2 * 12
+      assert len(tables[""]) == 2 + 2 * 3 + 2 * 12
 
 
 def test_nothing_is_replaced_unasked(folders, tmp_path, command, capsys):

@@ -200,6 +200,24 @@ def test_errors_mean_nothing_where_tones_share_a_channel(stimuli):
     assert row["leakage"] == pytest.approx(0.64 / 1.64, rel=1e-3)
 
 
+def test_run_without_gaps_is_judged_by_its_own_channels(stimuli):
+  estimate = by_burst()(stimuli["mixture"])[0]
+  # The network starts the other way round, gaps or not.
+  for row in score(stimuli, estimate, estimate[::-1]):
+    assert row["errors"] == row["errors_without_gap"] == 0
+    assert row["leakage_without_gap"] == 0
+  # A low and a high burst that go wrong without the gap are told apart.
+  without = estimate[::-1].copy()
+  first, burst = stimuli["starts"][0] // 248, 248
+  for number in (first[0] + 1, first[0] + 2, first[0] + 3):
+    part = slice(number * burst, (number + 1) * burst)
+    without[:, part] = without[::-1, part]
+  low, high = score(stimuli, estimate, without)
+  assert low["errors_low_without_gap"] == 1
+  assert low["errors_high_without_gap"] == 2
+  assert low["errors_without_gap"] == 3 and high["errors_without_gap"] == 0
+
+
 def test_muted_burst_is_not_judged(stimuli):
   found = gap_scores.burst_errors(
     by_burst()(stimuli["mixture"])[0],
@@ -229,14 +247,16 @@ def test_gaps_are_probed_and_summed_up():
   table = gap_scores.summarize_gaps(rows)
   assert [(row["period_ms"], row["gap_ms"]) for row in table] == [
     *[("all", "all")] * 2,
+    *[(50.0, "all")] * 2,
     *[(50.0, 10.0)] * 2,
     *[(50.0, 60.0)] * 2,
   ]
-  assert [row["muted"] for row in table] == ["low", "high"] * 3
+  assert [row["muted"] for row in table] == ["low", "high"] * 4
   for row in table:
     assert row["segregated"] == row["apart"] == row["stimuli"]
     assert row["error_rate"] == row["error_rate_without_gap"] == 0
-  assert table[0]["stimuli"] == 4 and table[2]["stimuli"] == 2
+    assert row["bursts_all"] == row["bursts"] > 0 == row["errors_all"]
+  assert [row["stimuli"] for row in table] == [4] * 4 + [2] * 4
 
 
 def test_summary_has_rates_of_segregated_stimuli_only():
@@ -251,6 +271,8 @@ def test_summary_has_rates_of_segregated_stimuli_only():
     "bursts_high": 6,
     "errors_high": 3,
     "errors_without_gap": 1,
+    "errors_low_without_gap": 1,
+    "errors_high_without_gap": 0,
     "leakage": 0.3,
     "leakage_without_gap": 0.1,
     "apart": True,
@@ -258,10 +280,19 @@ def test_summary_has_rates_of_segregated_stimuli_only():
   }
   other = {**row, "errors": 10, "leakage": 0.5, "segregated": False}
   lost = {**other, "leakage": 0.9, "apart": False}
-  whole, _ = gap_scores.summarize_gaps([row, other, lost])
+  whole, period, _ = gap_scores.summarize_gaps([row, other, lost])
+  assert {**whole, "period_ms": 62.0} == period
   assert (whole["stimuli"], whole["segregated"], whole["apart"]) == (3, 1, 2)
   assert whole["error_rate"] == 0.3 and whole["error_rate_high"] == 0.5
   assert whole["error_rate_without_gap"] == 0.1
   assert whole["leakage"] == pytest.approx(0.4)
-  nothing, _ = gap_scores.summarize_gaps([lost])
+  # All stimuli count here.
+  assert (whole["bursts_all"], whole["errors_all"]) == (30, 3 + 10 + 10)
+  assert (whole["bursts_all_low"], whole["bursts_all_high"]) == (12, 18)
+  assert (whole["errors_all_low"], whole["errors_all_high"]) == (0, 9)
+  assert whole["errors_all_without_gap"] == 3
+  assert whole["errors_all_low_without_gap"] == 3
+  assert whole["errors_all_high_without_gap"] == 0
+  nothing, *_ = gap_scores.summarize_gaps([lost])
   assert np.isnan(nothing["error_rate"]) and np.isnan(nothing["leakage"])
+  assert nothing["errors_all"] == 10
