@@ -6,12 +6,10 @@ published dataset is downloaded.
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
-from data_pipelines import batches, corpora
+from data_pipelines import batches, corpora, tfds_corpora
 from data_pipelines.corpora import CorpusError
-
-tfds = pytest.importorskip("tensorflow_datasets")
-from data_pipelines import tfds_corpora  # noqa: E402
 
 # array_record and tfds call what newer versions of their own dependencies
 # deprecate; nothing here can be written differently.
@@ -30,7 +28,8 @@ def samples_of(number):
 def data_dir(tmp_path_factory):
   """A dataset of 9 records of 3 speakers, prepared on disk."""
   pytest.importorskip(
-    "array_record", reason="tfds brings its file format along only on Linux"
+    "array_record",
+    reason="needs array_record, which tfds installs on Linux only",
   )
 
   class TinySpeech(tfds.core.GeneratorBasedBuilder):
