@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+import jax
+import numpy as np
+
+_Number = float | int | np.number | jax.Array
 #: A cut-off frequency, or a `(low, high)` pair of them.
-Cutoff = float | int | Sequence[float | int]
+Cutoff = _Number | Sequence[_Number] | np.ndarray
 
 BANDS = {"lowpass": 1, "highpass": 1, "bandpass": 2, "bandstop": 2}
 
@@ -35,9 +39,9 @@ def band_edges(
   """
   if band not in BANDS:
     raise ValueError(f"band {band!r} must be one of {', '.join(BANDS)}")
-  single = isinstance(cutoff_hz, int | float)
   try:
-    edges = tuple(map(float, [cutoff_hz] if single else cutoff_hz))
+    # Of NumPy and JAX, a number is an array without axes.
+    edges = tuple(float(edge) for edge in np.atleast_1d(np.asarray(cutoff_hz)))
   except (TypeError, ValueError):
     raise ValueError(
       f"cutoff_hz {cutoff_hz!r} must be a number or (low, high)"

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsep.dsp._bands import Cutoff, band_edges
 from jaxsep.dsp._convolve import fast_length, fft_convolve
-from jaxsep.dsp._precision import at_least_float32
+from jaxsep.dsp._precision import at_least_float32, inexact
 from jaxsep.typing import Array, Float
 
 # Where an impulse response counts as over, relative to its start.
@@ -51,7 +51,7 @@ def butterworth(
       recording starts without a click; "zero" assumes silence.
 
   Returns:
-    Filtered signal, same shape and type.
+    Filtered signal, same shape and type; float32 of whole numbers.
 
   Raises:
     ValueError: If an option is not one of those above, or the signal is empty.
@@ -63,7 +63,7 @@ def butterworth(
     >>> print(np.asarray(smooth).round(2))
     [0.   0.15 0.36 0.64 0.85 1.  ]
   """
-  signal = jnp.asarray(signal)
+  signal = inexact(signal)
   edges = band_edges(band, cutoff_hz, sample_rate_hz=sample_rate_hz)
   if order < 1:
     raise ValueError(f"order {order} must be at least 1")
@@ -108,7 +108,7 @@ def fir(
       band with it; the more, the wider the passage between them.
 
   Returns:
-    Filtered signal, same shape and type.
+    Filtered signal, same shape and type; float32 of whole numbers.
 
   Raises:
     ValueError: If an option is not one of those above, or the signal is empty.
@@ -120,7 +120,7 @@ def fir(
     >>> bool(jnp.all(jnp.abs(low) < 0.05))
     True
   """
-  signal = jnp.asarray(signal)
+  signal = inexact(signal)
   edges = band_edges(band, cutoff_hz, sample_rate_hz=sample_rate_hz)
   if num_taps < 1 or num_taps % 2 == 0:
     raise ValueError(f"num_taps {num_taps} must be odd and positive")

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxsep.typing import Array, Inexact
+from jaxsep.typing import Array, Inexact, Num
 
 
 def at_least_float32(
@@ -23,3 +23,24 @@ def at_least_float32(
   """
   dtype = jnp.promote_types(jnp.result_type(signal), jnp.float32)
   return jnp.asarray(signal, dtype)
+
+
+def inexact(
+  signal: Num[Array, "*shape"] | float | int,
+) -> Inexact[Array, "*shape"]:
+  """The signal as an array of a type that can hold fractions.
+
+  Args:
+    signal: Any shape; whole numbers become float32, other types stay.
+
+  Returns:
+    The same values as a JAX array.
+
+  Example:
+    >>> print(inexact(jnp.ones(2, jnp.int16)).dtype)
+    float32
+  """
+  signal = jnp.asarray(signal)
+  if jnp.issubdtype(signal.dtype, jnp.inexact):
+    return signal
+  return signal.astype(jnp.float32)

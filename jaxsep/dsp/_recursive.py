@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsep.dsp._bands import Cutoff, band_edges
-from jaxsep.dsp._precision import at_least_float32
+from jaxsep.dsp._precision import at_least_float32, inexact
 from jaxsep.typing import Array, Float
 
 
@@ -70,7 +70,8 @@ def sos_filter(
       SciPy have them.
 
   Returns:
-    Filtered signal, same shape and type, computed in float32 or better.
+    Filtered signal, same shape and type, float32 of whole numbers; computed in
+    float32 or better.
     Rounding grows with the sharpness of the filter; for a band-stop of order 8
     from 200 to 800 Hz at 8 kHz it stays 90 dB below the signal.
 
@@ -82,7 +83,7 @@ def sos_filter(
     >>> print(sos_filter(jnp.array([1.0, 3.0, 5.0]), mean_of_two))
     [0.5 2.  4. ]
   """
-  signal, sos = jnp.asarray(signal), jnp.asarray(sos)
+  signal, sos = inexact(signal), jnp.asarray(sos)
   if sos.ndim != 2 or sos.shape[0] < 1 or sos.shape[1] != 6:
     raise ValueError(f"sos {sos.shape} must be [sections, 6]")
   if not signal.ndim or not signal.shape[-1]:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxsep.dsp._frames import frame
-from jaxsep.dsp._precision import at_least_float32
+from jaxsep.dsp._precision import at_least_float32, inexact
 from jaxsep.typing import Array, Float
 
 
@@ -42,7 +42,7 @@ def resample(
 
   Returns:
     Resampled signal, shape `[..., ceil(T * target_rate_hz / orig_rate_hz)]`,
-    in the type of the input.
+    in the type of the input; float32 of whole numbers.
 
   Raises:
     ValueError: If a rate is not a positive whole number.
@@ -53,7 +53,7 @@ def resample(
     >>> print(resampled.shape, f"{resampled[800]:.3f}")
     (1600,) 1.000
   """
-  signal = jnp.asarray(signal)
+  signal = inexact(signal)
   up, down = _ratio(orig_rate_hz, target_rate_hz)
   length = -(-signal.shape[-1] * up // down)
   if up == down or not length:

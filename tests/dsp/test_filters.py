@@ -206,6 +206,31 @@ def test_type_is_kept_and_sums_are_float32(rng):
   np.testing.assert_array_equal(low(signal), exact.astype(jnp.bfloat16))
 
 
+@pytest.mark.parametrize(
+  "number", [np.int64(300), np.float32(300), jnp.float32(300), jnp.array(300)]
+)
+def test_numbers_of_numpy_and_jax_are_frequencies(number):
+  signal = np.random.default_rng(0).standard_normal(400).astype(np.float32)
+  np.testing.assert_array_equal(
+    low(signal, cutoff_hz=number), low(signal, cutoff_hz=300)
+  )
+  assert dsp.band_edges("bandpass", np.array([300, 400])) == (300.0, 400.0)
+  assert dsp.band_edges("bandpass", (number, 400)) == (300.0, 400.0)
+
+
+def test_whole_numbers_are_filtered_as_floats(unchecked):
+  signal = np.arange(100, dtype=np.int16) % 7
+  band = {"band": "lowpass", "cutoff_hz": 300, "sample_rate_hz": RATE}
+  for apply in (
+    lambda x: dsp.butterworth(x, **band),
+    lambda x: dsp.fir(x, **band, num_taps=65),
+    lambda x: dsp.sos_filter(x, dsp.butterworth_sos(**band)),
+  ):
+    result = apply(signal)
+    assert result.dtype == jnp.float32
+    np.testing.assert_array_equal(result, apply(signal.astype(np.float32)))
+
+
 # Transform.
 
 

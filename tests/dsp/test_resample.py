@@ -146,6 +146,14 @@ def test_taps_do_not_grow_with_the_factors():
   assert sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes < 2e6
 
 
+def test_whole_numbers_are_resampled_as_floats(unchecked):
+  signal = np.arange(100, dtype=np.int16) % 7
+  rates = {"orig_rate_hz": 8000, "target_rate_hz": 16000}
+  result = dsp.resample(signal, **rates)
+  expected = dsp.resample(signal.astype(np.float32), **rates)
+  np.testing.assert_array_equal(result, expected)
+
+
 # Transform.
 
 
