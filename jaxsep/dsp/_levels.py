@@ -44,9 +44,7 @@ def amplitude_to_db(
     >>> print(f"{amplitude_to_db(0.5):.2f}")
     -6.02
   """
-  floor = 10.0 ** (floor_db / 20.0)
-  clipped = jnp.maximum(jnp.abs(at_least_float32(amplitude)), floor)
-  return 20.0 * jnp.log10(clipped)
+  return _level(jnp.abs(at_least_float32(amplitude)), 20.0, floor_db)
 
 
 def power_to_db(
@@ -66,8 +64,7 @@ def power_to_db(
     >>> print(f"{power_to_db(100.0):.1f}")
     20.0
   """
-  floor = 10.0 ** (floor_db / 10.0)
-  return 10.0 * jnp.log10(jnp.maximum(at_least_float32(power), floor))
+  return _level(at_least_float32(power), 10.0, floor_db)
 
 
 def rms(signal: Float[Array, "*batch time"]) -> Float[Array, "*batch"]:
@@ -117,6 +114,16 @@ def gain_for_snr(
   ratio = signal_rms / jnp.where(silent, 1.0, noise_rms)
   gain = ratio * db_to_amplitude(-at_least_float32(snr_db))
   return jnp.where(silent, 0.0, gain)
+
+
+def _level(value, scale, floor_db):
+  """`scale log10(value)`, at least `floor_db`."""
+  # A very low floor has no number: there the log is kept from zero, and what
+  # lies below has the floor itself.
+  floor = max(10.0 ** (floor_db / scale), jnp.finfo(value.dtype).tiny)
+  level = scale * jnp.log10(jnp.maximum(value, floor))
+  # Not the other way round: NaN is not below.
+  return jnp.where(value < floor, float(floor_db), level)
 
 
 def _safe_sqrt(value):

@@ -122,6 +122,16 @@ def test_rms_of_bfloat16_sums_in_float32():
   assert dsp.rms(signal) == 0.5
 
 
+@pytest.mark.parametrize("convert", [dsp.amplitude_to_db, dsp.power_to_db])
+@pytest.mark.parametrize("floor_db", [-120.0, -500, -1000.0])
+def test_silence_has_the_floor_however_low(convert, floor_db):
+  values = jnp.array([0.0, 1.0, jnp.nan])
+  level = convert(values, floor_db=floor_db)
+  np.testing.assert_allclose(level, [floor_db, 0.0, np.nan], atol=1e-6)
+  slope = jax.grad(lambda x: convert(x, floor_db=floor_db))(0.0)
+  assert slope == 0
+
+
 # Transform.
 
 
