@@ -103,7 +103,11 @@ def stream(model: nn.Module) -> Stream:
   gone back to.
 
   The state is a plain tree of arrays: it can be saved, and sent to another
-  device. NaN or Inf in a mixture never leaves its row of the state again.
+  device. NaN, Inf or a sample beyond measure, such as 1e20, spoils its row for
+  as long as the convolutions look back, and then is forgotten.
+
+  Models in bfloat16 round chunks and the whole differently: their estimates
+  agree to about 2 % of the largest sample.
 
   Args:
     model: A causal model: `ConvTasNet(causal=True)`, which is one hop late, or

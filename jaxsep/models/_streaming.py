@@ -9,7 +9,9 @@ the arithmetic does:
   as a float32 number and the rounding error of it. Plain sums would stop
   growing after a few hours, as would plain means at small chunks.
 - `count [B]`: the frames behind them. It stops at 2**30, 12 days at 1 kHz;
-  from then on the statistics forget, with that time constant.
+  from then on the statistics forget, with that time constant. A frame that is
+  no number, or beyond all measure, is to the statistics as the mean of those
+  before it: it would stay in them for good.
 - `contexts`: per dilation, `[B, frames, repeats, C]`, just the frames that its
   convolutions reach back to, the latest last. A chunk moves them all along,
   which costs less than to gather them from a ring.
@@ -28,6 +30,9 @@ from jaxsep.typing import Array
 
 #: Frames after which the statistics stop to give the past more weight.
 MOST_FRAMES = 2**30
+#: Mean square of a frame beyond which it does not count; float32 ends at 3e38,
+#: and sums over frames must end below that.
+MOST_POWER = 1e30
 
 
 class FrameState(NamedTuple):
@@ -106,16 +111,18 @@ class FrameStream:
       eps: Added to the variance.
 
     Returns:
-      Both statistics, shape `[B, N, 1]`.
+      Both statistics, shape `[B, N, 1]`; a frame beyond measure gets zero for
+      the reciprocal deviation, as from statistics of the whole.
     """
     total, energy = feature_sums(features, causal=True)
     old = self._state.statistics[:, len(self._statistics)]
     high, low = old[:, 0::2, None], old[:, 1::2, None]
     values = jnp.stack([total[..., 0], energy[..., 0]], axis=1)
     values /= features.shape[-1]
-    change = (values - high) - low
-    if self._valid is not None:
-      change = jnp.where(self._valid[:, None], change, 0.0)
+    # Not so for NaN, of which no comparison is true.
+    is_sound = values[:, 1] < MOST_POWER
+    counts_in = is_sound if self._valid is None else is_sound & self._valid
+    change = jnp.where(counts_in[:, None], (values - high) - low, 0.0)
     counts = self._counts[:, None].astype(jnp.float32)
     change = low + jnp.cumsum(change, axis=-1) / counts
     mean, power = (high + change)[:, 0], (high + change)[:, 1]
@@ -123,7 +130,7 @@ class FrameStream:
     self._statistics.append(new.reshape(-1, 4))
     # Rounding can leave a constant input with a variance just below zero.
     variance = jnp.maximum(power - jnp.square(mean), 0.0)
-    scale = jax.lax.rsqrt(variance + eps)
+    scale = jnp.where(is_sound, jax.lax.rsqrt(variance + eps), 0.0)
     return mean[..., None], scale[..., None]
 
   def taps(

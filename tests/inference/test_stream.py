@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stream_checks import in_chunks
 
 from jaxsep import inference
 from jaxsep.models import ConvTasNet, _streaming
@@ -39,25 +40,6 @@ def small(**options):
 
   params = jax.tree.map_with_path(draw, shapes)["params"]
   return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
-
-
-def in_chunks(live, params, mixture, num_hops):
-  """Chunks of these sizes over and over, and the end."""
-  state, parts, start = live.init(params, len(mixture)), [], 0
-  num_rest = mixture.shape[1] % live.hop_length
-  stop = mixture.shape[1] - num_rest
-  for number in range(stop):
-    if start == stop:
-      break
-    length = live.hop_length * num_hops[number % len(num_hops)]
-    chunk = mixture[:, start : min(start + length, stop)]
-    state, estimates = live.step(params, state, chunk)
-    assert estimates.shape[2] == chunk.shape[1]
-    parts.append(estimates)
-    start += chunk.shape[1]
-  rest = [mixture[:, stop:]] if num_rest else []
-  parts.append(live.finish(params, state, *rest))
-  return jnp.concatenate(parts, axis=-1)
 
 
 def check_equal(options, num_hops, num_samples=480, batch=2, atol=1e-5):
@@ -214,6 +196,26 @@ def test_silence_at_the_start_and_throughout():
   assert jnp.isfinite(parts).all()
   np.testing.assert_allclose(parts[..., 8:], whole, atol=1e-4)
   np.testing.assert_array_equal(parts[1], 0)
+
+
+@pytest.mark.parametrize("value", [1e20, 3e38, np.inf, np.nan])
+@pytest.mark.parametrize("start", [0, 240])
+def test_one_sample_beyond_measure_is_forgotten(value, start):
+  model, params, _ = small()
+  live = inference.stream(model)
+  mixture = signal(1, 800)
+  usual = in_chunks(live, params, mixture, [4])
+  parts = in_chunks(live, params, mixture.at[0, start].set(value), [4])
+  # The frames that the convolutions reach back to are past by then.
+  end = live.latency + start + model.receptive_field
+  assert jnp.isfinite(parts[..., end:]).all()
+  if start:
+    np.testing.assert_array_equal(parts[..., :start], usual[..., :start])
+    rest = np.abs(parts - usual)[..., end:].max()
+    assert rest < 0.05 * np.abs(usual).max()
+  else:
+    late = np.abs(parts - usual)[..., 600:].max()
+    assert late < 0.2 * np.abs(usual).max()
 
 
 # Transforms.
