@@ -47,7 +47,11 @@ _NUM_STEPS = flags.DEFINE_integer(
   "num_steps", None, "Training steps, if not the usual number.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer(
-  "seed", 0, "Seed of voices, parameters and mixtures.", lower_bound=0
+  "seed",
+  0,
+  "Seed of voices, parameters and mixtures.",
+  lower_bound=0,
+  upper_bound=2**32 - 1,
 )
 
 SAMPLE_RATE_HZ = 8000
@@ -172,9 +176,15 @@ def run(
 def _claim(folder, recipe):
   """Makes the folder ours, unless it is somebody else's."""
   wanted = json.loads(json.dumps(dataclasses.asdict(recipe)))
-  marker = folder / MARKER
+  marker, partial = folder / MARKER, folder / f".{MARKER}"
   if marker.is_file():
-    found = json.loads(marker.read_text())
+    try:
+      found = dict(json.loads(marker.read_text()))
+    except (ValueError, TypeError):
+      raise QuickstartError(
+        f"{marker} is damaged; delete it with its folder, or choose another"
+        " --output_dir"
+      ) from None
     changed = sorted(k for k in wanted if found.get(k) != wanted[k])
     if changed:
       name = changed[0]
@@ -183,13 +193,17 @@ def _claim(folder, recipe):
         " choose another --output_dir"
       )
     return folder
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+  if folder.exists() and (
+    not folder.is_dir() or set(folder.iterdir()) - {partial}
+  ):
     raise QuickstartError(
       f"{folder} exists and was not made by the quickstart; choose another"
       " --output_dir"
     )
   folder.mkdir(parents=True, exist_ok=True)
-  marker.write_text(json.dumps(wanted, indent=2) + "\n")
+  # In one piece: a start that is killed here leaves no half of it.
+  partial.write_text(json.dumps(wanted, indent=2) + "\n")
+  os.replace(partial, marker)
   return folder
 
 

@@ -187,6 +187,40 @@ def test_folder_of_another_recipe_is_refused(made):
     quickstart.run(made[0], changed)
 
 
+@pytest.mark.parametrize("text", ["", '{"num_steps": 6', "[1]", "7", "\xff"])
+def test_damaged_marker_is_one_line(tmp_path, text):
+  (tmp_path / quickstart.MARKER).write_text(text, encoding="latin-1")
+  with pytest.raises(quickstart.QuickstartError, match="json is damaged") as e:
+    quickstart.run(tmp_path, TINY)
+  assert "\n" not in str(e.value)
+
+
+def test_start_that_was_killed_leaves_no_half_of_a_marker(
+  tmp_path, monkeypatch
+):
+  def killed(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(quickstart.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+      quickstart.run(tmp_path / "out", TINY)
+  assert not (tmp_path / "out" / quickstart.MARKER).exists()
+  monkeypatch.setattr(quickstart, "fit", killed)
+  with pytest.raises(KeyboardInterrupt):
+    quickstart.run(tmp_path / "out", TINY)
+  assert (tmp_path / "out" / quickstart.MARKER).is_file()
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_seeds_that_no_key_has(given, seed):
+  with (
+    pytest.raises(flags.IllegalFlagValueError, match="seed"),
+    given(seed=seed),
+  ):
+    pass
+
+
 def test_foreign_folder_is_refused_and_left_alone(tmp_path):
   (tmp_path / "thesis.txt").write_text("years of work")
   with pytest.raises(quickstart.QuickstartError, match="not made by"):
