@@ -63,7 +63,8 @@ class TrainConfig:
   Attributes:
     num_steps: Steps of the whole run, resumed parts included.
     optimizer: See `OptimizerConfig`.
-    seed: Initial parameters and every random draw of training.
+    seed: Initial parameters and every random draw of training, from 0 to
+      2**32 - 1.
     ema_decay: Decay of an exponential moving average of the parameters, which
       is then what is evaluated and exported; None keeps no average.
     log_every: Steps between lines of the log.
@@ -117,6 +118,8 @@ def check_config(config: TrainConfig) -> None:
   for name in ("eval_every", "demo_every"):
     if getattr(config, name) < 0:
       raise ValueError(f"{name} is {getattr(config, name)}; it is at least 0")
+  if not 0 <= config.seed < 2**32:
+    raise ValueError(f"seed is {config.seed}; it is from 0 to 2**32 - 1")
   if config.monitor_mode not in ("min", "max"):
     raise ValueError(
       f"monitor_mode is {config.monitor_mode!r}; it is 'min' or 'max'"

@@ -176,20 +176,34 @@ class Run:
       f"step {step}: {what}; update skipped ({in_row} in a row, "
       f"{int(row['skipped'])} in all)"
     )
-    self.writer.scalars(
+    self.write(
       step,
       "skipped",
       {name: row[name] for name in ("loss", "grad_norm", "skipped_in_row")},
     )
     if in_row >= self.config.max_skipped_in_row:
-      self.checkpoints.wait()
-      kept = self.checkpoints.steps
-      good = f"of step {kept[-1]} is kept" if kept else "was not written yet"
       raise TrainingError(
         f"stopped at step {step}: the loss or a gradient was not finite "
         f"{in_row} times in a row, since step {step - in_row + 1}; the last "
-        f"good checkpoint {good}. Lower the learning rate or look at the data"
+        f"good checkpoint {self.kept()}. Lower the learning rate or look at "
+        f"the data"
       )
+
+  def kept(self):
+    """What became of the last checkpoint, to end a sentence about it."""
+    self.checkpoints.wait()
+    steps = self.checkpoints.steps
+    return f"of step {steps[-1]} is kept" if steps else "was not written yet"
+
+  def write(self, step, split, values):
+    """Writes scalars; a log that takes no more of them ends the run."""
+    try:
+      self.writer.scalars(step, split, values)
+    except OSError as error:
+      raise TrainingError(
+        f"stopped at step {step}: cannot write {self.writer.path} "
+        f"({error.strerror or error}); the last checkpoint {self.kept()}"
+      ) from error
 
   def after(self, step):
     """Does what is due after a step; returns why to stop, or None."""
@@ -229,7 +243,7 @@ class Run:
     values = self.monitor.period_means()
     if values:
       values |= self.pace.speeds(seconds_per_step=self.seconds_per_step)
-      self.writer.scalars(step, "train", values)
+      self.write(step, "train", values)
       self.pace.report(step, values)
 
   def evaluate(self, step):
@@ -252,7 +266,7 @@ class Run:
       improved = self.monitor.update(step, means, config)
       if self.monitor.take_plateau(config):
         self.lower_rate(step)
-      self.writer.scalars(step, "eval", means)
+      self.write(step, "eval", means)
       shown = ", ".join(f"{k} {v:.3f}" for k, v in sorted(means.items()))
       self.say(f"step {step} evaluation: {shown}{' (best)' * improved}")
       self.demo(step)

@@ -1,5 +1,6 @@
 """What a run leaves to read: a log in JSON lines, TensorBoard, the terminal."""
 
+import contextlib
 import io
 import json
 import math
@@ -89,7 +90,9 @@ class Writer:
   def close(self) -> None:
     """Flushes and closes all files."""
     if self._log is not None:
-      self._log.close()
+      # Every line was flushed: what is left is one that failed, and said so.
+      with contextlib.suppress(OSError):
+        self._log.close()
     if self._events is not None:
       self._events.close()
     self._log = self._events = None

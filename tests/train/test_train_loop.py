@@ -1,6 +1,7 @@
 """The training loop on a toy task, in this process."""
 
 import dataclasses
+import errno
 import json
 import signal
 
@@ -12,8 +13,7 @@ import toy_task
 
 from jaxsep import train
 from jaxsep.train import mesh as mesh_lib
-from jaxsep.train import optimizer
-from jaxsep.train.writer import Writer
+from jaxsep.train import optimizer, writer
 
 
 def config(**options):
@@ -298,7 +298,7 @@ def test_tensorboard_holds_sound_and_pictures(tmp_path):
 def test_demos_are_as_many_as_asked_for(tmp_path, monkeypatch):
   steps = []
   monkeypatch.setattr(
-    Writer, "signals", lambda self, step, *_, **__: steps.append(step)
+    writer.Writer, "signals", lambda self, step, *_, **__: steps.append(step)
   )
   fit(tmp_path, num_steps=20, eval_every=2, demo_every=3, tensorboard=True)
   assert steps == [2, 6, 12, 18, 20]
@@ -451,6 +451,39 @@ def test_batch_that_does_not_spread(tmp_path):
     )
 
 
+class FullDisk:
+  """A log that takes some lines and no more."""
+
+  def __init__(self, num_lines):
+    self.num_lines = num_lines
+
+  def write(self, line):
+    self.num_lines -= 1
+
+  def flush(self):
+    if self.num_lines < 0:
+      raise OSError(errno.ENOSPC, "No space left on device")
+
+  close = flush
+
+
+@pytest.mark.parametrize(
+  ("num_lines", "message"),
+  [
+    (0, "step 4: .*log.jsonl .No space left.*; .* was not written yet"),
+    (2, "step 8: .*log.jsonl .No space left.*; .* of step 5 is kept"),
+  ],
+)
+def test_log_that_cannot_be_written(tmp_path, monkeypatch, num_lines, message):
+  # Lines are those of steps 4, 5 (the evaluation) and 8.
+  disk = FullDisk(num_lines)
+  monkeypatch.setattr(writer, "open", lambda *_: disk, raising=False)
+  with pytest.raises(train.TrainingError, match=message):
+    fit(tmp_path)
+  monkeypatch.undo()
+  assert int(fit(tmp_path).state.step) == 10
+
+
 def test_unknown_monitor(tmp_path):
   with pytest.raises(train.TrainingError, match=r"cannot monitor 'wer'.*error"):
     fit(tmp_path, monitor="wer")
@@ -472,6 +505,8 @@ def test_empty_evaluation_set(tmp_path):
     ("monitor_mode", "best"),
     ("early_stop_patience", 0),
     ("eval_every", -1),
+    ("seed", -1),
+    ("seed", 2**32),
   ],
 )
 def test_options_out_of_range(tmp_path, option, value):
