@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments.benchmarks import targets
+from experiments.cores import allowed_cores
 
 _THREADS = flags.DEFINE_integer("threads", 1, "CPU threads of either side.")
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Runs of each side.")
@@ -110,7 +111,7 @@ def keep_to(threads):
         " XLA may use more, so the times do not compare"
       )
     return
-  available = sorted(os.sched_getaffinity(0))
+  available = allowed_cores()
   if threads > len(available):
     raise SystemExit(f"{threads} threads wanted, {len(available)} CPUs allowed")
   os.sched_setaffinity(0, available[:threads])

@@ -90,7 +90,8 @@ def forget_peak():
 
 def main(model_class=ConvTasNet):
   """Answers requests about a model until the input ends."""
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  if hasattr(os, "sched_getaffinity"):
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
   work = {}
   for line in sys.stdin:
     request = json.loads(line)

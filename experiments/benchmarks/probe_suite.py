@@ -12,7 +12,6 @@ save up to a tenth of the time.
 """
 
 import json
-import os
 import time
 
 import jax
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from experiments.benchmarks import targets
+from experiments.cores import allowed_cores
 from experiments.harmonic_probes import figure, probe_set, suite
 from experiments.harmonic_probes.separator import Separator
 from jaxsep import models
@@ -66,7 +66,7 @@ def main(argv):
     measure(f"figure {number}", lambda number=number: probes.figure(number))
   total = time.perf_counter() - begin
   cpu = time.process_time() - begin_cpu
-  cores = len(os.sched_getaffinity(0))
+  cores = len(allowed_cores())
   if _JSON.value:
     print(json.dumps({"seconds": times, "total": total, "cpu": cpu}))
     return

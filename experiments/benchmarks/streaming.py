@@ -19,6 +19,8 @@ import time
 
 from absl import app, flags
 
+from experiments.cores import allowed_cores
+
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "Length of the signal.")
 _CHUNKS_MS = flags.DEFINE_multi_float(
   "chunk_ms", [2.0, 10.0, 20.0, 100.0], "Lengths of a chunk."
@@ -37,8 +39,7 @@ _TARGET_CHUNK_MS, _TARGET = 20.0, 0.3
 def keep_to(num_cores: int) -> None:
   """Keeps the process, before it starts threads, to so many cores."""
   if num_cores and hasattr(os, "sched_setaffinity"):
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[-num_cores:])
+    os.sched_setaffinity(0, allowed_cores()[-num_cores:])
 
 
 def measure(live, params, mixture, length, whole) -> dict[str, float]:

@@ -31,6 +31,7 @@ from absl import app, flags
 
 from experiments import output_flags
 from experiments.command import run_or_exit, say
+from experiments.cores import allowed_cores
 from experiments.harmonic_probes import (
   filter_sets,
   mixture_flags,
@@ -211,7 +212,7 @@ def use_cores() -> None:
   # XLA takes one of the two, the option or a flag that the caller has set.
   if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
     return
-  cores = len(os.sched_getaffinity(0))
+  cores = len(allowed_cores())
   with contextlib.suppress(RuntimeError):  # JAX is in use already.
     jax.config.update("jax_num_cpu_devices", math.gcd(cores, BATCH_SIZE.value))
 

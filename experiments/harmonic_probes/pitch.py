@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.cores import allowed_cores
+
 TRACKERS = ("pyin", "harvest")
 _PACKAGES = {"pyin": "librosa", "harvest": "pyworld"}
 
@@ -59,7 +61,7 @@ def average_f0(
   signals = np.asarray(signals, np.float32)
   check_tracker(tracker)
   if num_processes is None:
-    num_processes = len(os.sched_getaffinity(0))
+    num_processes = len(allowed_cores())
   # A process takes seconds to start; a handful of signals is not worth it.
   num_processes = min(num_processes, math.ceil(len(signals) / 4))
   if num_processes <= 1:

@@ -1,6 +1,7 @@
 """The figures, and the command that computes, draws and writes them."""
 
 import csv
+import os
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 import jaxsep
+from experiments.cores import allowed_cores
 from experiments.harmonic_probes import (
   figure,
   figures,
@@ -294,6 +296,20 @@ def test_tables_leave_out_what_is_empty(tmp_path):
 
 
 # The command.
+
+
+def test_cores_are_counted_on_every_system(monkeypatch):
+  monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+  monkeypatch.setattr(os, "cpu_count", lambda: 6)
+  assert allowed_cores() == [0, 1, 2, 3, 4, 5]
+  monkeypatch.setenv("XLA_FLAGS", "")
+  wanted = {}
+  monkeypatch.setattr(jax.config, "update", wanted.__setitem__)
+  flags.FLAGS.mark_as_parsed()
+  figure.use_cores()
+  assert wanted == {"jax_num_cpu_devices": 2}  # Of batches of 4.
+  monkeypatch.setattr(os, "cpu_count", lambda: None)
+  assert allowed_cores() == [0]
 
 
 @pytest.fixture(scope="module")
