@@ -4,9 +4,16 @@ Each side is a process of its own; they take turns, one run each, so that a
 change in the machine's speed meets both. On a CPU both get the same cores.
 
   python -m experiments.benchmarks.conv_tasnet --cpus=0,1
+
+Our side keeps the memory that a step frees, as the training jobs do;
+--nokeep_freed_memory has it give the memory back. What the C library of the
+peer's side does with it can be set by the environment of that process:
+
+  --peer_env=GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -16,11 +23,14 @@ import sys
 
 from absl import app, flags
 
+from experiments.cores import allowed_cores
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 RATE_HZ = 8000
 #: Multiplications and additions of the matmuls of one forward pass of 4 s.
 FORWARD_FLOP = 38.3e9
+_MODULE = "experiments.benchmarks.conv_tasnet_jaxsep"
 
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python",
@@ -31,6 +41,12 @@ _CPUS = flags.DEFINE_list(
   "cpus", None, "Cores for both sides, all that are allowed by default."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Runs of each side.", lower_bound=1)
+_KEEP_FREED_MEMORY = flags.DEFINE_bool(
+  "keep_freed_memory", True, "On our side, as the training jobs do."
+)
+_PEER_ENV = flags.DEFINE_multi_string(
+  "peer_env", [], "NAME=VALUE in the environment of the peer's side."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Also write the rows as JSON.")
 
 
@@ -81,15 +97,19 @@ GPU_CASES = tuple(
 class Side:
   """A process that does its part when it is asked."""
 
-  def __init__(self, command, cpus):
-    """Starts the process on some cores."""
+  def __init__(self, command, cpus, environment=()):
+    """Starts the process on some cores, where it can be held to them."""
+    hold = None
+    if hasattr(os, "sched_setaffinity"):
+      hold = functools.partial(os.sched_setaffinity, 0, cpus)
     self._process = subprocess.Popen(
       command,
       cwd=ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
-      preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+      preexec_fn=hold,
+      env=os.environ | dict(environment),
     )
     assert self._process.stdin and self._process.stdout
     self._requests, self._answers = self._process.stdin, self._process.stdout
@@ -111,15 +131,46 @@ class Side:
     return json.loads(line)
 
 
+def start_ours(module, cpus):
+  """Starts our side of a benchmark."""
+  command = [sys.executable, "-m", module]
+  if not _KEEP_FREED_MEMORY.value:
+    command.append("--nokeep_freed_memory")
+  return Side(command, cpus)
+
+
+def start_sides(module, script, cpus):
+  """Starts both sides, or ours alone if there is no peer."""
+  sides = {"ours": start_ours(module, cpus)}
+  if _PEER_PYTHON.value:
+    command = [_PEER_PYTHON.value, str(HERE / script)]
+    environment = [word.split("=", 1) for word in _PEER_ENV.value]
+    sides["peer"] = Side(command, cpus, environment)
+  return sides
+
+
+def check_flags():
+  """The cores of both sides; ends if a flag is at fault."""
+  if _PEER_PYTHON.value and not os.path.exists(_PEER_PYTHON.value):
+    sys.exit(
+      f"no Python at {_PEER_PYTHON.value}: run `make bench`, or give "
+      "--peer_python= (empty to run our side alone)."
+    )
+  for word in _PEER_ENV.value:
+    if not word.partition("=")[0] or "=" not in word:
+      sys.exit(f"--peer_env is {word!r}; it takes NAME=VALUE")
+  allowed = allowed_cores()
+  words = _CPUS.value or [str(core) for core in allowed]
+  if unknown := sorted(set(words) - {str(core) for core in allowed}):
+    there = ",".join(map(str, allowed))
+    sys.exit(f"--cpus has {unknown[0]!r}; the cores are {there}")
+  return [int(word) for word in words]
+
+
 def run_case(case, cpus):
   """Lets both sides take turns; returns one row."""
-  ours = Side(
-    [sys.executable, "-m", "experiments.benchmarks.conv_tasnet_jaxsep"], cpus
-  )
-  commands = {"ours": ours}
-  if _PEER_PYTHON.value:
-    script = str(HERE / "conv_tasnet_asteroid.py")
-    commands["peer"] = Side([_PEER_PYTHON.value, script], cpus)
+  commands = start_sides(_MODULE, "conv_tasnet_asteroid.py", cpus)
+  ours = commands["ours"]
   answers = {name: [] for name in commands}
   rates = []
   for side in commands.values():
@@ -169,14 +220,8 @@ def print_row(row):
 
 def main(_):
   """Runs every case that the machine is meant for."""
-  if _PEER_PYTHON.value and not os.path.exists(_PEER_PYTHON.value):
-    sys.exit(
-      f"no Python at {_PEER_PYTHON.value}: run `make bench`, or give "
-      "--peer_python= (empty to run our side alone)."
-    )
-  cpus = [int(c) for c in _CPUS.value or sorted(os.sched_getaffinity(0))]
-  command = [sys.executable, "-m", "experiments.benchmarks.conv_tasnet_jaxsep"]
-  with Side(command, cpus) as side:
+  cpus = check_flags()
+  with start_ours(_MODULE, cpus) as side:
     device = side.ask(do="device")
   cases = CPU_CASES if device["backend"] == "cpu" else GPU_CASES
   print(f"{device['name']}, {len(cpus)} cores, {_ROUNDS.value} rounds")

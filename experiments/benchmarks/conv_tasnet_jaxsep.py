@@ -107,7 +107,8 @@ def forget_peak():
 
 def main(model_class: Callable[..., Any] = ConvTasNet) -> None:
   """Answers requests about a model until the input ends."""
-  keep_freed_memory()  # As the training jobs do.
+  if "--nokeep_freed_memory" not in sys.argv:
+    keep_freed_memory()  # As the training jobs do.
   work = {}
   for line in sys.stdin:
     request = json.loads(line)

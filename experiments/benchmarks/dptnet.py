@@ -5,6 +5,9 @@ change in the machine's speed meets both. Both have filters of 16 samples,
 chunks of 100 frames, 6 dual-path blocks and LSTMs of 128.
 
   python -m experiments.benchmarks.dptnet --cpus=0,1
+
+Takes the flags of the benchmark of ConvTasNet, which says what
+--nokeep_freed_memory and --peer_env are for.
 """
 
 import dataclasses
@@ -12,12 +15,11 @@ import json
 import os
 import pathlib
 import statistics
-import sys
 
 from absl import app, flags
 
 from experiments.benchmarks import conv_tasnet
-from experiments.benchmarks.conv_tasnet import Case, Side
+from experiments.benchmarks.conv_tasnet import Case
 from experiments.benchmarks.targets import verdict
 
 CPU_CASES = (
@@ -27,16 +29,14 @@ CPU_CASES = (
 GPU_CASES = tuple(
   dataclasses.replace(case, target=0.8) for case in conv_tasnet.GPU_CASES
 )
-_OURS = [sys.executable, "-m", "experiments.benchmarks.dptnet_jaxsep"]
+_MODULE = "experiments.benchmarks.dptnet_jaxsep"
+# So that --help shows them.
+flags.adopt_module_key_flags(conv_tasnet)
 
 
 def run_case(case, cpus):
   """Lets both sides take turns; returns one row."""
-  commands = {"ours": _OURS}
-  if flags.FLAGS.peer_python:
-    script = str(conv_tasnet.HERE / "dptnet_asteroid.py")
-    commands["peer"] = [flags.FLAGS.peer_python, script]
-  sides = {name: Side(command, cpus) for name, command in commands.items()}
+  sides = conv_tasnet.start_sides(_MODULE, "dptnet_asteroid.py", cpus)
   runs = {name: [] for name in sides}
   for side in sides.values():
     side.ask(**case.request())
@@ -66,14 +66,8 @@ def print_row(row):
 
 def main(_):
   """Runs every case that the machine is meant for."""
-  peer = flags.FLAGS.peer_python
-  if peer and not os.path.exists(peer):
-    sys.exit(
-      f"no Python at {peer}: run `make bench`, or give --peer_python= (empty "
-      "to run our side alone)."
-    )
-  cpus = [int(c) for c in flags.FLAGS.cpus or sorted(os.sched_getaffinity(0))]
-  with Side(_OURS, cpus) as side:
+  cpus = conv_tasnet.check_flags()
+  with conv_tasnet.start_ours(_MODULE, cpus) as side:
     device = side.ask(do="device")
   cases = CPU_CASES if device["backend"] == "cpu" else GPU_CASES
   print(

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import types
 
 import numpy as np
@@ -18,6 +19,7 @@ def benchmark(name):
 
 
 bss_eval = benchmark("bss_eval")
+conv_tasnet = benchmark("conv_tasnet")
 data_pipeline = benchmark("data_pipeline")
 long_recording = benchmark("long_recording")
 
@@ -49,6 +51,65 @@ def test_bss_eval_where_no_process_is_held_to_cpus(monkeypatch, capsys):
   line = capsys.readouterr().out
   assert line.count("\n") == 1
   assert "to 1 of its 4 CPUs" in line
+
+
+@pytest.fixture
+def started(monkeypatch):
+  """What benchmarks would start, with the flags of `conv_tasnet`."""
+  processes = []
+
+  def start(command, **options):
+    processes.append({"command": command, **options})
+    return types.SimpleNamespace(stdin="in", stdout="out")
+
+  monkeypatch.setattr(conv_tasnet.subprocess, "Popen", start)
+  for name, value in (
+    ("_PEER_PYTHON", sys.executable),
+    ("_PEER_ENV", []),
+    ("_KEEP_FREED_MEMORY", True),
+    ("_CPUS", None),
+  ):
+    flag = types.SimpleNamespace(value=value)
+    monkeypatch.setattr(conv_tasnet, name, flag)
+  return processes
+
+
+def test_sides_differ_in_what_flags_say(monkeypatch, started):
+  conv_tasnet.start_sides("ours", "peer.py", [0])
+  ours, peer = started
+  assert ours["command"] == [sys.executable, "-m", "ours"]
+  assert peer["command"][1].endswith("benchmarks/peer.py")
+  assert ours["env"] == peer["env"] == dict(os.environ)
+  conv_tasnet._KEEP_FREED_MEMORY.value = False
+  conv_tasnet._PEER_ENV.value = ["A=b=c:d=e"]
+  conv_tasnet.start_sides("ours", "peer.py", [0])
+  ours, peer = started[2:]
+  assert ours["command"][-1] == "--nokeep_freed_memory"
+  assert "A" not in ours["env"] and peer["env"]["A"] == "b=c:d=e"
+
+
+def test_sides_where_no_process_is_held_to_cores(monkeypatch, started):
+  monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+  monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+  monkeypatch.setattr(os, "cpu_count", lambda: 3)
+  assert conv_tasnet.check_flags() == [0, 1, 2]
+  conv_tasnet.start_ours("ours", [0, 1, 2])
+  assert started[0]["preexec_fn"] is None
+
+
+@pytest.mark.parametrize(
+  ("flag", "value", "message"),
+  [
+    ("_CPUS", ["0", "x"], "--cpus has 'x'; the cores are 0"),
+    ("_PEER_ENV", ["A"], "--peer_env is 'A'; it takes NAME=VALUE"),
+    ("_PEER_PYTHON", "/nowhere/python", "no Python at /nowhere/python: run"),
+  ],
+)
+def test_flags_of_sides_at_fault(monkeypatch, started, flag, value, message):
+  getattr(conv_tasnet, flag).value = value
+  monkeypatch.setattr(conv_tasnet, "allowed_cores", lambda: [0])
+  with pytest.raises(SystemExit, match=message):
+    conv_tasnet.check_flags()
 
 
 @pytest.mark.parametrize(
