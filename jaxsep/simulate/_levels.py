@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsep import dsp
 from jaxsep.typing import Array, Float, Int, Key
 
+_Number = float | int | np.number | jax.Array
 #: `(low, high)`, or one number that stands for both.
-Range = Sequence[float | int] | float | int
+Range = Sequence[_Number] | _Number | np.ndarray
 
 # Power below that of the loudest frame that is taken for none: 100 dB.
 _ROUNDING = 1e-10
@@ -56,10 +58,15 @@ def check_span(span: Range, name: str = "range") -> tuple[float, float]:
     >>> check_span(5)
     (5.0, 5.0)
   """
-  pair = (span, span) if isinstance(span, int | float) else tuple(span)
-  if len(pair) != 2 or not pair[0] <= pair[1]:
+  try:
+    # Of NumPy and JAX, a number is an array without axes.
+    ends = np.asarray(span)
+    low, high = map(float, ends if ends.ndim else (ends, ends))
+  except (TypeError, ValueError):
+    low, high = 1.0, 0.0
+  if not low <= high:
     raise ValueError(f"{name} {span} must be a number or (low, high)")
-  return float(pair[0]), float(pair[1])
+  return low, high
 
 
 def active_rms(

@@ -98,6 +98,9 @@ def place_partial(
     The placed talkers, shape `[S, T]`, and the length of the mixture, an int32
     number.
 
+  Raises:
+    ValueError: If there are not more samples than talkers.
+
   Example:
     >>> sources, length = jnp.ones((2, 8)), jnp.array([4, 4])
     >>> placed, end = place_partial(
@@ -106,6 +109,11 @@ def place_partial(
     [1. 1. 2. 2. 1. 1. 0. 0.] 6
   """
   num_sources, time = sources.shape
+  if time <= num_sources:
+    raise ValueError(
+      f"sources {sources.shape} must be [sources, time] with more samples than"
+      " talkers"
+    )
   order_key, ratio_key = jax.random.split(key)
   order = jax.random.permutation(order_key, num_sources)
   ratio = uniform(ratio_key, overlap_ratio, (num_sources - 1,))

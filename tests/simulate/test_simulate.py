@@ -255,6 +255,15 @@ def test_silence_and_emptiness_are_finite_with_gradients(overlap, silent):
     assert (mixed["mixture"] == 0).all()
 
 
+@pytest.mark.parametrize(
+  "span", [np.int64(3), np.float32(3), jnp.array(3), (jnp.float32(3), 3)]
+)
+def test_numbers_of_numpy_and_jax_are_ranges(span):
+  one = jnp.ones(256)
+  gain = simulate.noise_gain(KEY, one, one, snr_db=span)
+  np.testing.assert_allclose(gain, 10 ** (-3 / 20), rtol=1e-6)
+
+
 def test_one_source_and_no_extras():
   parts = ingredients(num_sources=1)
   mixed = simulate.make_simulator(overlap="partial")(
@@ -337,6 +346,8 @@ def test_fixed_examples_do_not_depend_on_the_batch_size():
     ({"overlap_ratio": (0, 2)}, "within 0 and 1"),
     ({"snr_db": (5, -5)}, r"snr_db \(5, -5\)"),
     ({"gain_db": (1, 2, 3)}, "gain_db"),
+    ({"gain_db": (1,)}, "gain_db"),
+    ({"gain_db": np.array([2, 1])}, "gain_db"),
     ({"noise_snr_db": (3, 1)}, "noise_snr_db"),
     ({"early_ms": 50}, "sample_rate_hz"),
     ({"early_ms": -1, "sample_rate_hz": 8000}, "not be negative"),
@@ -365,3 +376,9 @@ def test_ingredients_are_checked(changed, message):
 def test_early_length_is_checked():
   with pytest.raises(ValueError, match="must not be negative"):
     simulate.early_response(jnp.ones(4), early_length=-1)
+
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_talkers_in_turn_need_room(time):
+  with pytest.raises(ValueError, match="more samples than talkers"):
+    simulate.place_partial(KEY, jnp.ones((2, time)), jnp.array([1, 1]))
