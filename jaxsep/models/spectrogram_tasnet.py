@@ -1,10 +1,13 @@
 """Spectrogram-TasNet: Conv-TasNet's separator on a spectrogram."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxsep import dsp
+from jaxsep.models._streaming import FrameState
 from jaxsep.models.tcn import TemporalConvNet, receptive_field
 from jaxsep.typing import Array, Complex, Float
 
@@ -18,6 +21,13 @@ _COMPRESSIONS = {
 }
 # Masks of these are not negative, so that they scale magnitudes.
 _MASK_ACTIVATIONS = ("sigmoid", "relu", "softmax")
+
+
+class SpectrogramTasNetState(NamedTuple):
+  """What `SpectrogramTasNet` carries from one chunk of a stream to the next."""
+
+  stft: dsp.StftState
+  masker: FrameState
 
 
 class SpectrogramTasNet(nn.Module):
@@ -38,7 +48,8 @@ class SpectrogramTasNet(nn.Module):
   Attributes:
     num_sources: Voices to separate.
     causal: Whether estimates depend on the past only, but for the samples of
-      one window. The norms are then cumulative.
+      one window: `jaxsep.inference.stream` then gives them as the mixture
+      comes, 24 ms late by default at 8 kHz. The norms are then cumulative.
     n_fft: Samples of a window and of its transform, with `n_fft // 2 + 1` bins.
     hop_length: Samples from one frame to the next.
     window: Name of the window, see `dsp.get_window`.
@@ -140,8 +151,7 @@ class SpectrogramTasNet(nn.Module):
         f"the mixture must have shape [batch, time], not {mixture.shape}."
       )
     spectrum = self.analyze(mixture)
-    features = _COMPRESSIONS[self.compression](jnp.abs(spectrum))
-    return self.masker(features) * spectrum[:, None]
+    return self.masker(self._features(spectrum)) * spectrum[:, None]
 
   @nn.nowrap
   def analyze(
@@ -179,6 +189,100 @@ class SpectrogramTasNet(nn.Module):
       window=self.window,
       length=length,
     )
+
+  @property
+  def is_causal(self) -> bool:
+    """Whether estimates wait for no more than `stream_latency` samples."""
+    return self.causal
+
+  @property
+  def stream_latency(self) -> int:
+    """Samples that estimates are behind the mixture in a stream."""
+    return self._stft.latency
+
+  def stream_init(self, batch: int) -> SpectrogramTasNetState:
+    """The state before the first sample; see `jaxsep.inference.stream`.
+
+    Args:
+      batch: Mixtures at a time.
+
+    Returns:
+      The state.
+    """
+    return SpectrogramTasNetState(
+      stft=self._stft.init(batch, num_sources=self.num_sources),
+      masker=self.masker.stream_init(batch),
+    )
+
+  def stream_step(
+    self, state: SpectrogramTasNetState, mixture: Float[Array, "batch time"]
+  ) -> tuple[
+    SpectrogramTasNetState, Float[Array, "batch {self.num_sources} time"]
+  ]:
+    """Separates what comes next of the mixture, a whole number of hops.
+
+    Args:
+      state: What came before.
+      mixture: The next samples.
+
+    Returns:
+      The state after them, and the estimates from `stream_latency` samples
+      before them on; zeros where that is before the first sample.
+
+    Raises:
+      ValueError: If the mixture is not of the batch of the state.
+    """
+    if len(mixture) != len(state.stft.past):
+      raise ValueError(
+        f"the mixture {mixture.shape} must have the batch of the state,"
+        f" {len(state.stft.past)}."
+      )
+    stft, spectrum, valid = self._stft.analyze(state.stft, mixture)
+    masker, masks = self.masker.stream_step(
+      state.masker, self._features(spectrum), valid
+    )
+    stft, estimates = self._stft.synthesize(stft, masks * spectrum[:, None])
+    return SpectrogramTasNetState(stft=stft, masker=masker), estimates
+
+  def stream_finish(
+    self,
+    state: SpectrogramTasNetState,
+    rest: Float[Array, "batch rest"] | None = None,
+  ) -> Float[Array, "batch {self.num_sources} _"]:
+    """The estimates of the last `stream_latency` samples, and of the rest.
+
+    Args:
+      state: What came before.
+      rest: What follows of the mixture, less than a hop.
+
+    Returns:
+      The estimates.
+    """
+    if rest is None:
+      rest = jnp.zeros((len(state.stft.past), 0))
+    parts = []
+    ending = self._stft.ending(rest)
+    # With an odd window and a long hop, no frame may be left to come.
+    if ending.shape[1]:
+      state, estimates = self.stream_step(state, ending)
+      parts.append(estimates)
+    parts.append(self._stft.finish(state.stft))
+    estimates = jnp.concatenate(parts, axis=-1)
+    length = rest.shape[1] + self.stream_latency
+    # What a long hop leaves behind the last frame is silent.
+    missing = max(0, length - estimates.shape[-1])
+    estimates = jnp.pad(estimates, ((0, 0), (0, 0), (0, missing)))
+    return estimates[..., :length]
+
+  @property
+  def _stft(self):
+    return dsp.StftStream(
+      n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
+    )
+
+  def _features(self, spectrum):
+    """What the masker sees."""
+    return _COMPRESSIONS[self.compression](jnp.abs(spectrum))
 
   def _check(self):
     for name, known in (

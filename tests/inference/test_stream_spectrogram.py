@@ -1,0 +1,153 @@
+"""SpectrogramTasNet: fed in chunks equals fed whole, both ends included."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stream_checks import in_chunks
+
+from jaxsep import inference
+from jaxsep.models import SpectrogramTasNet
+
+SMALL = {
+  "n_fft": 64,
+  "hop_length": 16,
+  "bottleneck_channels": 8,
+  "hidden_channels": 16,
+  "skip_channels": 8,
+  "num_blocks": 2,
+  "num_repeats": 1,
+  "causal": True,
+}
+
+
+def signal(*shape):
+  return jax.random.normal(jax.random.key(0), shape)
+
+
+@functools.cache
+def small(**options):
+  """A small model, random parameters, and the whole at once, compiled."""
+  model = SpectrogramTasNet(**{**SMALL, **options})
+  shapes = jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
+  generator = np.random.default_rng(0)
+
+  def draw(path, shape):
+    values = 0.3 * generator.standard_normal(shape.shape)
+    return jnp.float32(values + ("scale" in path[-1].key))
+
+  params = jax.tree.map_with_path(draw, shapes)["params"]
+  return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
+
+
+def check_equal(options, num_hops, num_samples=None, atol=1e-5):
+  model, params, apply = small(**options)
+  live = inference.stream(model)
+  num_samples = num_samples or 30 * model.hop_length + 4
+  mixture = signal(2, num_samples)
+  whole = apply(params, mixture)
+  parts = in_chunks(live, params, mixture, num_hops)
+  np.testing.assert_array_equal(parts[..., : live.latency], 0)
+  np.testing.assert_allclose(
+    parts[..., live.latency :], whole, atol=atol * jnp.abs(whole).max()
+  )
+
+
+# Reference: the whole at once.
+
+
+@pytest.mark.parametrize("num_hops", [[1], [3, 7], [30]])
+def test_any_chunks_equal_the_whole(num_hops):
+  check_equal({}, num_hops)
+
+
+# A sample, less than a hop, half a window, a whole number of hops.
+@pytest.mark.parametrize("num_samples", [1, 15, 32, 80])
+def test_any_length_equals_the_whole(num_samples):
+  check_equal({}, [1], num_samples)
+
+
+@pytest.mark.parametrize(
+  ("options", "num_rest"),
+  [
+    ({"num_sources": 3, "compression": "power", "skip_channels": 0}, 4),
+    ({"compression": None, "kernel_size": 4, "n_fft": 50}, 0),
+    # An odd window ends with its last whole hop: no frame is left to come.
+    ({"n_fft": 25, "hop_length": 13, "window": "rectangular"}, 0),
+    ({"n_fft": 25, "hop_length": 13, "mask_activation": "softmax"}, 4),
+  ],
+)
+def test_any_options(options, num_rest):
+  hop = options.get("hop_length", 16)
+  check_equal(options, [15], num_samples=30 * hop + num_rest)
+
+
+def test_bfloat16():
+  check_equal({"dtype": jnp.bfloat16}, [15], atol=0.02)
+
+
+def test_tones_and_digital_silence():
+  # Between the tones, bins hold rounding alone, which the logarithm enlarges.
+  model, params, apply = small()
+  time = np.arange(484) / 8000
+  tones = np.sin(2 * np.pi * np.array([[500.0], [1210.0]]) * time)
+  tones[:, 200:300] = 0
+  mixture = np.float32(np.round(tones * 32767) / 32768)
+  live = inference.stream(model)
+  parts = in_chunks(live, params, mixture, [15])
+  whole = apply(params, mixture)
+  np.testing.assert_allclose(parts[..., live.latency :], whole, atol=1e-4)
+
+
+# Laws.
+
+
+def test_is_a_window_but_a_hop_late():
+  assert inference.stream(SpectrogramTasNet(causal=True)).latency == 256 - 64
+
+
+def test_rows_do_not_meet():
+  model, params, _ = small()
+  live = inference.stream(model)
+  mixture = signal(2, 484)
+  both = in_chunks(live, params, mixture, [15])
+  other = mixture.at[1].multiply(-100.0)
+  alone = in_chunks(live, params, other, [15])
+  np.testing.assert_array_equal(alone[0], both[0])
+
+
+def test_the_state_has_a_constant_size():
+  model, params, _ = small()
+  live = inference.stream(model)
+  state = live.init(params, 2)
+  before = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+  for length in (16, 240):
+    state, _ = live.step(params, state, signal(2, length))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == before
+
+
+# Edges.
+
+
+def test_silence_is_finite_and_silent():
+  model, params, _ = small()
+  live = inference.stream(model)
+  parts = in_chunks(live, params, jnp.zeros((2, 484)), [15])
+  np.testing.assert_array_equal(parts, 0)
+
+
+# Failures.
+
+
+def test_refuses_a_model_that_needs_the_future():
+  with pytest.raises(ValueError, match="this SpectrogramTasNet cannot stream"):
+    inference.stream(SpectrogramTasNet())
+
+
+def test_refuses_another_batch():
+  model, params, _ = small()
+  live = inference.stream(model)
+  with pytest.raises(ValueError, match="the batch of the state, 1"):
+    live.step(params, live.init(params, 1), jnp.zeros((2, 16)))
