@@ -1,6 +1,8 @@
 """Every notebook runs from top to bottom, with a tiny model."""
 
+import ast
 import pathlib
+import re
 
 import nbclient
 import nbformat
@@ -66,6 +68,25 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
   ]
   assert sum("image/png" in data for data in shown) == 6
   assert sum("text/html" in data for data in shown) == 3  # To listen to.
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebook_installs_what_there_is(path):
+  lines = [
+    line
+    for cell in nbformat.read(path, as_version=4).cells
+    for line in cell.source.splitlines()
+    if "pip install" in line
+  ]
+  (extras,) = re.findall(r'"\{REPOSITORY\}\[(.+)\]"', " ".join(lines))
+  (found,) = (
+    node.value
+    for node in ast.walk(ast.parse((FOLDER.parent / "setup.py").read_text()))
+    if isinstance(node, ast.keyword) and node.arg == "extras_require"
+  )
+  assert isinstance(found, ast.Dict)
+  known = {ast.literal_eval(key) for key in found.keys if key is not None}
+  assert len(lines) == 1 and set(extras.split(",")) <= known
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
