@@ -487,6 +487,11 @@ def test_scores_that_cannot_be(score, pair, make):
   assert json.loads(out)["mean"]["si_sdr"] > 60
   words = ["--reference", second, "--estimate", stereo, "--channel=2", "--json"]
   assert json.loads(score(*words)[1])["mean"]["si_sdr"] > 60
+  code, _, err = score(
+    "--reference", first, "--estimate", second, "--channel=5"
+  )
+  assert code == 2
+  assert err == [f"jaxsep: {first}: has 1 channel, no channel 5"]
 
 
 # The rest.

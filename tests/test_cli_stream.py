@@ -286,6 +286,18 @@ def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe):
   assert voices(out).shape == (2, 2 * RATE - 5)
 
 
+def test_raw_samples_that_end_within_one(separate, pipe):
+  pipe(noise(1000).tobytes() + bytes(5))
+  words = ["-", "--raw=float32", f"--sample_rate_hz={RATE}"]
+  code, out, err = separate(*words, "--num_channels=2")
+  assert code == 0
+  assert voices(out).shape == (2, 500)
+  assert err == [
+    "note: -: ends within a sample of 8 bytes; the last 5 are left out: are the"
+    " type and --num_channels right?"
+  ]
+
+
 @pytest.mark.parametrize("size", [40_000, 0xB0000000])
 def test_a_pipe_that_ends_before_its_size(separate, pipe, size):
   content = wav(noise(2000))
@@ -307,6 +319,7 @@ def test_a_pipe_that_ends_before_its_size(separate, pipe, size):
   [
     (["-", "--raw=int16"], "needs --sample_rate_hz"),
     (["-", "--sample_rate_hz=8000"], "is for --raw"),
+    (["-", "--num_channels=4"], "--num_channels is for --raw"),
     (["x.wav", "--raw=int16", "--sample_rate_hz=8"], "--raw is for -"),
     (["x.wav", "y.wav"], "takes one input"),
     (["x.wav", "--format=flac"], "writes WAV"),
@@ -354,7 +367,9 @@ def test_a_model_that_needs_the_future(separate, loaded, monkeypatch, tmp_path):
   assert "any: this ConvTasNet cannot stream" in err[0]
 
 
-@pytest.mark.parametrize("words", [["-"], ["x.wav", "--raw=int16"]])
+@pytest.mark.parametrize(
+  "words", [["-"], ["x.wav", "--raw=int16"], ["x.wav", "--num_channels=2"]]
+)
 def test_pipes_need_the_option(words, tmp_path, capsys):
   code = cli.main(["separate", "--model=any", "--output_dir=o", *words])
   assert code == 2

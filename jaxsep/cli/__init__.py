@@ -93,9 +93,7 @@ def _add_separate(parser):
     help="what comes from the pipe if it is no WAV; little-endian",
   )
   parser.add_argument("--sample_rate_hz", type=int, help="of --raw")
-  parser.add_argument(
-    "--num_channels", type=int, default=1, help="of --raw (default: 1)"
-  )
+  parser.add_argument("--num_channels", type=int, help="of --raw (default: 1)")
 
 
 def _add_score(parser):

@@ -61,6 +61,5 @@ def parse_channel(text: str) -> str | int:
 def check_channel(channel: str | int, num_channels: int, path: object) -> None:
   """Refuses a channel that a file does not have."""
   if channel != "mix" and int(channel) >= num_channels:
-    raise UsageError(
-      f"{path}: has {num_channels} channels, no channel {int(channel) + 1}"
-    )
+    there = "1 channel" if num_channels == 1 else f"{num_channels} channels"
+    raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")

@@ -62,6 +62,7 @@ def _read(names, options):
   if options.channel is not None:
     channel = parse_channel(options.channel)
   rows, rates = [], []
+  is_any_chosen = False
   for name in names:
     with user_mistakes():
       signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
@@ -73,6 +74,7 @@ def _read(names, options):
         )
       check_channel(channel, len(signal), name)
       chosen = channel
+      is_any_chosen = True
     rows.append(audio.to_mono(signal, channel=chosen))
     rates.append(rate)
     if rate != rates[0]:
@@ -80,6 +82,9 @@ def _read(names, options):
         f"{name}: {rate} Hz, but {names[0]}: {rates[0]} Hz; resample them to"
         " one rate"
       )
+  if channel is not None and not is_any_chosen:
+    # Beside files with several, those with one are as they are; alone, not.
+    check_channel(channel, 1, names[0])
   lengths = [len(row) for row in rows]
   shortest = min(lengths)
   if max(lengths) > shortest:

@@ -70,7 +70,7 @@ def _check_whole(options):
   """Refuses what only a stream can do; settles the chunks."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
-  for name in ("raw", "sample_rate_hz"):
+  for name in ("raw", "sample_rate_hz", "num_channels"):
     if getattr(options, name) is not None:
       raise UsageError(f"--{name} needs --stream")
   if options.chunk_s is None:

@@ -44,10 +44,10 @@ def check(options: argparse.Namespace) -> None:
     )
   if options.raw and (options.sample_rate_hz is None or not piped):
     raise UsageError("--raw is for - as input, and needs --sample_rate_hz")
-  if options.sample_rate_hz is not None and not options.raw:
-    raise UsageError("--sample_rate_hz is for --raw; other inputs tell theirs")
   for name in ("sample_rate_hz", "num_channels"):
     value = getattr(options, name)
+    if value is not None and not options.raw:
+      raise UsageError(f"--{name} is for --raw; other inputs tell theirs")
     if value is not None and not 1 <= value <= 1 << 20:
       raise UsageError(f"--{name} must be positive, got {value}")
 
@@ -82,6 +82,8 @@ def run(options: argparse.Namespace, targets_of) -> int:
     print(path)
   if job.problem:
     raise UsageError(job.problem)
+  if job.remark and not options.quiet:
+    note(job.remark)
   if stopper.signal is None:
     return 0
   name = signal.Signals(stopper.signal).name
@@ -111,6 +113,11 @@ class _Job:
     """What ended the input before its time."""
     return self._pipe.problem if self._pipe else None
 
+  @property
+  def remark(self) -> str | None:
+    """What of the input was left out."""
+    return self._pipe.remark if self._pipe else None
+
   def warm_up(self):
     """Compiles the step."""
     params = self._loaded.params
@@ -123,7 +130,7 @@ class _Job:
     if name == "-":
       raw = None
       if options.raw:
-        raw = options.raw, options.sample_rate_hz, options.num_channels
+        raw = options.raw, options.sample_rate_hz, options.num_channels or 1
       self._pipe = pipe = Pipe(sys.stdin.fileno(), stopper, raw)
       check_channel(self._channel, pipe.num_channels, name)
       return self._mono(pipe.blocks(), stopper), pipe.sample_rate_hz

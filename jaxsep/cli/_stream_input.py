@@ -75,6 +75,7 @@ class Pipe:
     sample_rate_hz: Sample rate.
     num_channels: Number of channels.
     problem: What ended the blocks before their time, or None.
+    remark: What was left out at the end, or None.
   """
 
   def __init__(self, descriptor: int, stopper: Stopper, raw=None):
@@ -92,6 +93,7 @@ class Pipe:
     self._stopper = stopper
     self._remaining: float = np.inf
     self.problem: str | None = None
+    self.remark: str | None = None
     if raw is None:
       self._kind = self._read_header()
     else:
@@ -110,6 +112,11 @@ class Pipe:
         if self._stopper.signal is None and math.isfinite(self._remaining):
           self.problem = (
             "-: ends before the size in its header; what came is separated"
+          )
+        elif self._stopper.signal is None and rest:
+          self.remark = (
+            f"-: ends within a sample of {width} bytes; the last {len(rest)}"
+            " are left out: are the type and --num_channels right?"
           )
         return
       self._remaining -= len(read)
