@@ -1,6 +1,7 @@
 """Corpora of configs and flags, trained and evaluated on in this process."""
 
 import functools
+import importlib
 import json
 
 import jax
@@ -363,6 +364,71 @@ def test_every_set_has_a_name_of_its_own(values, name):
   flags.FLAGS.mark_as_parsed()
   with flagsaver.flagsaver(**values):
     assert evaluation_set.set_name() == name
+
+
+# Lists.
+
+
+@pytest.fixture(scope="module")
+def make_mixture_list():
+  """The command; its flags have names that other commands use as well."""
+  values = flags.FlagValues()
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ("string", "integer", "list", "enum", "bool"):
+      define = getattr(flags, f"DEFINE_{name}")
+      patch.setattr(
+        flags,
+        f"DEFINE_{name}",
+        functools.partial(define, flag_values=values),
+      )
+    module = importlib.import_module(
+      "experiments.harmonic_probes.make_mixture_list"
+    )
+
+  def run(**options):
+    words = [f"--{name}={value}" for name, value in options.items()]
+    values(["make_mixture_list", *words])
+    module.main(["make_mixture_list"])
+
+  return run
+
+
+def test_list_is_made_once(tmp_path, librispeech, make_mixture_list, capsys):
+  output = tmp_path / "list.csv"
+  options = {"corpus": librispeech, "output": output, "num_examples": 3}
+  make_mixture_list(**options, snr_range_db="1,1")
+  first = output.read_text()
+  assert "3 mixtures of 2 speakers" in capsys.readouterr().out
+  with pytest.raises(SystemExit):
+    make_mixture_list(**options, snr_range_db="2,2")
+  assert f"{output} is there already" in capsys.readouterr().err
+  assert output.read_text() == first
+  make_mixture_list(**options, snr_range_db="2,2", overwrite=True)
+  assert output.read_text() != first
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    *(
+      ({"snr_range_db": words}, f"is {words}; it takes two numbers")
+      for words in ("0", "0,1,2", "2,1", "a,b", "0,inf", "nan,1")
+    ),
+    ({"output": "nowhere/list.csv"}, "but there is no nowhere"),
+    ({"output": "."}, "it is a CSV file to write"),
+    ({"num_examples": 0}, "num_examples is 0"),
+  ],
+)
+def test_lists_that_are_not_made(
+  tmp_path, librispeech, make_mixture_list, capsys, options, message
+):
+  usual = {"snr_range_db": "0,2.5", "num_examples": 2, "overwrite": False}
+  usual |= {"corpus": librispeech, "output": tmp_path / "list.csv"}
+  with pytest.raises(SystemExit) as stopped:
+    make_mixture_list(**(usual | options))
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert stopped.value.code == 1 and message in line
+  assert not (tmp_path / "list.csv").exists()
 
 
 # Training.
