@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from stream_checks import in_chunks
 
-from jaxsep import inference
+import jaxsep
+from jaxsep import audio, cli, inference
 from jaxsep.models import SpectrogramTasNet
 
 SMALL = {
@@ -104,7 +105,7 @@ def test_tones_and_digital_silence():
 # Laws.
 
 
-def test_is_a_window_but_a_hop_late():
+def test_is_a_window_less_a_hop_late():
   assert inference.stream(SpectrogramTasNet(causal=True)).latency == 256 - 64
 
 
@@ -136,6 +137,30 @@ def test_silence_is_finite_and_silent():
   live = inference.stream(model)
   parts = in_chunks(live, params, jnp.zeros((2, 484)), [15])
   np.testing.assert_array_equal(parts, 0)
+
+
+# The command.
+
+
+def test_separates_a_file_as_it_is_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    inference.RunningGains, "apply", lambda self, mixture, voices: voices
+  )
+  model, params, apply = small(compression=None)
+  jaxsep.save(tmp_path / "model", model, params, sample_rate_hz=8000)
+  mixture = 0.1 * np.asarray(signal(1, 1234))
+  path = tmp_path / "x.wav"
+  with audio.Writer(path, sample_rate_hz=8000, encoding="float") as writer:
+    writer.write(mixture)
+  words = ["separate", f"--model={tmp_path / 'model'}", "--stream"]
+  words += ["--chunk_s=0.1", str(path), f"--output_dir={tmp_path}"]
+  assert cli.main(words) == 0
+  files = [tmp_path / f"x_{number}.wav" for number in (1, 2)]
+  voices = np.concatenate([audio.read(file)[0] for file in files])
+  # Of a pipe's end, the command learns too late: as if silence came after it.
+  mixture = np.pad(mixture, ((0, 0), (0, model.n_fft)))
+  whole = apply(params, mixture)[0, :, :1234]
+  np.testing.assert_allclose(voices, whole, atol=1e-4)
 
 
 # Failures.
