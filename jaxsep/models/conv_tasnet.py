@@ -238,17 +238,45 @@ class ConvTasNet(nn.Module):
     Args:
       state: What came before.
       rest: What follows of the mixture, less than a hop. With `padding="none"`
-        its estimates are silent.
+        its estimates are silent, unless all of the mixture is shorter than a
+        filter.
 
     Returns:
       The estimates.
     """
-    num_rest = 0 if rest is None else rest.shape[1]
-    if self.padding == "none":
-      return jnp.pad(state.decoder, ((0, 0), (0, 0), (0, num_rest)))
+    hop, num_rest = self.hop_length, 0
     mixture = jnp.zeros_like(state.encoder)
-    if rest is not None and num_rest:
-      missing = 2 * self.hop_length - num_rest
-      mixture = jnp.pad(rest, ((0, 0), (0, missing)))
-    estimates = self.stream_step(state, mixture)[1]
+    if rest is not None:
+      num_rest = rest.shape[1]
+      mixture = jnp.pad(rest, ((0, 0), (0, hop - num_rest)))
+    if self.padding == "none":
+      estimates = self._finish_unpadded(state, mixture)
+    else:
+      if num_rest:
+        mixture = jnp.pad(mixture, ((0, 0), (0, hop)))
+      estimates = self.stream_step(state, mixture)[1]
     return estimates[..., : num_rest + self.stream_latency]
+
+  def _finish_unpadded(self, state, rest):
+    """The estimates of the last hop and of a rest that zeros fill to one."""
+    silence = jnp.zeros_like(state.decoder)
+    # A mixture shorter than a filter makes one frame, filled with zeros: of
+    # the hop before the rest, or of the rest alone.
+    begun = state.started[:, None]
+    alone, first = self.stream_step(
+      state._replace(
+        started=jnp.ones_like(state.started),
+        encoder=jnp.where(begun, state.encoder, rest),
+      ),
+      jnp.where(begun, rest, 0.0),
+    )
+    begun = begun[..., None]
+    short = jnp.concatenate(
+      [
+        jnp.where(begun, first, silence),
+        jnp.where(begun, alone.decoder, first),
+      ],
+      axis=-1,
+    )
+    usual = jnp.concatenate([state.decoder, silence], axis=-1)
+    return jnp.where(state.masker.count[:, None, None] > 0, usual, short)

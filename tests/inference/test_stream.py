@@ -86,6 +86,15 @@ def test_a_rest_that_fills_no_hop(padding, num_samples):
   check_equal({"padding": padding}, [3], num_samples=num_samples)
 
 
+@pytest.mark.parametrize(
+  ("padding", "num_samples"),
+  [("both", 3), ("none", 3), ("none", 8), ("none", 11)],
+)
+def test_short_mixtures(padding, num_samples):
+  """A hop is 8 samples, a filter 16."""
+  check_equal({"padding": padding}, [1], num_samples=num_samples)
+
+
 def test_bfloat16():
   # Half precision rounds the norm of the whole and of few frames differently.
   check_equal({"dtype": jnp.bfloat16}, [4], atol=0.02)
