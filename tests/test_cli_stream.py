@@ -132,6 +132,21 @@ def test_a_file(separate, tmp_path, loaded, length, chunk_s):
 
 
 @pytest.mark.usefixtures("as_the_model")
+@pytest.mark.parametrize("pause", [0, 2 * 160])
+def test_a_quiet_file_is_heard_as_a_loud_one(separate, tmp_path, loaded, pause):
+  # At -70 dB the norms' floors would be off by 2 %.
+  level = 10 ** (-70 / 20)
+  mixture = np.pad(noise(5003, level), (pause, 0))
+  path = tmp_path / "x.wav"
+  path.write_bytes(wav(mixture))
+  _, out, _ = separate(str(path), "--chunk_s=0.02")
+  expected = offline(loaded, mixture * np.float32(0.1 / level))
+  expected *= level / 0.1
+  error = np.abs(voices(out) - expected).max() / np.abs(expected).max()
+  assert error < 1e-3
+
+
+@pytest.mark.usefixtures("as_the_model")
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_16", "PCM_32"])
 def test_wav_from_a_pipe(separate, pipe, loaded, subtype):
   mixture = noise(3001)

@@ -1,6 +1,7 @@
 """`jaxsep separate --stream`: from a pipe or file, written as it comes."""
 
 import argparse
+import math
 import pathlib
 import signal
 import sys
@@ -25,6 +26,10 @@ _PIPE_CHUNK_S = 0.02
 _FILE_CHUNK_S = 1.0
 # After this long, what came counts for half in the level of the outputs.
 _HALF_LIFE_S = 20.0
+# What a model is to hear at least, as `inference.separate` has it, and what
+# counts as silence (-80 dB).
+_MODEL_LEVEL = 0.1
+_SILENCE = 1e-4
 
 
 def check(options: argparse.Namespace) -> None:
@@ -190,9 +195,15 @@ class _Job:
     )
     past = np.zeros(latency, np.float32)  # The mixture that is still owed.
     given = -latency
+    gain = None
     for chunk, end in _chunks(blocks, self._chunk, latency):
-      state, estimates = self._live.step(params, state, chunk[np.newaxis])
-      estimates = np.asarray(estimates[0], np.float32)
+      if gain is None:
+        gain = _first_gain(chunk)
+      scale = np.float32(gain or 1.0)
+      state, estimates = self._live.step(
+        params, state, scale * chunk[np.newaxis]
+      )
+      estimates = np.asarray(estimates[0], np.float32) / scale
       if not np.isfinite(estimates).all():
         raise FloatingPointError(
           "the model's output holds NaN or Inf: its parameters are damaged"
@@ -205,6 +216,19 @@ class _Job:
       given += len(chunk)
       if kept > skipped:
         yield voices[:, skipped:kept]
+
+
+def _first_gain(chunk):
+  """What a quiet input is turned up by, from its first sound on, or None.
+
+  Near the floors of its norms a model hears worse. A later change would upset
+  what it remembers, and a power of two changes no other rounding.
+  """
+  sound = chunk[chunk != 0].astype(np.float64)
+  level = np.sqrt(np.mean(np.square(sound))) if len(sound) else 0.0
+  if not level > _SILENCE:
+    return None
+  return 2.0 ** max(0, round(math.log2(_MODEL_LEVEL / level)))
 
 
 def _chunks(blocks, length, latency):
