@@ -21,6 +21,7 @@ from absl import app, flags
 
 from data_pipelines import batches, corpora, stream
 from experiments.benchmarks import targets
+from experiments.command import run_or_exit
 
 _TARGET, _TARGET_CORES, _TARGET_HZ = 3000, 4, 16000
 
@@ -79,15 +80,13 @@ def beside_target(corpus, *, rate_hz, own_hz, measured, num_cores):
   return f"; target {target}: not decided on {num_cores}"
 
 
-def main(argv):
+def run():
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   spec = _CORPUS.value
   if spec is None:
     folder = os.environ.get("JAXSEP_DATA")
     if not folder:
-      raise app.UsageError("give --corpus, or set JAXSEP_DATA to a folder")
+      raise ValueError("give --corpus, or set JAXSEP_DATA to a folder")
     spec = f"librispeech:{folder}/LibriSpeech/train-clean-100"
   corpus = corpora.open_corpus(spec, cache_dir=_CACHE_DIR.value)
   for row in range(len(corpus)):
@@ -119,6 +118,11 @@ def main(argv):
         num_cores=stream.default_num_threads(),
       )
     )
+
+
+def main(argv):
+  """Runs; an error is one line."""
+  run_or_exit(run, argv)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from experiments.benchmarks import targets
+from experiments.command import run_or_exit
 from experiments.cores import allowed_cores
 from experiments.harmonic_probes import figure, probe_set, suite
 from experiments.harmonic_probes.separator import Separator
@@ -32,11 +33,8 @@ _MOST_S = 300
 _FIGURES = (2, 3, 4, 5, 6, 9)
 
 
-def main(argv):
+def run():
   """Computes and draws every figure once and prints the times."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-  figure.use_cores()
   begin, begin_cpu = time.perf_counter(), time.process_time()
   batch_size = flags.FLAGS.batch_size
   model = models.ConvTasNet(num_sources=2)
@@ -77,6 +75,12 @@ def main(argv):
     f"total {total:.1f} s for {_NUM_EXAMPLES.value} mixtures on {cores} cores, "
     f"{cpu:.0f} s of processor time; {held}"
   )
+
+
+def main(argv):
+  """Runs; an error is one line."""
+  figure.use_cores()
+  run_or_exit(run, argv)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ def score(
     )
   )
   values = {}
-  for name, value in found.items():
-    values[name], values[f"mixture_{name}"] = np.split(value, 2)
+  for name in ("si_sdr", "si_snr", "sdr"):
+    values[name], values[f"mixture_{name}"] = np.split(found[name], 2)
     values[f"{name}_improvement"] = values[name] - values[f"mixture_{name}"]
   return values
 
