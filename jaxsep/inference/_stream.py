@@ -111,7 +111,7 @@ def stream(model: nn.Module) -> Stream:
 
   Args:
     model: A causal model: `ConvTasNet(causal=True)`, which is one hop late, or
-      `SpectrogramTasNet(causal=True)`, which is a window but a hop late.
+      `SpectrogramTasNet(causal=True)`, which is a window less a hop late.
 
   Returns:
     The functions `init`, `step` and `finish`, and two numbers.
