@@ -382,7 +382,7 @@ def test_command_draws_all_figures(folders, tmp_path, command, capsys):
     if number == 5:
       assert len(tables[""]) == 9 and len(tables["_rows"]) == 27
     if number in (4, 7):
-      assert len(tables[""]) == 8
+      assert len(tables[""]) == 2 * 5
     if number in (6, 8):
       assert len(tables[""]) == 2 + 2 * 3 + 2 * 12
 
