@@ -75,7 +75,7 @@ def test_any_chunks_equal_the_whole(num_hops):
     ({"num_blocks": 4, "encoder_activation": "relu"}, [12]),
   ],
 )
-def test_any_causal_model(options, num_hops):
+def test_any_causal_conv_tasnet(options, num_hops):
   check_equal(options, num_hops)
 
 

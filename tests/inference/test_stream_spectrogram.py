@@ -139,6 +139,17 @@ def test_silence_is_finite_and_silent():
   np.testing.assert_array_equal(parts, 0)
 
 
+def test_nan_leaves_the_state_with_its_window():
+  model, params, _ = small()
+  live = inference.stream(model)
+  mixture = signal(2, 484).at[0, 40].set(jnp.nan)
+  parts = in_chunks(live, params, mixture, [15])
+  assert not jnp.isfinite(parts[0]).all()
+  end = live.latency + 40 + model.receptive_field
+  assert jnp.isfinite(parts[0, :, end:]).all()
+  assert jnp.isfinite(parts[1]).all()
+
+
 # The command.
 
 
