@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines import corpora
+
 
 def tone(num_samples, rate_hz, frequency_hz, level=0.3):
   """A sine; the level of 16-bit noise is far below any tolerance used."""
@@ -42,3 +44,9 @@ def librispeech(tmp_path, write_audio):
     lines = [f"{stem}-{n:04d} WORDS {speaker} {n}\n" for n in range(3)]
     (tmp_path / chapter / f"{stem}.trans.txt").write_text("".join(lines))
   return tmp_path / "small"
+
+
+@pytest.fixture
+def corpus(librispeech):
+  """`librispeech` as a table."""
+  return corpora.scan_librispeech(librispeech)
