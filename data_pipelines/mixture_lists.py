@@ -69,6 +69,11 @@ class OpenedList:
     """Name of each mixture."""
     return self.mixtures.id
 
+  def top_folders(self, row: int) -> list[str]:
+    """First folders of a mixture's files: in many corpora, its talkers."""
+    paths = self.mixtures.path[row]
+    return sorted({path.split("/", 1)[0] for path in paths})
+
   @property
   def length(self) -> np.ndarray:
     """Samples of each mixture at `rate_hz`."""

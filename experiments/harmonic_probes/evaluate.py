@@ -40,6 +40,7 @@ from absl import app, flags
 from ml_collections import config_dict
 
 import jaxsep
+from data_pipelines.mixture_lists import OpenedList
 from experiments.command import run_or_exit
 from experiments.harmonic_probes import (
   evaluation_set,
@@ -135,10 +136,14 @@ def run() -> None:
     if chosen is not None:
       row["index"] = int(chosen.rows[row["index"]])
       row["id"] = str(chosen.mixtures.name[row["index"]])
+      if isinstance(chosen.mixtures, OpenedList):
+        row["folders"] = " ".join(chosen.mixtures.top_folders(row["index"]))
     row["seconds"] = round(row.pop("samples") / loaded.sample_rate_hz, 4)
     rows.append(row)
   rows.sort(key=lambda row: row["index"])
-  text = scoring.table(rows, "" if chosen is None else chosen.caption(kept))
+  captions = [scoring.spread_over_folders(rows)]
+  captions += [] if chosen is None else [chosen.caption(kept)]
+  text = scoring.table(rows, " ".join(filter(None, captions)))
   print(f"{folder}\n{text}")
   if output is not None:
     scoring.write_rows(output, rows)

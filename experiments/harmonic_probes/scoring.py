@@ -145,6 +145,35 @@ def table(rows: Sequence[dict[str, Any]], caption: str = "") -> str:
   return "\n".join(lines + ["", caption] * bool(caption))
 
 
+def spread_over_folders(rows: Sequence[dict[str, Any]]) -> str:
+  """How much the mean depends on who talks.
+
+  Mixtures of the same few talkers are no independent draws: the standard error
+  over mixtures is that of these talkers' mixtures, and says nothing of others.
+
+  Args:
+    rows: As `evaluate` yields them, with the `folders` of each mixture's files.
+
+  Returns:
+    A sentence on the means of each set of folders; "" where there are no
+    folders, or fewer than two mixtures to a set.
+  """
+  sets: dict[str, list[float]] = {}
+  for row in rows:
+    sets.setdefault(row.get("folders", ""), []).append(
+      row["si_sdr_improvement"]
+    )
+  if not 1 < len(sets) <= len(rows) / 2:
+    return ""
+  means = np.array([np.mean(values) for values in sets.values()])
+  error = means.std() / (len(means) - 1) ** 0.5
+  return (
+    f"The SI-SDRi of the {len(means)} sets of talkers (first folders) is "
+    f"{means.min():.2f} to {means.max():.2f} dB, the standard error over them "
+    f"{error:.2f} dB."
+  )
+
+
 def write_rows(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
   """Writes rows as CSV or JSON lines, by the ending of the path."""
   hidden = path.with_name(f".{path.name}")

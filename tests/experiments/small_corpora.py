@@ -1,0 +1,52 @@
+"""Corpora of noise in the layouts of real ones, and a config and a mixer."""
+
+import functools
+
+import jax
+import numpy as np
+import soundfile
+
+from experiments.harmonic_probes.configs import conv_tasnet
+from jaxsep import simulate
+
+SIZES = dict(
+  num_filters=8,
+  bottleneck_channels=4,
+  hidden_channels=8,
+  skip_channels=4,
+  num_blocks=1,
+  num_repeats=1,
+)
+
+
+def write(path, samples, rate_hz=8000):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  soundfile.write(path, samples, rate_hz, subtype="PCM_16")
+
+
+def noise_of(seed, num_samples):
+  return 0.1 * np.random.default_rng(seed).standard_normal(num_samples)
+
+
+def tiny_config(**data):
+  """Eight devices share a batch in the tests."""
+  config = conv_tasnet.get_config()
+  config.model.update(SIZES)
+  config.data.update(
+    num_voices=4,
+    num_valid_voices=3,
+    num_valid_examples=8,
+    batch_size=8,
+    crop_s=0.5,
+    valid_crop_s=0.5,
+    num_threads=1,
+  )
+  config.data.update(data)
+  config.train.update(num_steps=2, eval_every=2, log_every=1, tensorboard=False)
+  return config
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def mix(simulator, batch, key):
+  """Operation by operation it would take far longer."""
+  return simulate.simulate_batch(simulator, batch, key=key)
