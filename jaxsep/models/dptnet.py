@@ -28,8 +28,8 @@ class DPTNet(nn.Module):
   from one sample on. The defaults are the authors' model: with one bias per
   direction of an LSTM it has 2,822,657 parameters, and 2,834,945 where each
   has two, as in PyTorch. Its filters of two samples make one frame of each
-  sample; filters of 16 samples and chunks of 100 frames are about an eighth
-  of the work.
+  sample; longer filters, such as 16 samples, make fewer frames and a small
+  part of the work.
 
   In training, give all examples of a batch the same length: padding counts
   in the statistics of the global norm.
@@ -66,7 +66,7 @@ class DPTNet(nn.Module):
     dtype: Type of the matmuls between encoder and decoder. All sums,
       statistics and parameters stay float32.
     remat: Whether training keeps only what is between the layers and computes
-      the rest again: a third more time for a fraction of the memory.
+      the rest again: less memory for more time.
 
   References:
     Chen, Mao and Liu, Dual-path transformer network: direct context-aware

@@ -65,8 +65,8 @@ class SpectrogramTasNet(nn.Module):
       `"softmax"`, with which the estimates add up to the mixture.
     dtype: Type of the masker's matmuls and hidden maps; spectra, statistics
       and parameters stay float32.
-    remat: Whether training keeps a fifth of the hidden maps for a ninth more
-      arithmetic.
+    remat: Whether training keeps no map of the hidden width but computes them
+      again: less memory for more time.
 
   References:
     Parikh, Rochette, Espy-Wilson and Shamma, Interspeech 2022,

@@ -61,7 +61,7 @@ def relative_error(ours, theirs):
 
 
 @pytest.mark.parametrize("filter_length", [2, 8])
-def test_equals_the_authors_model(filter_length):
+def test_equals_a_plain_pytorch_version(filter_length):
   torch.manual_seed(0)
   peer = DPTNetTorch(3, 12, filter_length, 8, 10, 2, 2, 5)
   for value in peer.parameters():
