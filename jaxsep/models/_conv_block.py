@@ -72,14 +72,14 @@ def _conv_block(params, x, options):
 
 def _forward(params, x, options):
   expand, depthwise = params["expand"], params["depthwise"]
-  hidden = _linear(x, expand)
-  sums = feature_sums(_prelu(hidden, expand["slope"]), causal=options.per_frame)
+  hidden = linear(x, expand)
+  sums = feature_sums(prelu(hidden, expand["slope"]), causal=options.per_frame)
   statistics = _statistics(hidden, options)(*sums)
-  conv = _normalised_conv(hidden, statistics, expand, depthwise, options)
-  active = _prelu(conv, depthwise["slope"])
+  conv = normalised_conv(hidden, statistics, expand, depthwise, options)
+  active = prelu(conv, depthwise["slope"])
   conv_sums = feature_sums(active, causal=options.per_frame)
   statistics = _statistics(conv, options)(*conv_sums)
-  heads = _normalised_linear(
+  heads = normalised_linear(
     active.astype(conv.dtype), statistics, depthwise, params["heads"]
   )
   kept = hidden if options.keep_hidden else None
@@ -96,9 +96,9 @@ def _backward(options, residuals, d_heads):
   zero = jnp.minimum(jnp.abs(d_heads[:, :1, :1]), 0.0)
   expand = params["expand"] | {"slope": params["expand"]["slope"] + zero}
   if hidden is None:
-    hidden = _linear(x + zero.astype(x.dtype), expand)
+    hidden = linear(x + zero.astype(x.dtype), expand)
   statistics, pullback = jax.vjp(_statistics(hidden, options), *sums)
-  conv = _normalised_conv(hidden, statistics, expand, depthwise, options)
+  conv = normalised_conv(hidden, statistics, expand, depthwise, options)
   conv_statistics, conv_pullback = jax.vjp(
     _statistics(conv, options), *conv_sums
   )
@@ -113,20 +113,20 @@ def _backward(options, residuals, d_heads):
     "kernel": _weight_gradient(x, d_hidden),
     "bias": _sum_examples(d_hidden),
   }
-  d_x = _matmul(d_hidden, expand["kernel"].T, x.dtype)
+  d_x = matmul(d_hidden, expand["kernel"].T, x.dtype)
   return {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}, d_x
 
 
 _conv_block.defvjp(_forward, _backward)
 
 
-def _normalised_conv(
+def normalised_conv(
   hidden, statistics, expand, depthwise, options, stream=None
 ):
   """Normalised PReLU of the hidden map, convolved along time."""
-  normalised = _normalise(_prelu(hidden, expand["slope"]), statistics)
-  normalised *= _row(expand["norm_scale"])
-  normalised += _row(expand["norm_bias"])
+  normalised = normalise(prelu(hidden, expand["slope"]), statistics)
+  normalised *= as_row(expand["norm_scale"])
+  normalised += as_row(expand["norm_bias"])
   kernel = depthwise["kernel"]
   # Shifted copies, scaled and added: they fuse into one loop, where a grouped
   # convolution is slow on CPUs and GPUs alike.
@@ -135,16 +135,16 @@ def _normalised_conv(
     taps = _taps(normalised, len(kernel), options)
   else:
     taps = stream.taps(normalised, len(kernel), dilation=options.dilation)
-  conv = sum(tap * _row(row) for tap, row in zip(taps, kernel, strict=True))
-  return (conv + _row(depthwise["bias"])).astype(hidden.dtype)
+  conv = sum(tap * as_row(row) for tap, row in zip(taps, kernel, strict=True))
+  return (conv + as_row(depthwise["bias"])).astype(hidden.dtype)
 
 
 def _normalised_conv_gradient(
   hidden, statistics, pullback, expand, depthwise, d_conv, options
 ):
-  """Gradients of `_normalised_conv`: the input, `expand` and the kernel."""
-  active = _prelu(hidden, expand["slope"])
-  normalised = _normalise(active, statistics)
+  """Gradients of `normalised_conv`: the input, `expand` and the kernel."""
+  active = prelu(hidden, expand["slope"])
+  normalised = normalise(active, statistics)
   gain, kernel = expand["norm_scale"], depthwise["kernel"]
   # The convolution run backwards in time.
   taps = _taps(d_conv, len(kernel), options, reverse=True)
@@ -162,7 +162,7 @@ def _normalised_conv_gradient(
   }
   gained = kernel * gain[None]
   d_normalised = sum(
-    tap * _row(row) for tap, row in zip(taps, gained, strict=True)
+    tap * as_row(row) for tap, row in zip(taps, gained, strict=True)
   )
   if options.per_frame:
     d_sums = _sums(d_normalised, active, statistics, options)
@@ -177,7 +177,7 @@ def _normalised_conv_gradient(
   return d_hidden, d_expand, d_kernel
 
 
-def _normalised_linear(active, statistics, depthwise, heads):
+def normalised_linear(active, statistics, depthwise, heads):
   """Both heads of the normalised map, which is never written out."""
   # norm(z) W = ((z gW) - mean (g W)) scale + b W, with scalars per frame.
   mean, scale = statistics
@@ -185,17 +185,17 @@ def _normalised_linear(active, statistics, depthwise, heads):
   offset = depthwise["norm_bias"] @ heads["kernel"] + heads["bias"]
   # The mean is taken off through the kernel as it was rounded.
   kernel = kernel.astype(active.dtype)
-  product = _matmul(active, kernel, jnp.float32)
+  product = matmul(active, kernel, jnp.float32)
   total = jnp.sum(kernel, axis=0, dtype=jnp.float32)
-  product = (product - mean * _row(total)) * scale
-  return product + _row(offset)
+  product = (product - mean * as_row(total)) * scale
+  return product + as_row(offset)
 
 
 def _normalised_linear_gradient(
   conv, statistics, pullback, depthwise, heads, d_heads, options
 ):
   """Gradients through PReLU, norm and heads: `conv`, its norm, the heads."""
-  active = _prelu(conv, depthwise["slope"])
+  active = prelu(conv, depthwise["slope"])
   mean, scale = statistics
   gain = depthwise["norm_scale"]
   # Of the normalised map before its gain, transposed, without writing it out.
@@ -211,7 +211,7 @@ def _normalised_linear_gradient(
     "norm_bias": heads["kernel"] @ d_offset,
   }
   kernel = gain[:, None] * heads["kernel"]
-  d_normalised = _matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
+  d_normalised = matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
   d_sums = _sums(d_normalised, active, statistics, options)
   d_active = _normalise_gradient(
     active, statistics, pullback, d_normalised, d_sums
@@ -230,7 +230,7 @@ def _statistics(features, options):
   )
 
 
-def _normalise(active, statistics):
+def normalise(active, statistics):
   mean, scale = statistics
   return (active - mean) * scale
 
@@ -248,13 +248,13 @@ def _sums(d_normalised, active, statistics, options):
 
 
 def _normalise_gradient(active, statistics, pullback, d_normalised, d_sums):
-  """Gradient of `_normalise`, also through the statistics."""
+  """Gradient of `normalise`, also through the statistics."""
   _, scale = statistics
   d_total, d_energy = pullback((-scale * d_sums[0], d_sums[1] / scale))
   return scale * d_normalised + d_total + 2 * d_energy * active
 
 
-def _prelu(x, slope):
+def prelu(x, slope):
   x = x.astype(jnp.float32)
   return jnp.where(x >= 0, x, slope * x)
 
@@ -285,12 +285,12 @@ def _taps(x, taps, options, *, reverse=False):
   ]
 
 
-def _linear(x, params):
+def linear(x, params):
   bias = params["bias"].astype(x.dtype)
-  return _matmul(x, params["kernel"], x.dtype) + _row(bias)
+  return matmul(x, params["kernel"], x.dtype) + as_row(bias)
 
 
-def _matmul(x, kernel, dtype):
+def matmul(x, kernel, dtype):
   return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=dtype)
 
 
@@ -306,5 +306,5 @@ def _sum_examples(x):
   return jnp.sum(x.astype(jnp.float32), axis=(0, 1))
 
 
-def _row(vector):
+def as_row(vector):
   return vector[None, None, :]

@@ -25,21 +25,21 @@ def stream_block(params, x, options: block.BlockOptions, stream: FrameStream):
   statistics = channel_statistics
   if options.norm == "cumulative":
     statistics = stream.cumulative_statistics
-  hidden = block._linear(x, expand)
-  active = block._prelu(hidden, expand["slope"])
-  conv = block._normalised_conv(
+  hidden = block.linear(x, expand)
+  active = block.prelu(hidden, expand["slope"])
+  conv = block.normalised_conv(
     hidden, statistics(active), expand, depthwise, options, stream
   )
-  active = block._prelu(conv, depthwise["slope"])
+  active = block.prelu(conv, depthwise["slope"])
   if x.shape[1] >= heads["kernel"].shape[1]:
-    return block._normalised_linear(
+    return block.normalised_linear(
       active.astype(conv.dtype), statistics(active), depthwise, heads
     )
   # To fold the norm into the kernel costs more than few frames do.
-  normalised = block._normalise(active, statistics(active))
-  normalised *= block._row(depthwise["norm_scale"])
-  normalised += block._row(depthwise["norm_bias"])
-  product = block._matmul(
+  normalised = block.normalise(active, statistics(active))
+  normalised *= block.as_row(depthwise["norm_scale"])
+  normalised += block.as_row(depthwise["norm_bias"])
+  product = block.matmul(
     normalised.astype(conv.dtype), heads["kernel"], jnp.float32
   )
-  return product + block._row(heads["bias"])
+  return product + block.as_row(heads["bias"])

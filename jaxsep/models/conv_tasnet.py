@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxsep.models import norms
 from jaxsep.models._streaming import FrameState
 from jaxsep.models.coders import Decoder, Encoder
-from jaxsep.models.norms import norm_names
 from jaxsep.models.tcn import TemporalConvNet, receptive_field
 from jaxsep.typing import Array, Float
 
@@ -58,8 +58,8 @@ class ConvTasNet(nn.Module):
     dtype: Type of the masker's matmuls and hidden maps: `bfloat16` halves
       time and memory where the hardware has it. Encoder, decoder, statistics
       and parameters stay float32: eight bits of a waveform are too few.
-    remat: Whether training keeps a fifth of the hidden maps for a ninth more
-      arithmetic.
+    remat: Whether training keeps no map of the hidden width but computes them
+      again: less memory for more time.
     norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
       `None` for cumulative if causal, else global. A model whose norms are
       global sees the future even if its convolutions do not.
@@ -163,8 +163,7 @@ class ConvTasNet(nn.Module):
   @property
   def is_causal(self) -> bool:
     """Whether estimates wait for no more than `stream_latency` samples."""
-    norms = norm_names(self.norm, self.input_norm, causal=self.causal)
-    return self.causal and "global" not in norms
+    return norms.is_causal(self.norm, self.input_norm, causal=self.causal)
 
   @property
   def stream_latency(self) -> int:

@@ -253,3 +253,17 @@ def norm_names(
   """
   blocks = norm_name(norm, causal=causal)
   return norm_name(input_norm or norm, causal=causal), blocks
+
+
+def is_causal(
+  norm: str | None, input_norm: str | None, *, causal: bool
+) -> bool:
+  """Whether a network of causal convolutions or not sees only the past.
+
+  Example:
+    >>> is_causal("channel", None, causal=True)
+    True
+    >>> is_causal("channel", "global", causal=True)
+    False
+  """
+  return causal and "global" not in norm_names(norm, input_norm, causal=causal)

@@ -4,13 +4,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxsep.models import norms
 from jaxsep.models._conv_block import BlockOptions, conv_block
+from jaxsep.models._linear import Linear
 from jaxsep.models._options import check_floating, check_positive
 from jaxsep.models._stream_block import stream_block
 from jaxsep.models._streaming import FrameState, FrameStream
 from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.models.norms import NORMS, norm_name, norm_names
 from jaxsep.typing import Array, Bool, Float
 
 _SLOPE = nn.initializers.constant(0.25)
@@ -24,24 +25,6 @@ def receptive_field(kernel_size: int, num_blocks: int, num_repeats: int) -> int:
     1531
   """
   return 1 + num_repeats * (kernel_size - 1) * (2**num_blocks - 1)
-
-
-class _Linear(nn.Module):
-  features: int
-  dtype: DTypeLike
-  use_bias: bool = True
-
-  @nn.compact
-  def __call__(self, x):
-    shape = (x.shape[-1], self.features)
-    init = uniform_fan_in(x.shape[-1])
-    kernel = self.param("kernel", init, shape).astype(self.dtype)
-    product = jnp.matmul(
-      x.astype(self.dtype), kernel, preferred_element_type=jnp.float32
-    )
-    if not self.use_bias:
-      return product
-    return product + self.param("bias", init, shape[1:])[None, None, :]
 
 
 class _Parameters(nn.Module):
@@ -103,11 +86,6 @@ class ConvBlock(nn.Module):
   conv_padding: str = "zeros"
   use_bias: bool = True
 
-  @property
-  def context(self) -> int:
-    """Frames besides its own that one output frame sees."""
-    return (self.kernel_size - 1) * self.dilation
-
   @nn.compact
   def __call__(
     self,
@@ -131,7 +109,7 @@ class ConvBlock(nn.Module):
       dilation=self.dilation,
       causal=self.causal,
       keep_hidden=not self.remat,
-      norm=norm_name(self.norm, causal=self.causal),
+      norm=norms.norm_name(self.norm, causal=self.causal),
       padding=self.conv_padding,
     )
     x = sums[..., :channels].astype(self.dtype)
@@ -167,8 +145,8 @@ class TemporalConvNet(nn.Module):
     dtype: Type of the matmuls and of the hidden maps. Parameters, statistics,
       the sums over the blocks and the masks are float32 in any case.
     remat: Whether training keeps, of each block, its input alone and not
-      also the output of its first matmul: a fifth of the memory for a ninth
-      more arithmetic.
+      also the output of its first matmul, the one map of the hidden width; it
+      is computed again then: less memory for more time.
     norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
       `None` for cumulative if causal, else global.
     input_norm: Norm of the features; `None` for that of the blocks.
@@ -205,11 +183,11 @@ class TemporalConvNet(nn.Module):
   @property
   def is_causal(self) -> bool:
     """Whether nothing depends on the future, the norms included."""
-    return self.causal and "global" not in self._norms
+    return norms.is_causal(self.norm, self.input_norm, causal=self.causal)
 
   @property
   def _norms(self):
-    return norm_names(self.norm, self.input_norm, causal=self.causal)
+    return norms.norm_names(self.norm, self.input_norm, causal=self.causal)
 
   def __call__(
     self, features: Float[Array, "batch frames features"]
@@ -271,9 +249,9 @@ class TemporalConvNet(nn.Module):
     statistics = None
     if stream is not None and input_norm == "cumulative":
       statistics = stream.cumulative_statistics
-    y = NORMS[input_norm](name="norm")(features, statistics)
-    y = _Linear(
-      self.bottleneck_channels, self.dtype, self.use_bias, name="bottleneck"
+    y = norms.NORMS[input_norm](name="norm")(features, statistics)
+    y = Linear(
+      self.bottleneck_channels, self.use_bias, self.dtype, name="bottleneck"
     )(y)
     # What the blocks add to, residual and skip side by side as their heads
     # are: two sums would leave XLA all skips to keep until the end.
@@ -297,8 +275,8 @@ class TemporalConvNet(nn.Module):
     skips = sums
     slope = self.param("mask_slope", _SLOPE, ())
     skips = jnp.where(skips >= 0, skips, slope * skips)
-    masks = _Linear(
-      self.num_sources * num_features, self.dtype, self.use_bias, name="mask"
+    masks = Linear(
+      self.num_sources * num_features, self.use_bias, self.dtype, name="mask"
     )(skips)
     masks = masks.reshape(*y.shape[:2], self.num_sources, num_features)
     return get_mask_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
