@@ -10,7 +10,7 @@ import torch
 import jaxsep
 from jaxsep import cli
 
-REFERENCE = pathlib.Path(__file__).parent / "conversion" / "reference"
+REFERENCE = pathlib.Path(__file__).parents[1] / "conversion" / "reference"
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""A model that needs no training, and the command that separates with it."""
+
+import types
+
+import numpy as np
+import pytest
+import soundfile
+from two_bands import RATE, Bands
+
+from jaxsep import cli
+from jaxsep.cli import _info
+
+
+@pytest.fixture
+def model(monkeypatch):
+  loaded = types.SimpleNamespace(
+    model=Bands(),
+    params={},
+    sample_rate_hz=RATE,
+    task="separation",
+    metadata={"trained_on": "nothing"},
+  )
+  monkeypatch.setattr(_info, "load", lambda folder: loaded)
+  return loaded
+
+
+@pytest.fixture
+def make(tmp_path):
+  def write(name, samples, rate=RATE, **options):
+    soundfile.write(tmp_path / name, np.transpose(samples), rate, **options)
+    return str(tmp_path / name)
+
+  return write
+
+
+@pytest.fixture
+def separate(model, tmp_path, capsys):
+  """Runs the command; returns exit code, stdout and stderr lines."""
+
+  def call(*words):
+    words = ("separate", "--model=any", "--chunk_s=1", *words)
+    code = cli.main([*words, f"--output_dir={tmp_path}/out"])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+  return call

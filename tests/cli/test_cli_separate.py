@@ -1,0 +1,147 @@
+"""`jaxsep separate` on ordinary files."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+from two_bands import RATE, outputs, tones
+
+from jaxsep import audio, cli, model_io, models
+from jaxsep.cli import _info
+
+load = _info.load
+
+
+def test_one_file_per_voice(make, separate, tmp_path):
+  sources = tones(20 * RATE + 123)
+  path = make("meeting.flac", sources.sum(0), subtype="PCM_24")
+  code, out, err = separate(path)
+  assert code == 0
+  assert err == []
+  expected = [f"{tmp_path}/out/meeting_{number}.wav" for number in (1, 2)]
+  assert out == expected
+  assert outputs(tmp_path) == ["meeting_1.wav", "meeting_2.wav"]
+  assert {soundfile.info(name).subtype for name in out} == {"FLOAT"}
+  estimate = np.concatenate([audio.read(name)[0] for name in out])
+  assert estimate.shape == sources.shape
+  if abs(estimate[0] @ sources[1]) > abs(estimate[0] @ sources[0]):
+    estimate = estimate[::-1]
+  error = np.sum((estimate - sources) ** 2, -1) / np.sum(sources**2, -1)
+  assert (error < 1e-2).all()
+
+
+@pytest.mark.parametrize("rate", [7919, 16000, 44100])
+@pytest.mark.parametrize("num_channels", [1, 8])
+def test_any_rate_and_channels(make, separate, rate, num_channels):
+  sources = tones(3 * rate + 17, rate)
+  mixture = sources.sum(0)
+  path = make(
+    "x.wav", np.tile(mixture, (num_channels, 1)), rate, subtype="FLOAT"
+  )
+  code, out, err = separate(path)
+  assert code == 0
+  estimate, read_rate = zip(*map(audio.read, out), strict=True)
+  assert set(read_rate) == {rate}
+  total = np.concatenate(estimate).sum(0)
+  assert total.shape == mixture.shape
+  middle = slice(rate // 10, -rate // 10)
+  error = np.sum((total - mixture)[middle] ** 2) / np.sum(mixture**2)
+  assert error < 1e-2
+  assert len(err) == (num_channels > 1) + (rate > RATE)
+  if num_channels > 1:
+    assert "mean of its 8 channels" in err[0]
+  if rate > RATE:
+    assert "nothing above 4000 Hz" in err[-1]
+
+
+def test_one_channel_of_many(make, separate):
+  sources = tones(2 * RATE)
+  path = make("x.wav", np.stack([sources[0], sources.sum(0)]), subtype="FLOAT")
+  code, out, err = separate(path, "--channel=2")
+  assert code == 0
+  assert err == [f"note: {path}: separating channel 2 of 2"]
+  total = sum(audio.read(name)[0][0] for name in out)
+  np.testing.assert_allclose(total, sources.sum(0), atol=0.01)
+
+
+def test_channels_that_cancel_are_pointed_out(make, separate):
+  mixture = tones(RATE).sum(0)
+  path = make("x.wav", np.stack([mixture, -mixture]), subtype="FLOAT")
+  code, _, err = separate(path)
+  assert code == 0
+  assert "cancel" in err[-1] or "silent" in err[-1]
+
+
+@pytest.mark.parametrize(
+  "samples",
+  [
+    np.zeros(3 * RATE),
+    np.full(1, 0.5),
+    np.sign(np.random.default_rng(0).normal(size=3 * RATE)),
+    2.0**-15 * (np.random.default_rng(0).normal(size=3 * RATE) > 0),
+  ],
+  ids=["silent", "one_sample", "full_scale_bits", "lowest_bit"],
+)
+@pytest.mark.parametrize("rate", [7919, 8000])
+def test_ordinary_files(make, separate, samples, rate):
+  path = make("x.wav", samples, rate, subtype="FLOAT")
+  code, out, err = separate(path)
+  assert code == 0
+  for name in out:
+    voice, voice_rate = audio.read(name)
+    assert voice.shape == (1, len(samples))
+    assert voice_rate == rate
+    assert np.abs(voice).max() <= 4 * np.abs(samples).max()
+  silent = not samples.any()
+  assert err == ([f"note: {path}: is silent; so are the outputs"] * silent)
+
+
+def test_a_wrong_extension_is_no_matter(make, separate, tmp_path):
+  made = make("x.flac", tones(RATE).sum(0))
+  path = f"{tmp_path}/x.raw"
+  (tmp_path / "x.flac").rename(path)
+  assert made != path
+  assert separate(path)[0] == 0
+
+
+def test_integer_outputs_report_clipping(make, separate):
+  path = make("x.wav", tones(2 * RATE, amplitude=2.0).sum(0), subtype="FLOAT")
+  code, out, err = separate(path, "--format=flac", "--encoding=pcm16")
+  assert code == 0
+  assert {soundfile.info(name).subtype for name in out} == {"PCM_16"}
+  assert len(err) == 2
+  for name, line in zip(out, sorted(err), strict=True):
+    assert line.startswith(f"note: {name}: ")
+    assert "samples beyond full scale were clipped" in line
+
+
+# A model in a folder.
+
+
+def test_a_saved_model(make, separate, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(_info, "load", load)
+  model = models.ConvTasNet(
+    num_sources=3,
+    num_filters=16,
+    bottleneck_channels=8,
+    hidden_channels=8,
+    skip_channels=8,
+    num_blocks=2,
+    num_repeats=1,
+  )
+  params = model.init(jax.random.key(0), jnp.zeros((1, RATE)))["params"]
+  folder = tmp_path / "model"
+  model_io.save(folder, model, params, sample_rate_hz=16000)
+  path = make("x.wav", tones(3 * RATE).sum(0))
+  code, out, _ = separate(path, f"--model={folder}")
+  assert code == 0
+  assert len(out) == 3
+  for name in out:
+    assert audio.read(name)[0].shape == (1, 3 * RATE)
+  assert cli.main(["info", f"--model={folder}"]) == 0
+  out = capsys.readouterr().out
+  assert "16000 Hz" in out
+  assert re.search(r"dtype +float32\n", out)

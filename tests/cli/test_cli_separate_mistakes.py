@@ -1,0 +1,171 @@
+"""Mistakes of `jaxsep separate`: one line, exit code 2, nothing left behind."""
+
+import struct
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from two_bands import RATE, outputs, tones
+
+from jaxsep import audio
+from jaxsep.cli import _info
+
+load = _info.load
+
+
+def refused(separate, tmp_path, match, *words):
+  code, out, err = separate(*words)
+  assert code == 2
+  assert out == []
+  assert len(err) == 1
+  assert err[0].startswith("jaxsep: ")
+  assert match in err[0]
+  assert outputs(tmp_path) == []
+
+
+def test_no_such_file_or_no_file(separate, tmp_path):
+  refused(separate, tmp_path, "missing.wav: no such file", "missing.wav")
+  refused(separate, tmp_path, "is a folder", str(tmp_path))
+
+
+def test_damaged_files(make, separate, tmp_path):
+  signal_10_s = tones(10 * RATE).sum(0)
+  path = tmp_path / "x.wav"
+  path.write_bytes(b"")
+  refused(separate, tmp_path, "is empty", str(path))
+  path.write_text("no audio " * 99)
+  refused(separate, tmp_path, "no audio file", str(path))
+  make("x.wav", np.zeros(0))
+  refused(separate, tmp_path, "no samples", str(path))
+  make("x.wav", signal_10_s, subtype="PCM_16")
+  whole = path.read_bytes()
+  path.write_bytes(whole[:50000])
+  refused(separate, tmp_path, "is cut off", str(path))
+  path.write_bytes(whole[:40] + struct.pack("<I", 1000) + whole[44:])
+  refused(separate, tmp_path, "header is wrong", str(path))
+  for value in (np.nan, np.inf):
+    signal_10_s[-RATE] = value
+    make("x.wav", signal_10_s, subtype="FLOAT")
+    refused(separate, tmp_path, "the first 9.000 s into", str(path))
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac"])
+@pytest.mark.parametrize("rate", [8000, 11025])
+def test_what_is_there_of_a_file_that_is_cut_off(
+  make, separate, tmp_path, name, rate
+):
+  path = tmp_path / name
+  make(name, tones(20 * rate, rate).sum(0), rate)
+  whole = path.read_bytes()
+  path.write_bytes(whole[: len(whole) // 2])
+  code, out, _ = separate(str(path), "--allow_truncated", "--quiet")
+  assert code == 0
+  expected = audio.read(path, allow_truncated=True)[0].shape
+  assert 0 < expected[1] < 20 * rate
+  assert {audio.read(name)[0].shape for name in out} == {expected}
+
+
+def test_nothing_is_overwritten_unasked(make, separate, tmp_path):
+  path = make("x.wav", tones(RATE).sum(0))
+  (tmp_path / "out").mkdir()
+  precious = tmp_path / "out" / "x_2.wav"
+  precious.write_text("precious")
+  code, _, err = separate(path)
+  assert code == 2
+  assert err == [
+    f"jaxsep: {precious}: exists already; choose another --output_dir or add"
+    " --overwrite"
+  ]
+  assert precious.read_text() == "precious"
+  assert outputs(tmp_path) == ["x_2.wav"]
+  assert separate(path, "--overwrite")[0] == 0
+  assert audio.info(precious).num_samples == RATE
+
+
+def test_an_input_is_never_overwritten(make, separate, tmp_path):
+  (tmp_path / "out").mkdir()
+  first = make("out/x.wav", tones(RATE).sum(0))
+  second = make("out/x_1.wav", tones(RATE).sum(0))
+  code, _, err = separate(first, second, "--overwrite")
+  assert code == 2
+  assert "x_1.wav: is an input" in err[0]
+
+
+def test_two_inputs_of_one_name(make, separate, tmp_path):
+  (tmp_path / "a").mkdir()
+  paths = [make("x.wav", tones(RATE).sum(0)), make("a/x.wav", tones(RATE)[0])]
+  refused(separate, tmp_path, "two inputs", *paths)
+  refused(separate, tmp_path, "two inputs", paths[0], paths[0])
+
+
+def test_options_out_of_range(make, separate, tmp_path):
+  path = make("x.wav", tones(RATE))
+  for words, match in [
+    (["--channel=left"], "--channel must be mix or a number from 1"),
+    (["--channel=0"], "--channel must be"),
+    (["--channel=3"], "has 2 channels, no channel 3"),
+    (["--overlap_s=1"], "--overlap_s must be from 0 to 0.9 of --chunk_s 1"),
+    (["--batch_size=0"], "--batch_size must be positive"),
+    (["--format=mp3"], "invalid choice: 'mp3'"),
+    (["--format=flac", "--encoding=float"], "FLAC holds no float"),
+    (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
+  ]:
+    refused(separate, tmp_path, match, path, *words)
+
+
+def test_other_files_go_on_after_a_damaged_one(make, separate, tmp_path):
+  bad = tones(RATE).sum(0)
+  bad[700] = np.nan
+  paths = [
+    make("bad.wav", bad, subtype="FLOAT"),
+    make("good.wav", tones(RATE).sum(0)),
+  ]
+  code, out, err = separate(*paths)
+  assert code == 2
+  assert len(out) == 2
+  assert len(err) == 1
+  assert outputs(tmp_path) == ["good_1.wav", "good_2.wav"]
+
+
+def test_where_no_folder_can_be(make, separate, tmp_path):
+  path = make("x.wav", tones(RATE).sum(0))
+  (tmp_path / "out").write_text("a file")
+  code, _, err = separate(path)
+  assert code == 2
+  assert len(err) == 1
+  assert f"{tmp_path}/out" in err[0]
+
+
+def test_damaged_parameters(make, separate, tmp_path, model):
+  class Broken(nn.Module):
+    num_sources: int = 2
+
+    @nn.compact
+    def __call__(self, mixture):
+      return jnp.stack([mixture, mixture * jnp.nan], axis=1)
+
+  model.model = Broken()
+  path = make("x.wav", tones(RATE).sum(0))
+  refused(separate, tmp_path, "parameters are damaged", path)
+
+
+def test_an_interruption_leaves_nothing(make, separate, tmp_path, monkeypatch):
+  def interrupt(*unused):
+    raise KeyboardInterrupt
+
+  path = make("x.wav", tones(3 * RATE).sum(0))
+  monkeypatch.setattr(audio.Writer, "write", interrupt)
+  code, _, err = separate(path)
+  assert code == 130
+  assert len(err) == 1
+  assert outputs(tmp_path) == []
+
+
+def test_folders_that_hold_no_model(make, separate, tmp_path, monkeypatch):
+  monkeypatch.setattr(_info, "load", load)
+  path = make("x.wav", tones(RATE).sum(0))
+  missing, empty = tmp_path / "missing", tmp_path / "empty"
+  empty.mkdir()
+  for folder in (missing, empty, path):
+    refused(separate, tmp_path, str(folder), path, f"--model={folder}")

@@ -1,0 +1,43 @@
+"""A separator of two bands, recordings for it and what it left behind."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+RATE = 8000
+
+
+class Bands(nn.Module):
+  """Low and high frequencies; which is first changes from chunk to chunk."""
+
+  num_sources: int = 2
+
+  @nn.compact
+  def __call__(self, mixture):
+    length = mixture.shape[-1]
+    spectrum = jnp.fft.rfft(mixture)
+    is_high = jnp.arange(spectrum.shape[-1]) >= spectrum.shape[-1] // 2
+    masks = jnp.stack([~is_high, is_high])[None]
+    bands = jnp.fft.irfft(spectrum[:, None] * masks, length)
+    seed = (jnp.abs(mixture[:, length // 2]) * 1e7).astype(jnp.uint32)
+    swap = jax.vmap(lambda s: jax.random.bernoulli(jax.random.key(s)))(seed)
+    return 30 * jnp.where(swap[:, None, None], bands[:, ::-1], bands)
+
+
+def tones(length, rate=RATE, amplitude=0.1):
+  """Two sources of noisy tones, one in each band `[2, T]`."""
+  time_s = np.arange(length) / rate
+  generator = np.random.default_rng(0)
+  slow = generator.normal(size=(2, length // (rate // 4) + 1))
+  shape = np.stack([np.repeat(row, rate // 4)[:length] for row in slow])
+  pitch = np.array([[400.0], [3000.0]])
+  carrier = np.sin(2 * np.pi * pitch * time_s)
+  return (amplitude * carrier * (1 + 0.3 * shape)).astype(np.float32)
+
+
+def outputs(tmp_path):
+  folder = tmp_path / "out"
+  return (
+    sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+  )
