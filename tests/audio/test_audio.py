@@ -1,0 +1,163 @@
+"""Audio files that are read, and what is done with their samples."""
+
+import struct
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+from noise_signals import RATE, noise
+
+from jaxsep import audio
+
+# Reference.
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.ogg", "x.aiff"])
+@pytest.mark.parametrize("num_channels", [1, 2, 8])
+def test_reads_what_soundfile_reads(make, name, num_channels):
+  path = make(name, noise(num_channels))
+  expected, rate = soundfile.read(path, dtype="float32", always_2d=True)
+  signal, read_rate = audio.read(path)
+  np.testing.assert_array_equal(signal, expected.T)
+  assert read_rate == rate
+  assert signal.dtype == np.float32
+  about = audio.info(path)
+  assert (about.num_channels, about.num_samples) == signal.shape
+  assert about.duration_s == 1.0
+
+
+def test_resampling_is_like_scipys():
+  time = np.arange(44100) / 44100
+  signal = np.float32(np.sin(2 * np.pi * 440 * time))[np.newaxis]
+  result = audio.resample(signal, orig_rate_hz=44100, target_rate_hz=8000)
+  expected = scipy.signal.resample_poly(signal[0], 80, 441)
+  assert result.shape == (1, 8000)
+  np.testing.assert_allclose(result[0, 99:-99], expected[99:-99], atol=2e-3)
+
+
+# Laws.
+
+
+def test_stretches_and_blocks_are_parts_of_the_whole(make):
+  path = make("x.flac", noise(2))
+  whole, _ = audio.read(path)
+  part, _ = audio.read(path, start=100, length=300)
+  np.testing.assert_array_equal(part, whole[:, 100:400])
+  blocks = list(audio.read_blocks(path, block_length=999))
+  assert [block.shape[1] for block in blocks] == [999] * 8 + [8]
+  np.testing.assert_array_equal(np.concatenate(blocks, -1), whole)
+  assert audio.read(path, start=7990, length=300)[0].shape == (2, 10)
+  assert audio.read(path, start=9000)[0].shape == (2, 0)
+
+
+@hypothesis.given(
+  length=st.integers(0, 3000),
+  cuts=st.lists(st.integers(0, 3000), max_size=5),
+  rates=st.tuples(
+    st.sampled_from([7919, 8000, 16000, 44100]),
+    st.sampled_from([7919, 8000, 16000]),
+  ),
+)
+@hypothesis.settings(deadline=None, max_examples=40)
+def test_resampling_in_blocks_equals_whole(length, cuts, rates):
+  orig, target = rates
+  signal = noise(2, length)
+  cuts = sorted(min(cut, length) for cut in cuts)
+  blocks = np.split(signal, cuts, axis=-1)
+  change = {"orig_rate_hz": orig, "target_rate_hz": target}
+  pieces = list(audio.resample_blocks(blocks, **change))
+  whole = audio.resample(signal, **change)
+  assert whole.shape == (2, -(-length * target // orig))
+  streamed = np.concatenate([signal[:, :0], *pieces], -1)
+  np.testing.assert_allclose(streamed, whole, atol=1e-6)
+  back = audio.resample(
+    whole, orig_rate_hz=target, target_rate_hz=orig, length=length
+  )
+  assert back.shape == signal.shape
+
+
+# Edges: ordinary files that must simply work.
+
+
+@pytest.mark.parametrize(
+  "signal",
+  [
+    np.zeros((1, RATE), np.float32),
+    np.full((1, 1), 0.5, np.float32),
+    np.where(noise() > 0, np.float32(1), np.float32(-1)),
+    np.where(noise() > 0, np.float32(2.0**-15), np.float32(0)),
+    noise(8),
+  ],
+  ids=["silent", "one_sample", "full_scale_bits", "lowest_bit", "8_channels"],
+)
+@pytest.mark.parametrize("rate", [7919, 8000])
+def test_ordinary_files(make, signal, rate):
+  path = make(signal=signal, rate=rate, subtype="FLOAT")
+  result, read_rate = audio.read(path)
+  np.testing.assert_array_equal(result, signal)
+  assert read_rate == rate
+  resampled, _ = audio.read(path, sample_rate_hz=RATE)
+  assert resampled.shape == (len(signal), -(-signal.shape[1] * RATE // rate))
+  assert np.isfinite(resampled).all()
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.raw", "x.mp3", "x", "x.txt"])
+def test_content_counts_not_the_extension(make, tmp_path, name):
+  made = make("made.flac")
+  path = made.rename(tmp_path / name)
+  assert audio.info(path).container == "FLAC"
+  assert audio.read(path)[0].shape == (1, RATE)
+
+
+def test_headers_of_pipes_are_no_lie(make):
+  """A program that writes into a pipe states the largest length there is."""
+  path = make(subtype="PCM_16")
+  data = bytearray(path.read_bytes())
+  for size in (0xFFFFFFFF, 0xFFFFFFD3, 1 << 31, (1 << 31) - 1, 0x7FFFF000):
+    data[4:8] = data[40:44] = struct.pack("<I", size)
+    path.write_bytes(data)
+    assert audio.read(path)[0].shape == (1, RATE)
+
+
+def test_tags_behind_the_samples_are_no_lie(make):
+  path = make(subtype="PCM_16")
+  data = path.read_bytes()
+  tags = b"LIST" + struct.pack("<I", 3000) + bytes(3000)
+  for tail in (tags, b"TAG" + bytes(125), bytes(4096)):
+    path.write_bytes(data + tail)
+    assert audio.read(path)[0].shape == (1, RATE)
+
+
+# Failures.
+
+
+@pytest.mark.parametrize("function", [audio.read, audio.read_blocks])
+@pytest.mark.parametrize("stretch", [{"start": -5}, {"length": -1}])
+def test_stretches_before_the_start(make, function, stretch):
+  (name,) = stretch
+  with pytest.raises(ValueError, match=f"{name} -. must not be neg") as caught:
+    list(function(make(), **stretch))
+  assert not isinstance(caught.value, audio.AudioError)
+
+
+@pytest.mark.parametrize("rates", [(0, RATE), (RATE, -1), (RATE, 0)])
+def test_rates_to_resample(rates):
+  options = {"orig_rate_hz": rates[0], "target_rate_hz": rates[1]}
+  for function, given in (
+    (audio.resample, noise()),
+    (audio.resample_blocks, [noise()]),
+  ):
+    with pytest.raises(ValueError, match=r"positive whole number of Hz"):
+      list(function(given, **options))
+
+
+def test_channels(unchecked):
+  signal = np.float32([[1, 1], [0, 2]])
+  np.testing.assert_array_equal(audio.to_mono(signal), [0.5, 1.5])
+  np.testing.assert_array_equal(audio.to_mono(signal, channel=1), [0, 2])
+  for channel in (2, -1, "left"):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+      audio.to_mono(signal, channel=channel)

@@ -1,0 +1,128 @@
+"""Audio files that are refused, each by one line."""
+
+import re
+import struct
+
+import numpy as np
+import pytest
+from noise_signals import RATE, noise
+
+from jaxsep import audio
+
+
+def refused(path, match, function=audio.read, **options):
+  """The one line with which a file is refused."""
+  with pytest.raises(audio.AudioError, match=match) as caught:
+    function(path, **options)
+  line = str(caught.value)
+  assert "\n" not in line
+  assert line.startswith(f"{path}: ")
+  return line
+
+
+def set_flac_length(path, length):
+  """States another number of samples in the header."""
+  data = bytearray(path.read_bytes())
+  field = int.from_bytes(data[18:26], "big")
+  data[18:26] = (field >> 36 << 36 | length).to_bytes(8, "big")
+  path.write_bytes(data)
+
+
+def cut(path, share=0.5):
+  data = path.read_bytes()
+  path.write_bytes(data[: int(len(data) * share)])
+  return path
+
+
+@pytest.mark.parametrize("function", [audio.read, audio.info])
+def test_what_is_no_audio_file(tmp_path, function):
+  refused(tmp_path, "is a folder", function)
+  (tmp_path / "folder.wav").mkdir()
+  refused(tmp_path / "folder.wav", "is a folder", function)
+  refused(tmp_path / "missing.wav", "no such file", function)
+  for name in ("x.wav", "x.raw", "x.flac"):
+    path = tmp_path / name
+    path.write_bytes(b"")
+    refused(path, "is empty", function)
+    path.write_text("Dear diary, " * 200)
+    refused(path, "no audio file of a known format", function)
+
+
+def test_no_samples(make):
+  path = make(signal=np.zeros((1, 0), np.float32))
+  refused(path, "holds no samples")
+
+
+@pytest.mark.parametrize(
+  "name", ["x.wav", "x.flac", "x.ogg", "x.aiff", "x.au", "x.w64", "x.mp3"]
+)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_cut_off(make, name, share):
+  path = cut(make(name, noise(1, 10 * RATE)), share)
+  refused(path, "is cut off|ends after")
+  signal, _ = audio.read(path, allow_truncated=True)
+  assert 1000 < signal.shape[1] < 10 * RATE
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac"])
+def test_cut_off_is_found_before_the_work(make, name):
+  refused(cut(make(name, noise(1, 10 * RATE)), 0.9), "cut off", audio.info)
+
+
+def test_wav_headers_that_lie(make):
+  path = make(subtype="PCM_16")
+  honest = path.read_bytes()
+  for size, match in [
+    (2 * RATE + 2, "is cut off"),
+    (1 << 30, "is cut off"),
+    (0xB0000000, "is cut off"),
+    (1000, "header is wrong"),
+    (0, "header is wrong"),
+  ]:
+    path.write_bytes(honest[:40] + struct.pack("<I", size) + honest[44:])
+    refused(path, match)
+  # Stopped before the header was brought up to date, as recorders do.
+  stale = struct.pack("<I", 1036) + honest[8:40] + struct.pack("<I", 1000)
+  path.write_bytes(honest[:4] + stale + honest[44:])
+  refused(path, "header is wrong: 1000 bytes of samples announced, 16000 there")
+
+
+def test_flac_without_a_length(make):
+  path = make("x.flac")
+  set_flac_length(path, 0)
+  refused(path, "does not say how long it is")
+
+
+def test_flac_headers_that_lie(make):
+  path = make("x.flac")
+  set_flac_length(path, 2 * RATE)
+  refused(path, "16000 samples announced")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers(make, value):
+  signal = noise(2)
+  signal[1, 2000] = value
+  path = make(signal=signal, subtype="FLOAT")
+  line = refused(path, "1 samples are NaN or Inf, the first 0.250 s into")
+  assert re.search("repair", line)
+  blocks = audio.read_blocks(path, block_length=1999)
+  assert next(blocks).shape == (2, 1999)
+  with pytest.raises(audio.AudioError, match=r"0\.250 s"):
+    next(blocks)
+
+
+def test_damage_in_the_middle(make):
+  path = make("x.flac", noise(1, 10 * RATE))
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2 : len(data) // 2 + 20000] = bytes(20000)
+  path.write_bytes(data)
+  with pytest.raises(audio.AudioError, match=r"x\.flac: .*(damaged|ends)"):
+    audio.read(path)
+
+
+def test_header_cut_off(tmp_path):
+  path = tmp_path / "a.wav"
+  path.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00\x00\x00")
+  with pytest.raises(audio.AudioError, match="cut off within its header"):
+    audio.read(path)
