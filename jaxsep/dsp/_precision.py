@@ -21,8 +21,9 @@ def at_least_float32(
     >>> print(at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype)
     float32
   """
-  dtype = jnp.promote_types(jnp.result_type(signal), jnp.float32)
-  return jnp.asarray(signal, dtype)
+  # Lists have no type to promote before they are arrays.
+  signal = jnp.asarray(signal)
+  return signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
 
 
 def inexact(

@@ -19,7 +19,7 @@ def neg_si_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Power added to both powers before the log; bounds value and gradient
+    eps: Energy added to both energies before the log; bounds value and gradient
       on silence and on an exact estimate.
     soft_threshold_db: Ratio that is good enough: the loss levels out at its
       negative. None for no limit.
@@ -61,12 +61,13 @@ def neg_si_sdr(
   """Negative scale-invariant signal-to-distortion ratio.
 
   The reference is rescaled to the least-squares fit of the estimate, so a gain
-  on the estimate changes nothing. Signals are not mean-centred.
+  on the estimate changes nothing, as long as the energy of its error is far
+  above `eps`. Signals are not mean-centred.
 
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Power added to both powers before the log; bounds value and gradient
+    eps: Energy added to both energies before the log; bounds value and gradient
       on silence and on an exact estimate.
     soft_threshold_db: Ratio that is good enough: the loss levels out at its
       negative. None for no limit.
@@ -109,7 +110,7 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Power added to both powers before the log; bounds value and gradient
+    eps: Energy added to both energies before the log; bounds value and gradient
       on silence and on an exact estimate.
     soft_threshold_db: Ratio that is good enough: the loss levels out at its
       negative. None for no limit.
@@ -154,7 +155,7 @@ def neg_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Power added to both powers before the log; bounds value and gradient
+    eps: Energy added to both energies before the log; bounds value and gradient
       on silence and on an exact estimate.
     soft_threshold_db: Ratio that is good enough: the loss levels out at its
       negative. None for no limit.

@@ -23,7 +23,7 @@ def magnitude_l2(
     reduced further: take the mean where you train.
 
   Raises:
-    ValueError: If the two shapes differ.
+    ValueError: If the two shapes differ or there are no frames or bins.
 
   Example:
     >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
@@ -50,7 +50,7 @@ def complex_l2(
     reduced further: take the mean where you train.
 
   Raises:
-    ValueError: If the two shapes differ.
+    ValueError: If the two shapes differ or there are no frames or bins.
 
   Example:
     >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
@@ -72,4 +72,6 @@ def _checked(estimate, reference):
       f"estimate {estimate.shape} and reference {reference.shape} must have"
       " the same shape [..., frames, bins]"
     )
+  if 0 in estimate.shape[-2:]:
+    raise ValueError(f"spectra {estimate.shape} have no frames or no bins")
   return estimate, reference

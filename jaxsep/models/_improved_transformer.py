@@ -38,9 +38,9 @@ class SelfAttention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch length features"]
+    self, x: Float[Array, "batch length features"], key: Array | None = None
   ) -> Float[Array, "batch length features"]:
-    """Attends to the whole sequence."""
+    """Attends to the whole sequence; `key` is that of the dropout."""
     features = x.shape[-1]
     if features % self.num_heads:
       raise ValueError(
@@ -58,9 +58,9 @@ class SelfAttention(nn.Module):
     )(x)
     joint = joint.astype(self.dtype)
     if self.dropout:
-      query, key, value = _split(joint, self.num_heads)
-      weights = _drop(self, _weights(query, key), self.dropout)
-      mixed = _join(_mix(weights, value))
+      queries, keys, values = _split(joint, self.num_heads)
+      weights = _drop(key, _weights(queries, keys), self.dropout)
+      mixed = _join(_mix(weights, values))
     else:
       mixed = jnp.asarray(_attend(joint, self.num_heads))
     return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
@@ -160,41 +160,46 @@ class ImprovedTransformer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch length features"]
+    self, x: Float[Array, "batch length features"], key: Array | None = None
   ) -> Float[Array, "batch length features"]:
-    """Attends, then runs over the sequence; a norm after each sum."""
+    """Attends, then runs over the sequence; a norm after each sum.
+
+    The dropout's `key` is drawn here unless it is given, as it is to the layer
+    that is computed again, so that both drop the same.
+    """
+    if self.dropout and key is None:
+      key = self.make_rng("dropout")
     if self.remat and not self.is_initializing():
       layer = self.clone(parent=None, name=None, remat=False)
-      key = self.make_rng("dropout") if self.dropout else None
       return _again(layer, self.variables["params"], x, key)
     norm, eps = NORMS[self.norm]
+    keys = [None] * 4 if key is None else jax.random.split(key, 4)
     attended = SelfAttention(
       self.num_heads, self.dropout, self.dtype, name="attention"
-    )(x)
+    )(x, keys[0])
     x = norm(eps, name="attention_norm")(
-      x + _drop(self, attended, self.dropout)
+      x + _drop(keys[1], attended, self.dropout)
     )
     states = LSTM(
       self.hidden_size, self.bidirectional, self.dtype, name="lstm"
     )(x)
-    states = _drop(self, jax.nn.relu(states), self.dropout)
+    states = _drop(keys[2], jax.nn.relu(states), self.dropout)
     y = Linear(x.shape[-1], dtype=self.dtype, name="linear")(states)
-    return norm(eps, name="linear_norm")(x + _drop(self, y, self.dropout))
+    return norm(eps, name="linear_norm")(x + _drop(keys[3], y, self.dropout))
 
 
-def _drop(module, x, rate):
+def _drop(key, x, rate):
   """Dropout, with nothing to draw where the rate is zero."""
   if not rate:
     return x
-  keep = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, x.shape)
+  keep = jax.random.bernoulli(key, 1 - rate, x.shape)
   return jnp.where(keep, x / (1 - rate), 0.0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _again(layer, params, x, key):
   """Applies a layer whose gradient keeps nothing but its input."""
-  rngs = None if key is None else {"dropout": key}
-  return layer.apply({"params": params}, x, rngs=rngs)
+  return layer.apply({"params": params}, x, key)
 
 
 def _again_forward(layer, params, x, key):
@@ -204,9 +209,8 @@ def _again_forward(layer, params, x, key):
 def _again_backward(layer, residuals, gradient):
   params, x, key = residuals
   x = x + hidden_zero(gradient).astype(x.dtype)
-  rngs = None if key is None else {"dropout": key}
   _, pullback = jax.vjp(
-    lambda params, x: layer.apply({"params": params}, x, rngs=rngs), params, x
+    lambda params, x: layer.apply({"params": params}, x, key), params, x
   )
   return *pullback(gradient), None
 

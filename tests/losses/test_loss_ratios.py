@@ -255,3 +255,9 @@ def test_shapes_must_agree(loss, unchecked):
   # Nothing broadcasts by accident.
   with pytest.raises(ValueError, match="must have the same shape"):
     loss(jnp.ones((2, 5)), jnp.ones((1, 5)))
+
+
+def test_lists_are_signals_too(unchecked):
+  value = losses.neg_si_sdr([1.0, 2.0], [1.0, 0.0])
+  wanted = losses.neg_si_sdr(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))
+  np.testing.assert_array_equal(value, wanted)

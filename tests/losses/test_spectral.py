@@ -89,3 +89,5 @@ def test_shapes_must_agree(unchecked, loss):
     loss(jnp.ones((3, 4)), jnp.ones((3, 5)))
   with pytest.raises(ValueError, match="frames, bins"):
     loss(jnp.ones(4), jnp.ones(4))
+  with pytest.raises(ValueError, match="no frames or no bins"):
+    loss(jnp.ones((2, 0, 5)), jnp.ones((2, 0, 5)))

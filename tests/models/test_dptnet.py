@@ -190,6 +190,29 @@ def test_remat_changes_nothing_but_memory():
   assert memory[0] < 0.7 * memory[1]
 
 
+def test_remat_drops_the_same():
+  mixture = signal(1, 100)
+  model, params, _ = small(dropout=0.3)
+
+  def gradient(model):
+    def loss(params):
+      estimate = model.apply(
+        {"params": params},
+        mixture,
+        deterministic=False,
+        rngs={"dropout": jax.random.key(1)},
+      )
+      return jnp.sum(estimate**2)
+
+    return jax.jit(jax.grad(loss))(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    gradient(model.clone(remat=True)),
+    gradient(model),
+  )
+
+
 def test_comes_back_from_a_folder(tmp_path):
   model, params, _ = small(norm="global", dropout=0.1)
   jaxsep.save(tmp_path / "m", model, params, sample_rate_hz=8000)
