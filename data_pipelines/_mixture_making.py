@@ -12,7 +12,8 @@ import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines._mixture_table import MixtureList
-from data_pipelines.table import Corpus, CorpusError
+from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
 
 # More combinations than anyone evaluates on.
 _MAX_EXAMPLES = 200_000

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from data_pipelines.table import CorpusError
+from data_pipelines.files import CorpusError
 
 _SOURCE_COLUMNS = ("path", "start", "length", "gain_db")
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from data_pipelines.files import CorpusError, read_file, read_names
 from data_pipelines.folders import (
   read_sexes,
   scan_folder,
@@ -23,13 +24,7 @@ from data_pipelines.premixed import (
   scan_wsj0_mix,
 )
 from data_pipelines.scanning import Problem, ScanReport
-from data_pipelines.table import (
-  Corpus,
-  CorpusError,
-  concatenate,
-  read_file,
-  read_names,
-)
+from data_pipelines.table import Corpus, concatenate
 
 __all__ = [
   "Corpus",

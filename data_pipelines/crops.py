@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from absl import logging
 
-from data_pipelines.table import CorpusError
+from data_pipelines.files import CorpusError
 
 # Output samples that are resampled on both sides of a crop and thrown away,
 # where the recording has them: the reach of soxr's HQ filter, so that a crop

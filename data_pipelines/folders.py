@@ -11,15 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines import scanning
+from data_pipelines.files import CorpusError, Reader, read_file
 from data_pipelines.scan_cache import Headers
 from data_pipelines.scanning import Problem, ScanReport
-from data_pipelines.table import (
-  Corpus,
-  CorpusError,
-  Reader,
-  concatenate,
-  read_file,
-)
+from data_pipelines.table import Corpus, concatenate
 
 
 def scan_librispeech(

@@ -15,8 +15,8 @@ import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines.crops import Tolerance, read_crop
+from data_pipelines.files import CorpusError
 from data_pipelines.stream import Batch, Stream, StreamIterator, check_hosts
-from data_pipelines.table import CorpusError
 
 
 class Mixtures(Protocol):

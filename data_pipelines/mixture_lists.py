@@ -30,9 +30,9 @@ from data_pipelines._mixture_table import (
   read_list,
   write_list,
 )
+from data_pipelines.files import CorpusError, Reader, read_file
 from data_pipelines.mixture_batches import premixed_eval_batches
 from data_pipelines.stream import Stream
-from data_pipelines.table import CorpusError, Reader, read_file
 
 __all__ = [
   "MixtureList",

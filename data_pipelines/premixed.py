@@ -9,9 +9,9 @@ import numpy as np
 from absl import logging
 
 from data_pipelines import scanning
+from data_pipelines.files import CorpusError, Reader, read_file
 from data_pipelines.scan_cache import Headers
 from data_pipelines.scanning import Problem, ScanReport
-from data_pipelines.table import CorpusError, Reader, read_file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

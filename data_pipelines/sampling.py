@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from data_pipelines._tensorflow import hide_accelerators, tf
-from data_pipelines.table import Corpus, CorpusError
+from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
 
 # One stream of draws for each use.
 _EPOCH, _PARTNER, _START, _SPEED, _NOISE, _NOISE_START, _ROOM, _RESPONSE = (

@@ -14,8 +14,8 @@ import soundfile
 from absl import logging
 
 from data_pipelines import scan_cache
+from data_pipelines.files import CorpusError, open_sound, reason_of
 from data_pipelines.scan_cache import Headers
-from data_pipelines.table import CorpusError, open_sound, reason_of
 
 # soundfile opens a file by its content, so a FLAC file called x.wav is read.
 AUDIO_SUFFIXES = frozenset(

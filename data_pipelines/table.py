@@ -4,113 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import soundfile
 from absl import logging
 
-
-class CorpusError(ValueError):
-  """A corpus that cannot be used as asked; the message is one line."""
-
+from data_pipelines.files import CorpusError, Reader, read_file, read_names
 
 # Given as anything array-like, kept as a NumPy array of the column's dtype.
 Column = Any
-
-# (full path, first sample, number of samples) -> float32 samples, mono.
-Reader = Callable[[str, int, int], np.ndarray]
-
-
-def open_sound(path: str) -> soundfile.SoundFile:
-  """Opens an audio file, whatever bytes its name is made of."""
-  # soundfile cannot encode a name that is not Unicode, but takes bytes.
-  name: Any = os.fsencode(path) if os.name == "posix" else path
-  return soundfile.SoundFile(name)
-
-
-def reason_of(error: Exception) -> str:
-  """The first reason that libsndfile or the system gives, on one line."""
-  for attribute in ("strerror", "error_string"):
-    if reason := getattr(error, attribute, None):
-      break
-  else:
-    reason = str(error)
-  return " ".join(reason.split()).rstrip(".")
-
-
-def read_file(
-  path: str, start: int, length: int, *, channel: int | None = None
-) -> np.ndarray:
-  """Part of an audio file, decoding nothing else.
-
-  Args:
-    path: Any file that soundfile reads.
-    start: First sample.
-    length: Number of samples.
-    channel: The channel to take; None averages all channels, which is right
-      for speech and wrong for room responses.
-
-  Returns:
-    float32 samples at the file's own rate, shape `[length]`. Integer formats
-    lie in [-1, 1); floating-point formats are returned as they are.
-
-  Raises:
-    CorpusError: If the file cannot be opened, ends before `start + length`,
-      lacks the channel, or holds NaN or infinite samples there.
-  """
-  try:
-    with open_sound(path) as file:
-      if start:
-        file.seek(start)
-      samples = file.read(length, dtype="float32")
-  except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-    reason = reason_of(error) if os.path.exists(path) else "no such file"
-    raise CorpusError(f"{path}: cannot be read ({reason})") from None
-  if len(samples) != length:
-    raise CorpusError(
-      f"{path}: samples {start} to {start + length} wanted, but the file"
-      f" ends after {start + len(samples)}; it is damaged or has changed"
-      " since it was scanned"
-    )
-  if samples.ndim == 2:
-    if channel is None:
-      samples = samples.mean(axis=1)
-    elif channel < samples.shape[1]:
-      samples = np.ascontiguousarray(samples[:, channel])
-    else:
-      raise CorpusError(
-        f"{path}: has {samples.shape[1]} channels, so no channel {channel}"
-      )
-  elif channel:
-    raise CorpusError(f"{path}: has one channel, so no channel {channel}")
-  if not np.isfinite(samples).all():
-    raise CorpusError(f"{path}: holds NaN or infinite samples")
-  return samples
-
-
-def read_names(path: str | os.PathLike[str]) -> list[str]:
-  """The names in a text file, one a line; blank lines and `#` lines skipped.
-
-  Args:
-    path: The file.
-
-  Returns:
-    The names, stripped, in the file's order.
-
-  Raises:
-    CorpusError: If the file cannot be read or names nothing.
-  """
-  try:
-    with open(path, encoding="utf-8") as file:
-      names = [line.strip() for line in file]
-  except (OSError, UnicodeDecodeError) as error:
-    raise CorpusError(f"{path}: no readable list of names ({error})") from None
-  names = [name for name in names if name and not name.startswith("#")]
-  if not names:
-    raise CorpusError(f"{path}: names nothing; expected one name a line")
-  return names
 
 
 def _few(names: Iterable[str], limit: int = 3) -> str:

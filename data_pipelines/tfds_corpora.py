@@ -16,7 +16,8 @@ import tqdm
 from absl import logging
 
 from data_pipelines._tensorflow import hide_accelerators
-from data_pipelines.table import Corpus, CorpusError
+from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
 
 __all__ = ["from_records", "from_tfds"]
 
