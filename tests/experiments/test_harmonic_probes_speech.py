@@ -1,6 +1,5 @@
-"""Probes of speech: filters, fricatives, pitch; and what they are given."""
+"""The probe of filtered speech; its separator and its mixtures."""
 
-import importlib
 import json
 
 import flax.linen as nn
@@ -10,14 +9,12 @@ import mir_eval
 import numpy as np
 import pytest
 import soundfile
+from small_corpora import SIZES
 
 import jaxsep
 from experiments.harmonic_probes import (
-  f0_order,
   filter_sets,
   filtered_speech,
-  fricatives,
-  pitch,
   probe_set,
   separator,
 )
@@ -25,14 +22,6 @@ from jaxsep import models
 
 RATE_HZ = 8000
 FILTERS = (filter_sets.LOWPASS[1], filter_sets.BANDSTOP[0])
-TINY = dict(
-  num_filters=8,
-  bottleneck_channels=4,
-  hidden_channels=8,
-  skip_channels=4,
-  num_blocks=1,
-  num_repeats=1,
-)
 
 
 class Gains(nn.Module):
@@ -191,7 +180,7 @@ def test_separator_compiles_once_for_all_batches_and_parameters():
 
 
 def test_folder_of_a_run_means_its_best_model(tmp_path):
-  model = models.ConvTasNet(**TINY, causal=True)
+  model = models.ConvTasNet(**SIZES, causal=True)
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 160)))["params"]
   (tmp_path / "config.json").write_text(json.dumps({"format": "jaxsep run"}))
   with pytest.raises(ValueError, match="neither best nor last"):
@@ -265,205 +254,3 @@ def test_mixtures_are_taken_from_all_parts_of_a_corpus(tmp_path):
 def test_options_that_name_no_mixtures(options, message):
   with pytest.raises(ValueError, match=message):
     probe_set.open_probe_set(sample_rate_hz=RATE_HZ, **options)
-
-
-# Fricatives.
-
-
-@pytest.fixture(scope="module")
-def hissing():
-  """Two talkers: hums, and hisses at 0.2 s of the first, 0.6 s of the other."""
-  step = np.arange(8000) / RATE_HZ
-  hiss = np.asarray(
-    filter_sets.Filter("highpass", 3000)(
-      noises(0, 8000), sample_rate_hz=RATE_HZ
-    )
-  )
-  sources = np.stack(
-    [0.1 * np.sin(2 * np.pi * f * step) for f in (150, 230)]
-  ).astype("f4")
-  hums = sources.copy()
-  for talker, start in ((0, 1600), (1, 4800)):
-    sources[talker, start : start + 800] = hiss[start : start + 800]
-    hums[talker, start : start + 800] = 0
-  return sources, hums
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_misplaced_hiss_is_found(hissing, order):
-  sources, hums = hissing
-  hisses = sources - hums
-  # The second talker's hiss goes to the first.
-  estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])[list(order)]
-  found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
-  np.testing.assert_array_equal(found["permutation"], order)
-  ((talker, start, end),) = fricatives.boxes(found["wrong"])
-  assert talker == 1
-  assert start == pytest.approx(0.6, abs=0.02)
-  assert end == pytest.approx(0.7, abs=0.02)
-  (row,) = fricatives.probe_fricatives(
-    estimate[None], sources[None], ["m"], sample_rate_hz=RATE_HZ
-  )
-  assert row["share"] == pytest.approx(0.5, abs=0.1)
-  assert row["low_share"] < 0.05
-  assert row["low_share"] == pytest.approx(row["low_wrong_s"] / row["low_s"])
-  assert row["fricative_s"] == pytest.approx(0.2, abs=0.05)
-
-
-def test_levels_of_the_channels_do_not_count(hissing):
-  sources, hums = hissing
-  hisses = sources - hums
-  estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])
-  estimate = estimate + 0.1 * estimate[::-1]
-  found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
-  gains = np.array([[0.01], [-30.0]], np.float32)
-  scaled = fricatives.find_frames(
-    gains * estimate, sources, sample_rate_hz=RATE_HZ
-  )
-  for name in ("wrong", "low_wrong"):
-    np.testing.assert_array_equal(scaled[name], found[name])
-  assert found["wrong"].any()
-
-
-def test_shares_are_of_all_mixtures_together():
-  rows = [
-    {"fricative_s": 1.0, "wrong_s": 1.0, "low_s": 3.0, "low_wrong_s": 3.0},
-    {"fricative_s": 3.0, "wrong_s": 0.0, "low_s": 9.0, "low_wrong_s": 0.0},
-  ]
-  (total,) = fricatives.summarize_fricatives(rows)
-  assert total["share_wrong"] == total["share_wrong_low"] == 0.25
-  assert (total["mixtures"], total["low_s"]) == (2, 12.0)
-
-
-def test_right_channels_leave_nothing_to_mark(hissing):
-  sources, _ = hissing
-  found = fricatives.find_frames(
-    sources[::-1].copy(), sources, sample_rate_hz=RATE_HZ
-  )
-  assert found["fricative"].sum() > 15 and not found["wrong"].any()
-  assert fricatives.boxes(found["wrong"]) == []
-
-
-def test_silence_has_no_fricatives():
-  silence = np.zeros((1, 2, 4000), np.float32)
-  (row,) = fricatives.probe_fricatives(
-    silence, silence, ["m"], sample_rate_hz=RATE_HZ
-  )
-  assert row["fricative_s"] == 0 and np.isnan(row["share"])
-  (total,) = fricatives.summarize_fricatives([row])
-  assert np.isnan(total["share_wrong"]) and np.isnan(total["share_wrong_low"])
-
-
-def test_example_is_one_that_is_separated_otherwise():
-  rows = [
-    {"low_share": 0.5, "wrong_energy": 0.9},
-    {"low_share": 0.1, "wrong_energy": 0.2},
-    {"low_share": 0.1, "wrong_energy": 0.4},
-    {"low_share": np.nan, "wrong_energy": 0.8},
-  ]
-  assert fricatives.clearest_example(rows) == 2
-
-
-def test_fricatives_need_a_band():
-  silence = np.zeros((1, 2, 4000), np.float32)
-  with pytest.raises(ValueError, match="4000; fricatives need more than 5000"):
-    fricatives.probe_fricatives(silence, silence, ["m"], sample_rate_hz=4000)
-
-
-# Pitch.
-
-
-def hum(f0_hz, seconds=0.6, level=0.1):
-  step = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-  waves = [np.sin(2 * np.pi * k * f0_hz * step + k) / k for k in range(1, 8)]
-  return (level * np.sum(waves, axis=0)).astype("f4")
-
-
-@pytest.fixture(scope="module")
-def channels():
-  pairs = [(110, 210), (220, 120), (100, 130), (300, 140), (130, 260)]
-  return np.stack([[hum(f) for f in pair] for pair in pairs])
-
-
-@pytest.fixture(scope="module")
-def pitch_rows(channels):
-  return f0_order.probe_f0_order(
-    channels, list("abcde"), sample_rate_hz=RATE_HZ, num_processes=0
-  )
-
-
-def test_pitch_and_order_are_found(pitch_rows):
-  for row, (first, second) in zip(
-    pitch_rows, [(110, 210), (220, 120), (100, 130)], strict=False
-  ):
-    assert row["f0_1_hz"] == pytest.approx(first, rel=0.02)
-    assert row["median_f0_2_hz"] == pytest.approx(second, rel=0.02)
-    assert row["log2_ratio"] == pytest.approx(np.log2(second / first), abs=0.03)
-    assert row["voiced_1_s"] > 0.3
-  mean, median = f0_order.summarize_f0_order(pitch_rows)
-  assert (mean["average"], median["average"]) == ("mean", "median")
-  assert mean["share_lower_in_channel_1"] == pytest.approx(0.6)
-  assert mean["share_one_order"] == pytest.approx(0.6)
-  flipped = [{**row, "log2_ratio": -row["log2_ratio"]} for row in pitch_rows]
-  mean, _ = f0_order.summarize_f0_order(flipped)
-  assert mean["share_lower_in_channel_1"] == pytest.approx(0.4)
-  assert mean["share_one_order"] == pytest.approx(0.6)
-
-
-def test_quiet_leak_of_the_other_talker_is_not_tracked():
-  signal = np.concatenate([hum(120), hum(300, level=0.001)])
-  with_leak = pitch.average_f0(
-    signal[None], sample_rate_hz=RATE_HZ, num_processes=0
-  )
-  assert with_leak[0, 0] == pytest.approx(120, rel=0.03)
-  alike = np.concatenate([hum(120), hum(300)])
-  both = pitch.average_f0(alike[None], sample_rate_hz=RATE_HZ, num_processes=0)
-  assert both[0, 0] > 180
-
-
-def test_silence_and_nan_have_no_pitch(channels):
-  odd = np.stack([np.zeros(4800), np.full(4800, np.nan)]).astype("f4")
-  found = pitch.average_f0(odd, sample_rate_hz=RATE_HZ, num_processes=0)
-  assert np.isnan(found[:, :2]).all() and (found[:, 2] == 0).all()
-  rows = f0_order.probe_f0_order(
-    np.stack([channels[0], odd]),
-    ["a", "b"],
-    sample_rate_hz=RATE_HZ,
-    num_processes=0,
-  )
-  mean, _ = f0_order.summarize_f0_order(rows)
-  assert (mean["mixtures"], mean["not_voiced"]) == (1, 1)
-  assert np.isnan(f0_order.summarize_f0_order(rows[1:])[0]["share_one_order"])
-
-
-@pytest.mark.slow
-def test_processes_find_what_one_finds(channels, pitch_rows):
-  shared = f0_order.probe_f0_order(
-    channels, list("abcde"), sample_rate_hz=RATE_HZ, num_processes=2
-  )
-  assert shared == pitch_rows
-
-
-def test_failed_process_is_told_in_one_line(monkeypatch, channels):
-  monkeypatch.setattr(pitch.sys, "executable", "/bin/false")
-  with pytest.raises(ValueError, match="tracking pitch failed"):
-    pitch.average_f0(
-      channels.reshape(10, -1), sample_rate_hz=RATE_HZ, num_processes=2
-    )
-
-
-def test_tracker_must_be_there(monkeypatch):
-  with pytest.raises(ValueError, match="'yin'; it is one of pyin, harvest"):
-    pitch.check_tracker("yin")
-
-  def missing(name):
-    raise ImportError(name=name)
-
-  monkeypatch.setattr(importlib, "import_module", missing)
-  with pytest.raises(ValueError, match="pyin needs librosa: pip install"):
-    pitch.check_tracker("pyin")
-
-
-def test_order_is_of_two_channels():
-  with pytest.raises(ValueError, match=r"\(1, 3, 8\) must be"):
-    f0_order.probe_f0_order(np.zeros((1, 3, 8)), ["a"], sample_rate_hz=RATE_HZ)
