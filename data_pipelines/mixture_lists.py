@@ -70,7 +70,14 @@ class OpenedList:
     return self.mixtures.id
 
   def top_folders(self, row: int) -> list[str]:
-    """First folders of a mixture's files: in many corpora, its talkers."""
+    """First folders of a mixture's files: in many corpora, its talkers.
+
+    Args:
+      row: Number of the mixture.
+
+    Returns:
+      The names, each once, in order.
+    """
     paths = self.mixtures.path[row]
     return sorted({path.split("/", 1)[0] for path in paths})
 
