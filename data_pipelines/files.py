@@ -105,3 +105,29 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
   if not names:
     raise CorpusError(f"{path}: names nothing; expected one name a line")
   return names
+
+
+def checked_length(
+  name: str, start: int, length: int | None, total: int
+) -> int:
+  """How many samples of a mixture to read.
+
+  Args:
+    name: What to call the mixture.
+    start: First sample.
+    length: Number of samples; None for all that follow.
+    total: Samples of the mixture.
+
+  Returns:
+    The number of samples.
+
+  Raises:
+    ValueError: If the mixture has no such samples.
+  """
+  length = total - start if length is None else length
+  if start < 0 or length < 0 or start + length > total:
+    raise ValueError(
+      f"{name}: samples {start} to {start + length} wanted of a mixture of"
+      f" {total}"
+    )
+  return length

@@ -30,7 +30,7 @@ from data_pipelines._mixture_table import (
   read_list,
   write_list,
 )
-from data_pipelines.files import CorpusError, Reader, read_file
+from data_pipelines.files import CorpusError, Reader, checked_length, read_file
 from data_pipelines.mixture_batches import premixed_eval_batches
 from data_pipelines.stream import Stream
 
@@ -119,13 +119,8 @@ class OpenedList:
       CorpusError: If a file is damaged; the message names it.
       ValueError: If the mixture has no such samples.
     """
-    total = int(self.length[row])
-    length = total - start if length is None else length
-    if start < 0 or length < 0 or start + length > total:
-      raise ValueError(
-        f"{self.name[row]}: samples {start} to {start + length} wanted of a"
-        f" mixture of {total}"
-      )
+    name, total = str(self.name[row]), int(self.length[row])
+    length = checked_length(name, start, length, total)
     parts = np.zeros((1 + self.num_sources, length), dtype=np.float32)
     for source in range(self.num_sources):
       end = min(start + length, int(self.mixtures.source_length[row, source]))

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from data_pipelines import scanning
-from data_pipelines.files import CorpusError, Reader, read_file
+from data_pipelines.files import CorpusError, Reader, checked_length, read_file
 from data_pipelines.scan_cache import Headers
 from data_pipelines.scanning import Problem, ScanReport
 
@@ -74,13 +74,8 @@ class PremixedCorpus:
       CorpusError: If a file is damaged; the message names it.
       ValueError: If the mixture has no such samples.
     """
-    total = int(self.length[row])
-    length = total - start if length is None else length
-    if start < 0 or length < 0 or start + length > total:
-      raise ValueError(
-        f"{self.name[row]}: samples {start} to {start + length} wanted of a"
-        f" mixture of {total}"
-      )
+    name, total = str(self.name[row]), int(self.length[row])
+    length = checked_length(name, start, length, total)
     folders = [self.mixture, *self.sources]
     if self.noise is not None:
       folders.append(self.noise)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stream_checks import in_chunks
+from stream_checks import in_chunks, with_params
 
 from jaxsep import inference
 from jaxsep.models import ConvTasNet, _streaming
@@ -27,19 +27,8 @@ def signal(*shape, seed=0):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
-@functools.cache
 def small(**options):
-  """A small model, random parameters, and the whole at once, compiled."""
-  model = ConvTasNet(**{**SMALL, **options})
-  shapes = jax.eval_shape(model.init, jax.random.key(0), signal(1, 100))
-  generator = np.random.default_rng(0)
-
-  def draw(path, shape):
-    values = 0.3 * generator.standard_normal(shape.shape)
-    return jnp.float32(values + ("scale" in path[-1].key))
-
-  params = jax.tree.map_with_path(draw, shapes)["params"]
-  return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
+  return with_params(ConvTasNet(**{**SMALL, **options}))
 
 
 def check_equal(options, num_hops, num_samples=480, batch=2, atol=1e-5):
