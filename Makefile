@@ -32,7 +32,8 @@ quickstart: $(VENV)/installed-train,plot
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.quickstart
 
 test: $(VENV)/installed-test $(VENV)/tried-pesq
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  -m "not slow"
 
 test-all: $(VENV)/installed-test $(VENV)/tried-pesq
 	$(BIN)/python -m pytest
@@ -64,4 +65,4 @@ bench: $(VENV)/installed-test $(PEERS)/installed
 	test -z "$(JAXSEP_DATA)" || $(BIN)/python -m experiments.benchmarks.data_pipeline
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) .pytest_cache build dist *.egg-info

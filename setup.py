@@ -13,6 +13,7 @@ VERSION = re.search(
 # What `import jaxsep`, `jaxsep separate` and `jaxsep score` need.
 CORE = [
   "absl-py",
+  "etils[epath]",
   "flax>=0.12.8",
   "jax>=0.10",
   "jaxtyping",
@@ -25,14 +26,28 @@ CORE = [
   "tqdm",
 ]
 
+_LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+
 # Training jobs and their tf.data pipelines.
 TRAIN = [
   "ml-collections",
   "orbax-checkpoint>=0.12.8",
   "tensorboardX",
-  "tensorflow>=2.21",
+  # Only reads data here; the build without CUDA is smaller and does not warn
+  # on machines without a GPU, but exists for Linux on x86-64 only.
+  f"tensorflow-cpu>=2.21; {_LINUX_X86}",
+  f"tensorflow>=2.21; not ({_LINUX_X86})",
   "tensorflow-datasets>=4.9.10",
 ]
+
+# Working directories in buckets, such as --workdir=gs://bucket/run.
+CLOUD = ["etils[epath-gcs]"]
+
+# Packing large corpora with Beam (`data_pipelines.build_tfds`).
+BEAM = ["apache-beam"]
+
+# An additional log at Weights & Biases.
+WANDB = ["wandb"]
 
 # Figures.
 PLOT = ["matplotlib"]
@@ -44,9 +59,9 @@ EVAL = [*PLOT, "librosa", "pesq", "pystoi"]
 # them, and hyper-parameters in YAML.
 CONVERT = ["pyyaml", "torch"]
 
-# Judges and peers that the tests compare with. Not pesq, which needs a
-# compiler: `make test` adds it where there is one, and its tests say so when
-# it is missing.
+# References and peers that the tests compare with. pesq needs a compiler:
+# `make test` adds it where there is one, and its tests are skipped by name
+# where it is missing.
 TEST = [
   "beartype",
   "fast-bss-eval",
@@ -76,16 +91,20 @@ setuptools.setup(
   license="Apache-2.0",
   license_files=["LICENSE"],
   python_requires=">=3.11",
+  # `experiments` runs from a checkout and is not installed.
   packages=setuptools.find_namespace_packages(
-    include=["jaxsep*", "data_pipelines*", "experiments*"]
+    include=["jaxsep*", "data_pipelines*"]
   ),
-  package_data={"jaxsep": ["py.typed"]},
+  package_data={"jaxsep": ["py.typed", "pretrained/**"]},
   install_requires=CORE,
   extras_require={
     "train": TRAIN,
     "plot": PLOT,
     "eval": EVAL,
     "convert": CONVERT,
+    "cloud": CLOUD,
+    "beam": BEAM,
+    "wandb": WANDB,
     "notebook": [*PLOT, "ipykernel", "nbclient", "notebook"],
     "test": TRAIN + PLOT + TEST,
     "dev": TRAIN + EVAL + TEST + ["pyright"],

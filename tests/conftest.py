@@ -1,4 +1,4 @@
-"""Settings of every test: 8 devices, strict shapes, checked types."""
+"""Settings of every test: 8 devices, one compile cache, checked types."""
 
 import os
 import pathlib
@@ -12,6 +12,12 @@ os.environ["XLA_FLAGS"] = " ".join(
     "--xla_force_host_platform_device_count=8",
   ]
 )
+# One for all workers and for the processes that tests start.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR",
+  str(pathlib.Path(__file__).parents[1] / ".pytest_cache/jax"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Of each worker its own: librosa's compiled functions, written by several at
 # once, crash whoever reads them.
