@@ -55,8 +55,8 @@ def encode(value: Any) -> Any:
       local function, or is of another type. One line names the option.
 
   Example:
-    >>> encode({"dtype": jnp.float32, "sizes": (1, None)})
-    {'dtype': {'dtype': 'float32'}, 'sizes': {'tuple': [1, None]}}
+    >>> encode({"type": jnp.float32, "sizes": (1, None)})
+    {'type': {'dtype': 'float32'}, 'sizes': {'tuple': [1, None]}}
   """
   return _encode(value, "", {})
 
