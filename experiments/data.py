@@ -1,0 +1,524 @@
+"""The corpora that a config names, and batches of examples from them."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
+
+from data_pipelines import corpora, table
+from data_pipelines.batches import batches
+from experiments import options
+
+#: Splits to train, validate and test on, of layouts that have splits.
+SPLITS = {
+  "voices": ("train", "valid", "test"),
+  "wsj0_mix": ("tr", "cv", "tt"),
+  "librimix": ("train-100", "dev", "test"),
+  "librispeech": ("train", "dev", "test"),
+  "tfds": ("train", "", "test"),
+}
+_PREMIXED = ("wsj0_mix", "librimix")
+# Options of mixtures, and the layouts that have them.
+_HEEDING = {"mode": _PREMIXED, "mixture": ("librimix",)}
+
+#: Options that say where and how fast, not what.
+MAY_CHANGE = (
+  "cache_dir",
+  "num_threads",
+  "corpus",
+  "valid_corpus",
+  "valid_speakers",
+  "noise",
+  "rirs",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """What to train and validate on.
+
+  Attributes:
+    corpus: Utterances or mixtures as `layout:where`, such as
+      `librispeech:DIR`; `voices` are built in.
+    split: Split to train on, for layouts with splits; None takes the usual
+      one. In a folder of LibriSpeech's subsets, `train` takes all whose name
+      begins so.
+    valid_corpus: Another corpus to validate on.
+    valid_split: Split to validate on, for layouts with splits.
+    valid_speakers: Speakers to keep for validation: a file with one name a
+      line. Without this, every tenth speaker, where there is no other split.
+    mode: Of corpora of mixtures: `"min"`, which None means, or `"max"`.
+    mixture: Of LibriMix: `"mix_clean"`, which None means, `"mix_both"` or
+      `"mix_single"`.
+    cache_dir: Where to remember scans of folders.
+    num_voices: Speakers of the built-in voices, for training.
+    num_valid_voices: The same for validation.
+    num_utterances: Utterances of each of them.
+    batch_size: Examples of a step, over all processes.
+    crop_s: Duration of an example in training.
+    valid_crop_s: The same in validation.
+    num_valid_examples: Mixtures of the validation set, if they are drawn.
+    min_utterance_s: Shorter utterances are left out; None leaves out those
+      that do not fill a crop at the fastest speed, so that no mixture ends in
+      zeros.
+    weighting: `"utterance"` draws each equally often, `"duration"` in
+      proportion to its length.
+    speed_range: Slowest and fastest speed of a source; None leaves it.
+    noise: Corpus of noises; needs `simulation.noise_snr_db`. Of several
+      folders or else files, a tenth is kept for validation.
+    rirs: Corpus of room impulse responses, a folder a room, of which a tenth
+      is kept for validation.
+    rir_s: Duration that they are cut to.
+    seed: Seed of every draw, and of the built-in voices.
+    num_threads: Batches read at a time; None is one a core.
+  """
+
+  corpus: str = "voices"
+  split: str | None = None
+  valid_corpus: str | None = None
+  valid_split: str | None = None
+  valid_speakers: str | None = None
+  mode: str | None = None
+  mixture: str | None = None
+  cache_dir: str | None = None
+  num_voices: int = 400
+  num_valid_voices: int = 40
+  num_utterances: int = 10
+  batch_size: int = 8
+  crop_s: float = 4.0
+  valid_crop_s: float = 4.0
+  num_valid_examples: int = 400
+  min_utterance_s: float | None = None
+  weighting: str = "utterance"
+  speed_range: tuple[float, float] | None = (0.95, 1.05)
+  noise: str | None = None
+  rirs: str | None = None
+  rir_s: float = 0.5
+  seed: int = 0
+  num_threads: int | None = None
+
+  @property
+  def fastest(self) -> float:
+    """The fastest speed of a source."""
+    return max(self.speed_range or (1.0,))
+
+
+options.register(DataConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Corpora of a config, and batches of them.
+
+  Attributes:
+    config: The options.
+    sample_rate_hz: Rate of the examples.
+    num_sources: Speakers in each.
+    train: Corpus to train on.
+    valid: Corpus to validate on.
+    background: Corpora `noise` and `rirs` of training, None where not wanted.
+    valid_background: Those of validation.
+  """
+
+  config: DataConfig
+  sample_rate_hz: int
+  num_sources: int
+  train: Any
+  valid: Any
+  background: dict[str, Any] = dataclasses.field(default_factory=dict)
+  valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def train_batches(
+    self, start_step: int, *, process_index: int = 0, process_count: int = 1
+  ) -> Iterator[dict]:
+    """Batches from a step on."""
+    config = self.config
+    if is_premixed(self.train):
+      examples = PremixedCrops(
+        self.train,
+        crop_length=self.samples(config.crop_s),
+        sample_rate_hz=self.sample_rate_hz,
+        seed=config.seed,
+      )
+    else:
+      # A speed of 1 resamples nothing.
+      speeds = None if config.speed_range == (1, 1) else config.speed_range
+      examples = self._mixtures(
+        self.train, config.crop_s, self.background, speed_range=speeds
+      )
+    return batches(
+      examples,
+      batch_size=config.batch_size,
+      start_step=start_step,
+      process_index=process_index,
+      process_count=process_count,
+      num_threads=config.num_threads,
+    )
+
+  def eval_batches(
+    self, *, process_index: int = 0, process_count: int = 1
+  ) -> Iterable[dict]:
+    """The fixed validation set."""
+    config = self.config
+    if is_premixed(self.valid):
+      # Of a second, so that the model is compiled for few lengths.
+      examples = PremixedWhole(
+        self.valid,
+        sample_rate_hz=self.sample_rate_hz,
+        length_multiple=self.sample_rate_hz,
+      )
+      num_examples, buckets = len(self.valid), examples.buckets
+    else:
+      examples = self._mixtures(
+        self.valid,
+        config.valid_crop_s,
+        self.valid_background,
+        # The set must not change unnoticed.
+        max_broken_files=0,
+      )
+      num_examples, buckets = config.num_valid_examples, None
+    return batches(
+      examples,
+      batch_size=config.batch_size,
+      num_examples=num_examples,
+      buckets=buckets,
+      process_index=process_index,
+      process_count=process_count,
+      num_threads=config.num_threads,
+    )
+
+  def describe(self) -> dict[str, Any]:
+    """What fixes the examples besides the config, as JSON values.
+
+    Corpora may move to another folder, but not become others: their layout
+    and sizes are part of it.
+    """
+    corpora_ = {"train": self.train, "valid": self.valid, **self.background}
+    return {
+      "layout": layout_of(self.config.corpus),
+      "sizes": {
+        name: 0 if corpus is None else len(corpus)
+        for name, corpus in corpora_.items()
+      },
+    }
+
+  def samples(self, seconds: float) -> int:
+    """Samples in so many seconds."""
+    return round(seconds * self.sample_rate_hz)
+
+  def _mixtures(self, corpus, crop_s, background, **further):
+    """Examples that are mixed where the model runs."""
+    config = self.config
+    rirs = background.get("rirs")
+    return Mixtures(
+      corpus,
+      num_sources=self.num_sources,
+      crop_length=self.samples(crop_s),
+      sample_rate_hz=self.sample_rate_hz,
+      seed=config.seed,
+      noise=background.get("noise"),
+      rirs=rirs,
+      rir_length=None if rirs is None else self.samples(config.rir_s),
+      weighting=config.weighting,
+      **further,
+    )
+
+
+def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
+  """Opens the corpora of a config.
+
+  Args:
+    config: Has `sample_rate_hz`, `model.num_sources`, `data` (the options of a
+      `DataConfig`) and `simulation`.
+    say: Told how much there is.
+
+  Returns:
+    The data. Training and validation have no speaker in common, and no noise
+    or room if there are several.
+
+  Raises:
+    ValueError: If a corpus is missing or too small, or if options contradict
+      each other or would not be heeded.
+  """
+  data = options.build(config.data, where="config.data")
+  train, valid = _open_both(config, data)
+  for name, corpus in (("training", train), ("validation", valid)):
+    if is_premixed(corpus):
+      say(f"{name}: {len(corpus)} mixtures")
+      check_num_sources(corpus, config.model.num_sources)
+    else:
+      say(
+        f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
+        f"speakers, {corpus.seconds / 60:.1f} min"
+      )
+  _check_no_shared_speaker(train, valid, data)
+  mixed_here = not (is_premixed(train) and is_premixed(valid))
+  background = open_background(config, data, mixed_here=mixed_here)
+  # Several noises or rooms: some are for validation only.
+  parts = {
+    name: (corpus, corpus)
+    if corpus is None or len(corpus) < 2
+    else table.hold_out(corpus)
+    for name, corpus in background.items()
+  }
+  return Data(
+    data,
+    config.sample_rate_hz,
+    config.model.num_sources,
+    train,
+    valid,
+    {name: kept for name, (kept, _) in parts.items()},
+    {name: held for name, (_, held) in parts.items()},
+  )
+
+
+def open_corpus(
+  spec: str,
+  *,
+  sample_rate_hz: int,
+  num_sources: int = 2,
+  split: str | None = None,
+  purpose: str = "test",
+  data: DataConfig | None = None,
+) -> Any:
+  """Opens one corpus of any layout, with the options that its layout has.
+
+  Args:
+    spec: Utterances or mixtures as `layout:where`.
+    sample_rate_hz: Rate of the model; mixtures and voices come in several.
+    num_sources: Sources of a mixture.
+    split: Split; None takes that of the purpose, where there are splits.
+    purpose: `"train"`, `"valid"` or `"test"`.
+    data: Gives `mode`, `mixture`, `cache_dir` and the sizes of the voices.
+
+  Returns:
+    A `corpora.Corpus`, of utterances or of mixtures.
+
+  Raises:
+    ValueError: If it cannot be opened, or has no such options.
+
+  Example:
+    >>> voices = open_corpus("voices", sample_rate_hz=16000)
+    >>> voices.speakers[0], int(voices.rate_hz[0])
+    ('voice-test-00000', 16000)
+  """
+  data = data or DataConfig(num_voices=40)
+  layout, _, where = spec.partition(":")
+  _check_heeded(data, spec, [layout])
+  subsets = _subsets(where) if layout == "librispeech" else ()
+  has_splits = layout in SPLITS and (layout != "librispeech" or subsets)
+  if split and not has_splits:
+    raise ValueError(
+      f"split is {split}, but {spec} has no splits; name the folder of one"
+    )
+  place = ("train", "valid", "test").index(purpose)
+  split = split or (SPLITS[layout][place] if has_splits else None)
+  given: dict[str, Any] = {"split": split} if split else {}
+  if layout == "voices":
+    is_valid = purpose == "valid"
+    given |= {
+      "sample_rate_hz": sample_rate_hz,
+      "num_speakers": data.num_valid_voices if is_valid else data.num_voices,
+      "utterances_per_speaker": data.num_utterances,
+      "seed": data.seed,
+      # Up to half a second shorter: most fill a crop.
+      "utterance_s": max(4.0, longest_crop_s(data) + 0.5),
+      # Training goes over them again and again.
+      "cache_mb": 1024.0 if purpose == "train" else 128.0,
+    }
+    return corpora.open_corpus(spec, **given)
+  if layout in _PREMIXED:
+    given |= {"sample_rate_hz": sample_rate_hz, "num_sources": num_sources}
+    given |= {"mode": data.mode} if data.mode else {}
+    given |= {"mixture": data.mixture} if data.mixture else {}
+  elif layout == "librispeech" and split:
+    given = {"subsets": _chosen(spec, subsets, split)}
+  return corpora.open_corpus(spec, cache_dir=data.cache_dir, **given)
+
+
+def open_background(
+  config: Any, data: DataConfig, *, mixed_here: bool = True
+) -> dict[str, Any]:
+  """Opens the noises and room impulse responses of a config.
+
+  Args:
+    config: See `open_data`.
+    data: Its data.
+    mixed_here: Whether there are utterances that are yet to be mixed.
+
+  Returns:
+    Corpora by name, `noise` and `rirs`; None for those not wanted.
+
+  Raises:
+    ValueError: If a corpus would not be heard, or one is missing.
+  """
+  specs = {"noise": data.noise, "rirs": data.rirs}
+  for name, spec in specs.items():
+    if spec and not mixed_here:
+      raise ValueError(
+        f"data.{name} is {spec}, but the mixtures of {data.corpus} are taken "
+        "as they are; leave it empty"
+      )
+  simulation = config.get("simulation") or {}
+  for name, option in (("noise", "noise_snr_db"), ("rirs", "early_ms")):
+    value = simulation.get(option)
+    if value is not None and not specs[name]:
+      raise ValueError(
+        f"simulation.{option} is {value}, but data.{name} names no corpus"
+      )
+  if specs["noise"] and simulation.get("noise_snr_db") is None:
+    raise ValueError(
+      f"data.noise is {specs['noise']}, but without simulation.noise_snr_db, "
+      "such as (0,15), none of it is added"
+    )
+  return {
+    name: corpora.open_corpus(spec, cache_dir=data.cache_dir) if spec else None
+    for name, spec in specs.items()
+  }
+
+
+def longest_crop_s(data: DataConfig) -> float:
+  """Seconds of a recording that the longest crop takes."""
+  return max(data.crop_s * data.fastest, data.valid_crop_s)
+
+
+def is_premixed(corpus: Any) -> bool:
+  """Whether a corpus holds mixtures and not utterances."""
+  return corpus.is_premixed
+
+
+def check_num_sources(mixtures: Any, num_sources: int) -> None:
+  """Raises ValueError unless mixtures have so many sources."""
+  if mixtures.num_sources != num_sources:
+    raise ValueError(
+      f"the mixtures have {mixtures.num_sources} sources, but the model "
+      f"separates {num_sources}"
+    )
+
+
+def layout_of(spec: str) -> str:
+  """The layout of `layout:where`."""
+  return spec.partition(":")[0]
+
+
+def _subsets(where):
+  """Names of LibriSpeech's subsets in a folder; none if it is one itself."""
+  folder = os.path.expanduser(where)
+  return sorted(
+    entry.name
+    for entry in (os.scandir(folder) if os.path.isdir(folder) else ())
+    if entry.is_dir() and entry.name.split("-")[0] in SPLITS["librispeech"]
+  )
+
+
+def _chosen(spec, subsets, split):
+  """The subsets of a split, or the one of this name."""
+  chosen = [s for s in subsets if s == split or s.startswith(f"{split}-")]
+  if not chosen:
+    raise ValueError(
+      f"{spec} has no subset {split}; it has {', '.join(subsets)}"
+    )
+  return tuple(chosen)
+
+
+def _open_both(config, data):
+  """Training and validation corpus, short utterances left out."""
+
+  def open_one(spec, **which):
+    return open_corpus(
+      spec,
+      sample_rate_hz=config.sample_rate_hz,
+      num_sources=config.model.num_sources,
+      data=_heeded(data, spec),
+      **which,
+    )
+
+  specs = [data.corpus, data.valid_corpus or data.corpus]
+  _check_heeded(data, data.corpus, map(layout_of, specs))
+  has_own = bool(
+    data.valid_corpus or data.valid_split or _has_valid_split(data.corpus)
+  )
+  if data.valid_speakers and has_own:
+    raise ValueError(
+      f"data.valid_speakers is {data.valid_speakers}, but "
+      f"{data.valid_corpus or data.valid_split or data.corpus} has speakers of "
+      "its own to validate on; leave it empty"
+    )
+  train = open_one(data.corpus, split=data.split, purpose="train")
+  report = getattr(train, "report", None)
+  if report is not None and report.problems:
+    print(report.summary())
+  if has_own:
+    valid = open_one(specs[1], split=data.valid_split, purpose="valid")
+  else:
+    train, valid = _two_parts(train, data, config.model.num_sources)
+  if not is_premixed(train):
+    train = _long_enough(
+      train, data.min_utterance_s, data.crop_s * data.fastest
+    )
+  if not is_premixed(valid):
+    valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
+  return train, valid
+
+
+def _has_valid_split(spec):
+  """Whether a corpus comes with a split to validate on."""
+  layout, _, where = spec.partition(":")
+  if layout == "librispeech":
+    return "dev" in {name.split("-")[0] for name in _subsets(where)}
+  return bool(SPLITS.get(layout, ("", ""))[1])
+
+
+def _heeded(data, spec):
+  """The options without those that only the other corpus heeds."""
+  unheeded = {
+    name: None
+    for name, layouts in _HEEDING.items()
+    if layout_of(spec) not in layouts
+  }
+  return dataclasses.replace(data, **unheeded)
+
+
+def _check_heeded(data, spec, layouts):
+  """Raises if an option of mixtures is set that none of the layouts heeds."""
+  for name, heeding in _HEEDING.items():
+    if getattr(data, name) and not set(heeding) & set(layouts):
+      raise ValueError(
+        f"{name} is {getattr(data, name)}, but it is for mixtures of "
+        f"{' or '.join(heeding)}, not for {spec}"
+      )
+
+
+def _two_parts(corpus, data, num_sources):
+  """Training and validation part of a corpus of utterances."""
+  if data.valid_speakers:
+    return (
+      corpus.subset(exclude=data.valid_speakers),
+      corpus.subset(speakers=data.valid_speakers),
+    )
+  return table.hold_out(corpus, column="speaker", at_least=num_sources)
+
+
+def _check_no_shared_speaker(train, valid, data):
+  """Raises if training and validation have a speaker in common."""
+  if shared := table.shared_speakers(train, valid):
+    raise ValueError(
+      f"{len(shared)} speakers are in both training and validation, such as "
+      f"{shared[0]}; validate on others than those of "
+      f"{data.valid_corpus or data.corpus}"
+    )
+
+
+def _long_enough(corpus, min_s, crop_s):
+  """Leaves short utterances out."""
+  seconds = crop_s if min_s is None else min_s
+  long = corpus.length >= seconds * corpus.rate_hz
+  if not long.any():
+    raise ValueError(
+      f"no utterance of {corpus.root or 'the corpus'} is {seconds:g} s long; "
+      "choose a shorter data.crop_s, or let mixtures end in zeros by "
+      "data.min_utterance_s"
+    )
+  return corpus.rows(long)
