@@ -3,9 +3,11 @@
 import pathlib
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxsep import dsp
 from jaxsep.typing import Array, Float
 
 #: Colours end this far below the loudest point of the mixture.
@@ -88,17 +90,11 @@ def spectrogram_db(
     window_s: Duration of the Hann window; the hop is an eighth of it.
 
   Returns:
-    Levels in dB, `[..., F, N]`; frame n is centred on sample `n * hop`.
+    Levels in dB, `[..., F, N]`.
   """
   window = max(2 * round(window_s * sample_rate_hz / 2), 16)
-  signal = np.asarray(signal, np.float32)
-  edges = [(0, 0)] * (signal.ndim - 1) + [(window // 2, window // 2)]
-  frames = np.lib.stride_tricks.sliding_window_view(
-    np.pad(signal, edges), window, axis=-1
-  )[..., :: window // 8, :]
-  # Periodic Hann window.
-  weight = np.hanning(window + 1)[:-1].astype(np.float32)
-  power = np.square(np.abs(np.fft.rfft(frames * weight)))
+  stft = dsp.Stft(n_fft=window, hop_length=window // 8)
+  power = np.square(np.abs(np.asarray(stft(jnp.asarray(signal)))))
   return np.moveaxis(10.0 * np.log10(power + 1e-12), -1, -2)
 
 

@@ -130,8 +130,7 @@ class Study:
     model = getattr(self, entry.of)
     if model is None:
       return (
-        f"figure {number} is of a SpectrogramTasNet: name one by "
-        f"--{entry.of}"
+        f"figure {number} is of a SpectrogramTasNet: name one by --{entry.of}"
       )
     if entry.num_sources not in (None, model.num_sources):
       return (

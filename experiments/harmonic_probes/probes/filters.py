@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from experiments.harmonic_probes.mixtures import ProbeSet
-from experiments.harmonic_probes.probes.tones import standard_error, titled
+from experiments.harmonic_probes.probes.tones import titled
 from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.rows import mean_and_error
 from jaxsep import dsp, metrics
 from jaxsep.simulate import Filter
 from jaxsep.typing import Array, Float
@@ -315,7 +316,7 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
       values = [row[key] for row in group]
       line[key] = None if None in values else float(np.mean(values))
     sdr = np.array([row["sdr_db"] for row in group])
-    line["sdr_error_db"] = standard_error(sdr)
+    line["sdr_error_db"] = mean_and_error(sdr)[1]
     for key, baseline in (
       ("loss_trained", "trained_on_filtered_sdr_db"),
       ("loss_after", "filtered_after_sdr_db"),
@@ -323,7 +324,9 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
       values = [row[baseline] for row in group]
       loss = None if None in values else np.array(values) - sdr
       line[f"{key}_db"] = None if loss is None else float(loss.mean())
-      line[f"{key}_error_db"] = None if loss is None else standard_error(loss)
+      line[f"{key}_error_db"] = (
+        None if loss is None else mean_and_error(loss)[1]
+      )
     line["paper_sdr_db"] = PAPER_SDR_DB.get(name)
     table.append(line)
   return table

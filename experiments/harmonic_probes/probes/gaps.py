@@ -17,10 +17,10 @@ from experiments.harmonic_probes.probes.tones import (
   PERIOD_S,
   check_two_channels,
   draw_channels,
-  standard_error,
   titled,
 )
 from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.rows import mean_and_error
 from jaxsep import simulate
 
 #: The gap of the paper's figure 6, one burst long at the usual period.
@@ -85,7 +85,9 @@ def _figure(study, separate):
   picture = draw_gaps(
     {**example, **place, **found}, sample_rate_hz=rate, model=separate.name
   )
-  caption = f"Gaps in alternating tones, {amplitude} amplitudes: {separate.name}."
+  caption = (
+    f"Gaps in alternating tones, {amplitude} amplitudes: {separate.name}."
+  )
   return Result(picture, summarize_gaps(rows), rows, caption)
 
 
@@ -440,7 +442,7 @@ def _summary(group):
       for tone in ("", "_low", "_high")
     },
     "more_by_seed": float(by_seed.mean()),
-    "more_by_seed_error": standard_error(by_seed),
+    "more_by_seed_error": mean_and_error(by_seed)[1],
   }
 
 

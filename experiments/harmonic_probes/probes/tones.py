@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.harmonic_probes.study import Result, Row, figure, option
 from experiments.plots import at_level_of, show_spectrogram, spectrogram_db
+from experiments.rows import mean_and_error
 from jaxsep import dsp, metrics, simulate
 from jaxsep.typing import Array, Float
 
@@ -257,7 +258,7 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
         "period_ms": period_ms,
         "seeds": len(group),
         "si_sdr_db": float(columns["si_sdr_db"].mean()),
-        "si_sdr_error_db": standard_error(columns["si_sdr_db"]),
+        "si_sdr_error_db": mean_and_error(columns["si_sdr_db"])[1],
         "leakage_low": float(columns["leakage_low"].mean()),
         "leakage_high": float(columns["leakage_high"].mean()),
         "segregated": float(np.mean(leakage < MOST_LEAKAGE)),
@@ -352,11 +353,6 @@ def draw_channels(
     top_khz = min(2.2, sample_rate_hz / 2000)
     place.set(ylim=(0, top_khz), ylabel=f"{name}\nfrequency (kHz)")
   return image
-
-
-def standard_error(values: np.ndarray) -> float:
-  """Standard error of the mean; 0 for a single value."""
-  return float(np.std(values) / max(len(values) - 1, 1) ** 0.5)
 
 
 def titled(title: str, model: str) -> str:
