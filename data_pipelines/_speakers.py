@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
-#: Lowest and highest mean pitch of a talker.
+#: Lowest and highest mean pitch of a speaker.
 PITCH_RANGE_HZ = (85.0, 260.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Talker:
-  """What stays the same in everything that one talker says.
+class Speaker:
+  """What stays the same in everything that one speaker says.
 
   Attributes:
     f0_hz: Mean pitch.
@@ -19,7 +19,7 @@ class Talker:
       periods differ by twice as much.
     shimmer: Relative deviation of one pulse's amplitude.
     tract_scale: Formant frequencies relative to a tract of 17.5 cm.
-    formant_scale: The talker's own factors of the first five formants.
+    formant_scale: The speaker's own factors of the first five formants.
     vowel_space: How far vowels go from the neutral one; 1 is average.
     bandwidth_scale: Formant bandwidths relative to the average.
     open_quotient: Part of the pitch period with an open glottis.
@@ -50,8 +50,8 @@ class Talker:
   rise_probability: float
 
 
-def draw_talker(rng: np.random.Generator) -> Talker:
-  """A talker at random, with a low or a high voice equally often.
+def draw_speaker(rng: np.random.Generator) -> Speaker:
+  """A speaker at random, with a low or a high voice equally often.
 
   Low voices go with long vocal tracts, but only on average: the two groups
   overlap in both pitch and tract, and within a group the two are independent.
@@ -59,7 +59,7 @@ def draw_talker(rng: np.random.Generator) -> Talker:
   low = rng.random() < 0.5
   f0_hz = np.exp(rng.normal(np.log(115.0 if low else 200.0), 0.16))
   rate = np.exp(rng.normal(0.12, 0.13))
-  return Talker(
+  return Speaker(
     f0_hz=float(np.clip(f0_hz, *PITCH_RANGE_HZ)),
     range_semitones=float(rng.uniform(4.0, 9.0)),
     jitter=float(rng.uniform(0.001, 0.005)),
