@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 # On a GPU the two sides take turns: neither may hold all of the memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -112,7 +113,7 @@ def main():
   """Answers requests about a model until the input ends."""
   if "--nokeep_freed_memory" not in sys.argv:
     keep_freed_memory()  # As the training jobs do.
-  work = lambda: None
+  work: Any = None
   for line in sys.stdin:
     request = json.loads(line)
     do, answer = request.pop("do"), {}

@@ -116,7 +116,7 @@ def run(options: Any) -> None:
     **{name: getattr(options, name) for name in OPTIONS},
   )
   problems = {number: study.problem(number) for number in numbers}
-  for number, problem in problems.items():
+  for problem in problems.values():
     if problem and options.figure != "all":
       raise ValueError(problem)
     if problem:
