@@ -70,20 +70,24 @@ def read_file(
       f" ends after {start + len(samples)}; it is damaged or has changed"
       " since it was scanned"
     )
-  if samples.ndim == 2:
-    if channel is None:
-      samples = samples.mean(axis=1)
-    elif channel < samples.shape[1]:
-      samples = np.ascontiguousarray(samples[:, channel])
-    else:
-      raise CorpusError(
-        f"{path}: has {samples.shape[1]} channels, so no channel {channel}"
-      )
-  elif channel:
-    raise CorpusError(f"{path}: has one channel, so no channel {channel}")
+  samples = one_channel(samples, path, channel)
   if not np.isfinite(samples).all():
     raise CorpusError(f"{path}: holds NaN or infinite samples")
   return samples
+
+
+def one_channel(
+  samples: np.ndarray, path: str, channel: int | None
+) -> np.ndarray:
+  """A channel of `[T]` or `[T, C]`, or the average of all, `[T]`."""
+  if channel is None:
+    return samples.mean(axis=1) if samples.ndim == 2 else samples
+  stacked = samples.reshape(len(samples), -1)
+  if channel >= stacked.shape[1]:
+    raise CorpusError(
+      f"{path}: has {stacked.shape[1]} channels, so no channel {channel}"
+    )
+  return np.ascontiguousarray(stacked[:, channel])
 
 
 @functools.cache

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-
 from data_pipelines import scan_cache, scanning
 from data_pipelines.files import CorpusError, channel_reader
 from data_pipelines.table import Corpus

@@ -310,8 +310,9 @@ def _shuffled_members(order, first, count, seed, stream):
 
 
 class Blocks:
-  """Calls vectorised draws for 64 examples at once, which costs about as
-  much as for one, and remembers the latest.
+  """Draws for 64 examples at once, and remembers the latest.
+
+  A vectorised draw costs about as much for 64 examples as for one.
 
   Example:
     >>> draw = Blocks(lambda index: {"share": crop_share(0, index)})

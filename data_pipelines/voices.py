@@ -133,7 +133,7 @@ def make_voices(
       read first are not synthesised again. None is kept by default.
 
   Returns:
-    The corpus, rows in the order of speakers, with columns "speaker" and "text".
+    The corpus, rows in the order of speakers, with "speaker" and "text".
 
   Raises:
     ValueError: If an option is out of range.
