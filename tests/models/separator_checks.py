@@ -1,11 +1,32 @@
 """What is asked of every separator `[B, T] -> [B, S, T]`, whatever is in it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxsep.dsp import Stft
+from jaxsep.models import TemporalConvNet
+
+
+def nest(model_class, **options):
+  """A model, its options told apart from those of the values in it."""
+  nested = {
+    name: value_class(
+      **{key: options.pop(key) for key in fields(value_class) & options.keys()}
+    )
+    for name, value_class in (("masker", TemporalConvNet), ("stft", Stft))
+    if name in fields(model_class)
+  }
+  return model_class(**nested, **options)
+
+
+def fields(value_class):
+  return {field.name for field in dataclasses.fields(value_class)}
 
 
 def signal(*shape, seed=0):

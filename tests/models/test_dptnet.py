@@ -199,7 +199,7 @@ def test_remat_drops_the_same():
       estimate = model.apply(
         {"params": params},
         mixture,
-        deterministic=False,
+        train=True,
         rngs={"dropout": jax.random.key(1)},
       )
       return jnp.sum(estimate**2)
@@ -228,7 +228,7 @@ def test_dropout_only_when_asked():
   np.testing.assert_array_equal(apply(params, mixture), plain(params, mixture))
   drop = jax.jit(
     lambda key: model.apply(
-      {"params": params}, mixture, deterministic=False, rngs={"dropout": key}
+      {"params": params}, mixture, train=True, rngs={"dropout": key}
     )
   )
   one, other = (drop(jax.random.key(seed)) for seed in (0, 1))

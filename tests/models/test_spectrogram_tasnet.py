@@ -21,6 +21,7 @@ from separator_checks import (
   check_sharded,
   count,
   learn,
+  nest,
   signal,
 )
 
@@ -41,7 +42,7 @@ SMALL = {"n_fft": 64, "hop_length": 16, **MASKER}
 @functools.cache
 def small(**options):
   """A small model, its parameters, and itself as a compiled function."""
-  model = SpectrogramTasNet(**{**SMALL, **options})
+  model = nest(SpectrogramTasNet, **{**SMALL, **options})
   params = random_params(model, signal(1, 200))["params"]
   return model, params, jax.jit(lambda p, x: model.apply({"params": p}, x))
 
@@ -109,7 +110,7 @@ def test_equals_pytorch(compression, mask_activation, causal):
 )
 def test_number_of_parameters(options, expected):
   shape = jax.ShapeDtypeStruct((1, 300), jnp.float32)
-  model = SpectrogramTasNet(**options)
+  model = nest(SpectrogramTasNet, **options)
   params = jax.eval_shape(model.init, jax.random.key(0), shape)
   assert count(params) == expected
 
@@ -158,7 +159,7 @@ def test_causal_model_ignores_the_future():
   mixture = signal(1, 600)
   before = apply(params, mixture)
   for now in (0, 37, 200, 400):
-    changed = mixture.at[:, now + model.n_fft :].multiply(-100.0)
+    changed = mixture.at[:, now + model.stft.n_fft :].multiply(-100.0)
     after = apply(params, changed)
     np.testing.assert_allclose(
       after[..., : now + 1], before[..., : now + 1], atol=1e-6
@@ -279,4 +280,6 @@ def test_refuses_other_shapes(shape):
   ],
 )
 def test_refuses_impossible_options(options, message):
-  check_refuses_options(SpectrogramTasNet(**{**SMALL, **options}), message)
+  check_refuses_options(
+    nest(SpectrogramTasNet, **{**SMALL, **options}), message
+  )

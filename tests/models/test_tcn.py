@@ -141,17 +141,17 @@ def test_receptive_field_is_what_a_frame_depends_on(causal, monkeypatch):
 
 
 def test_masks_of_a_spectrogram():
-  model = TemporalConvNet(**SMALL, num_sources=3)
+  model = TemporalConvNet(**SMALL)
   x = jnp.abs(features(2, 20, 129))
-  params = random_params(model, x)
-  masks = model.apply(params, x)
+  params = random_params(model, x, num_sources=3)
+  masks = model.apply(params, x, num_sources=3)
   assert masks.shape == (2, 3, 20, 129)
   assert 0 < masks.min() < masks.max() < 1
-  relu = TemporalConvNet(**SMALL, num_sources=3, mask_activation="relu")
-  assert relu.apply(params, x).min() == 0
-  linear = TemporalConvNet(**SMALL, num_sources=3, mask_activation=None)
+  relu = TemporalConvNet(**SMALL, mask_activation="relu")
+  assert relu.apply(params, x, num_sources=3).min() == 0
+  linear = TemporalConvNet(**SMALL, mask_activation=None)
   np.testing.assert_allclose(
-    masks, jax.nn.sigmoid(linear.apply(params, x)), rtol=1e-5
+    masks, jax.nn.sigmoid(linear.apply(params, x, num_sources=3)), rtol=1e-5
   )
 
 
