@@ -1,22 +1,51 @@
 """The commands that work on no files, and what loading them costs."""
 
+import re
 import subprocess
 import sys
 
-import pytest
+import jax
+import jax.numpy as jnp
+from two_bands import small_conv_tasnet
 
 import jaxsep
 from jaxsep import cli
 
 
-@pytest.mark.usefixtures("model")
-def test_info(capsys):
-  assert cli.main(["info", "--model=any"]) == 0
-  out = capsys.readouterr().out
-  assert "Bands" in out
-  assert "8000 Hz" in out
-  assert "num_sources" in out
-  assert "trained_on" in out
+def test_info(tmp_path, capsys):
+  model = small_conv_tasnet(num_sources=3)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 80)))
+  extra = {"constants": {"mean": jnp.zeros(7)}}
+  (tmp_path / "words").write_text("a b")
+  jaxsep.save(tmp_path / "part", model, variables, sample_rate_hz=16_000)
+  if hasattr(model, "example_inputs"):
+    extra = {}
+  jaxsep.save(
+    tmp_path / "m",
+    model,
+    variables | extra,
+    sample_rate_hz=8000,
+    metadata={"trained_on": "nothing"},
+    parts={"encoder": tmp_path / "part"},
+    files={"tokenizer.model": tmp_path / "words"},
+  )
+  assert cli.main(["info", f"--model={tmp_path}/m"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  count = sum(leaf.size for leaf in jax.tree.leaves(variables))
+  for line in [
+    "model           ConvTasNet",
+    "task            separation",
+    "sample rate     8000 Hz",
+    f"parameters      {count:,}",
+    "  num_sources         3",
+    "trained_on      nothing",
+    "file            tokenizer.model",
+    "part            encoder",
+    "  sample rate     16000 Hz",
+  ]:
+    assert line in lines
+  assert extra == {} or "constants       7 values" in lines
+  assert re.search(r"^ +dtype +float32$", "\n".join(lines), re.MULTILINE)
 
 
 def test_version_and_help(capsys):

@@ -1,49 +1,53 @@
-"""Joins separated chunks to one recording per voice."""
+"""Joins separated chunks into one recording per source."""
 
 import numpy as np
 
-from jaxsep.inference._chunks import Chunk
 from jaxsep.inference._gains import common_gain, gains
-from jaxsep.inference._voices import VoiceMemory, describe
+from jaxsep.inference._overlapping import Chunk
+from jaxsep.inference._speakers import SpeakerMemory, describe
 from jaxsep.typing import Float
 
-# How fast the gains that suit the recording forget: half in about fourteen
-# chunks.
+# Decay of the gains of the recording: a half-life of about 14 chunks.
 _GAIN_DECAY = 0.95
 # Energy below this share of the recording's level is no evidence.
 _EVIDENCE_FLOOR = 1e-3
-# What the memory of the voices counts beside the waveforms in the overlap,
-# where agreement is 1.
+# Weight of how the speakers sound, beside the correlation of the waveforms in
+# the overlap, which is 1 where they agree.
 _MEMORY_WEIGHT = 0.05
 
-# A voice is evidence in frames where it is not 6 dB below the loudest one:
-# what leaks into the output of a silent voice belongs to others.
+# A source counts in frames where it is less than 6 dB below the loudest one:
+# what leaks into the output of a silent source belongs to others.
 _FRAME = 256
 _LOUD = 0.25
 
 
-class Stitcher:
-  """Takes separated chunks in order; gives back what is finished.
+class CrossFade:
+  """Joins overlapping chunks: scales, orders and cross-fades their sources.
 
   For each chunk it settles
 
-  - the level: least-squares gains that make the sources add up to the
-    mixture, held near those that suit the recording so far;
-  - the order: the permutation whose waveforms agree with what is already
-    there on the overlap, by energy and only where a voice is loud; for voices
-    that are silent there, the memory of how they sound decides;
-  - the seam: a cross-fade over the middle half of the overlap, as the ends of
-    a chunk are separated without the context beyond them.
+  - the level: least-squares gains with which the sources add up to the
+    mixture, kept near those of the recording so far;
+  - the order: the permutation whose waveforms agree best with the chunk before
+    on the overlap, where a source is loud; for sources that are silent there,
+    how the speakers sounded before decides;
+  - the seam: a cross-fade over the middle half of the overlap, because the
+    ends of a chunk are separated without the context beyond them.
   """
 
   def __init__(self, num_sources: int):
+    """Starts a recording.
+
+    Args:
+      num_sources: Sources that the model gives.
+    """
     self._start = 0
     self._pending = np.zeros((num_sources, 0), np.float32)
     self._is_first = True
-    # Of the outputs of the model, in its order: a scale belongs to an output.
+    # Of the model's outputs, in its order: a scale belongs to an output.
     self._gram = np.zeros((num_sources, num_sources))
     self._match = np.zeros(num_sources)
-    self._voices = VoiceMemory(num_sources)
+    self._speakers = SpeakerMemory(num_sources)
 
   def add(
     self, chunk: Chunk, estimate: Float[np.ndarray, "sources time"]
@@ -52,7 +56,7 @@ class Stitcher:
 
     Args:
       chunk: The chunk of the recording.
-      estimate: What the model made of it, at any level, shape `[S, T]`.
+      estimate: The model's output for it, at any level, shape `[S, T]`.
 
     Returns:
       The samples before the chunk that were not given yet, shape `[S, any]`.
@@ -60,30 +64,27 @@ class Stitcher:
     overlap = self._start + self._pending.shape[1] - chunk.start
     finished = self._pending[:, : self._pending.shape[1] - overlap]
     shared = self._pending[:, self._pending.shape[1] - overlap :]
-    if self._is_silent(chunk, estimate):
-      voices = np.zeros_like(estimate)
+    if chunk.samples.any() and estimate.any():
+      sources = self._settle(chunk, estimate, shared)
     else:
-      voices = self._settle(chunk, estimate, shared)
+      sources = np.zeros_like(estimate)
     if overlap:
       fade = _fade(overlap)
-      voices[:, :overlap] = shared + fade * (voices[:, :overlap] - shared)
-    self._pending = voices
+      sources[:, :overlap] = shared + fade * (sources[:, :overlap] - shared)
+    self._pending = sources
     self._start = chunk.start
     return finished
 
   def flush(self) -> Float[np.ndarray, "sources _finished"]:
-    """The rest of the recording."""
+    """The rest of the recording, shape `[S, any]`."""
     rest = self._pending
     self._start += rest.shape[1]
     self._pending = rest[:, rest.shape[1] :]
     return rest
 
-  def _is_silent(self, chunk, estimate):
-    return not (chunk.samples.any() and estimate.any())
-
   def _settle(self, chunk, estimate, shared):
     """The chunk's sources at their level and in their order."""
-    # At a level of one, so that gains carry over to a louder or softer chunk.
+    # At a level of one, so that gains suit louder and softer chunks too.
     mixture = chunk.samples.astype(np.float64) / chunk.level
     estimate = estimate.astype(np.float64)
     gram, match = estimate @ estimate.T, estimate @ mixture
@@ -91,20 +92,20 @@ class Stitcher:
     self._match = _GAIN_DECAY * self._match + match
     common = common_gain(self._gram, self._match)
     usual = gains(self._gram, self._match, common)
-    voices = gains(gram, match, usual)[:, np.newaxis] * estimate
+    sources = gains(gram, match, usual)[:, np.newaxis] * estimate
     if len(match) > 1:
-      order, spectrum, weight = np.arange(len(match)), *describe(voices)
+      order, spectrum, weight = np.arange(len(match)), *describe(sources)
       if not self._is_first:
-        unlike = self._voices.distance((spectrum, weight))
-        order = _order(voices, shared / chunk.level, unlike)
-      voices = voices[order]
-      self._voices.update((spectrum[order], weight[order]))
+        unlike = self._speakers.distance((spectrum, weight))
+        order = _order(sources, shared / chunk.level, unlike)
+      sources = sources[order]
+      self._speakers.update((spectrum[order], weight[order]))
     self._is_first = False
-    return (chunk.level * voices).astype(np.float32)
+    return (chunk.level * sources).astype(np.float32)
 
 
 def _order(estimate, shared, unlike):
-  """Which estimate belongs to which voice."""
+  """Which estimate belongs to which source."""
   from scipy import optimize  # Slow to import, and not always needed.
 
   length = shared.shape[1]
@@ -117,10 +118,10 @@ def _order(estimate, shared, unlike):
   return optimize.linear_sum_assignment(cost.T)[1]
 
 
-def _where_loud(voices):
-  """Each voice where it is among the loudest, and zeros elsewhere."""
-  num_sources, length = voices.shape
-  padded = np.pad(voices, ((0, 0), (0, -length % _FRAME)))
+def _where_loud(sources):
+  """Each source where it is among the loudest, and zeros elsewhere."""
+  num_sources, length = sources.shape
+  padded = np.pad(sources, ((0, 0), (0, -length % _FRAME)))
   frames = padded.reshape(num_sources, -1, _FRAME)
   power = np.sum(frames**2, axis=-1)
   is_loud = power >= _LOUD * power.max(axis=0)

@@ -1,4 +1,4 @@
-"""Remembers how the voices of a recording sound."""
+"""Remembers how the speakers of a recording sound."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from jaxsep.typing import Float
 
 _N_FFT = 512
 _WINDOW = np.hanning(_N_FFT).astype(np.float32)
-# Frames down to 20 dB below the loudest one show a voice.
+# A speaker is described by frames down to 20 dB below the loudest one ...
 _LOUD_POWER = 1e-2
 # ... and 6 dB above the others together.
 _DOMINANCE = 4.0
-# A memory of about the last twenty chunks.
+# Decay per chunk: a memory of about twenty.
 _DECAY = 0.95
 
 
-class VoiceMemory:
-  """The mean log spectrum of each voice over the last chunks.
+class SpeakerMemory:
+  """The mean log spectrum of each speaker over the last chunks.
 
-  It tells voices apart by their timbre and their usual pitch: far worse than a
-  look at the waveforms in an overlap, but also after a long pause.
+  It tells speakers apart by timbre and usual pitch: less reliable than the
+  waveforms in an overlap, but it also works after a long pause.
   """
 
   def __init__(self, num_sources: int):
@@ -28,7 +28,7 @@ class VoiceMemory:
   def distance(
     self, description: tuple[np.ndarray, np.ndarray]
   ) -> Float[np.ndarray, "sources sources"]:
-    """How unlike each estimate (rows) is to each voice (columns).
+    """Distance of each estimate (rows) to each speaker (columns).
 
     Args:
       description: Of the estimates, by `describe`.
@@ -44,11 +44,11 @@ class VoiceMemory:
       return np.zeros_like(distance)
     usual = distance[known].mean()
     distance = np.where(known, distance, usual) / usual
-    # An estimate counts by what there is of it.
+    # An estimate counts by the number of frames behind its description.
     return distance * weight / weight.mean()
 
   def update(self, description: tuple[np.ndarray, np.ndarray]) -> None:
-    """Adds a chunk of which it is settled which voice is which."""
+    """Adds the estimates of a chunk in the order of the speakers."""
     spectrum, weight = description
     self._sum = _DECAY * self._sum + weight * spectrum
     self._weight = _DECAY * self._weight + weight
@@ -58,8 +58,6 @@ def describe(
   signals: Float[np.ndarray, "sources time"],
 ) -> tuple[np.ndarray, np.ndarray]:
   """How each of some signals sounds where it is louder than the others.
-
-  What leaks from one estimate into another says nothing about its voice.
 
   Args:
     signals: Signals at comparable levels, shape `[S, T]`.
@@ -83,6 +81,6 @@ def describe(
     if len(power):
       floor = 1e-6 * power.sum(axis=-1, keepdims=True)
       row[:] = np.log(power + floor).mean(axis=0)
-  # A voice is the same one at any level.
+  # Without the mean, which is the level.
   spectrum -= spectrum.mean(axis=-1, keepdims=True)
   return spectrum, is_loud.sum(axis=-1, keepdims=True).astype(np.float64)
