@@ -1,27 +1,18 @@
 """The corpora that a config names, and batches of examples from them."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
-
 from data_pipelines import corpora, table
 from data_pipelines.batches import batches
+from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
 from experiments import options
 
-#: Splits to train, validate and test on, of layouts that have splits.
-SPLITS = {
-  "voices": ("train", "valid", "test"),
-  "wsj0_mix": ("tr", "cv", "tt"),
-  "librimix": ("train-100", "dev", "test"),
-  "librispeech": ("train", "dev", "test"),
-  "tfds": ("train", "", "test"),
-}
-_PREMIXED = ("wsj0_mix", "librimix")
 # Options of mixtures, and the layouts that have them.
-_HEEDING = {"mode": _PREMIXED, "mixture": ("librimix",)}
+_HEEDING = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
+
+_PURPOSES = ("train", "valid", "test")
 
 #: Options that say where and how fast, not what.
 MAY_CHANGE = (
@@ -135,7 +126,7 @@ class Data:
   ) -> Iterator[dict]:
     """Batches from a step on."""
     config = self.config
-    if is_premixed(self.train):
+    if self.train.is_premixed:
       examples = PremixedCrops(
         self.train,
         crop_length=self.samples(config.crop_s),
@@ -162,7 +153,7 @@ class Data:
   ) -> Iterable[dict]:
     """The fixed validation set."""
     config = self.config
-    if is_premixed(self.valid):
+    if self.valid.is_premixed:
       # Of a second, so that the model is compiled for few lengths.
       examples = PremixedWhole(
         self.valid,
@@ -197,7 +188,7 @@ class Data:
     """
     corpora_ = {"train": self.train, "valid": self.valid, **self.background}
     return {
-      "layout": layout_of(self.config.corpus),
+      "layout": _layout(self.config.corpus),
       "sizes": {
         name: 0 if corpus is None else len(corpus)
         for name, corpus in corpora_.items()
@@ -245,7 +236,7 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
   data = options.build(config.data, where="config.data")
   train, valid = _open_both(config, data)
   for name, corpus in (("training", train), ("validation", valid)):
-    if is_premixed(corpus):
+    if corpus.is_premixed:
       say(f"{name}: {len(corpus)} mixtures")
       check_num_sources(corpus, config.model.num_sources)
     else:
@@ -254,24 +245,23 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
         f"speakers, {corpus.seconds / 60:.1f} min"
       )
   _check_no_shared_speaker(train, valid, data)
-  mixed_here = not (is_premixed(train) and is_premixed(valid))
-  background = open_background(config, data, mixed_here=mixed_here)
-  # Several noises or rooms: some are for validation only.
-  parts = {
-    name: (corpus, corpus)
-    if corpus is None or len(corpus) < 2
-    else table.hold_out(corpus)
-    for name, corpus in background.items()
-  }
-  return Data(
-    data,
-    config.sample_rate_hz,
-    config.model.num_sources,
-    train,
-    valid,
-    {name: kept for name, (kept, _) in parts.items()},
-    {name: held for name, (_, held) in parts.items()},
-  )
+  return _with_background(config, data, train, valid)
+
+
+def open_drawn(config: Any, corpus: Any) -> Data:
+  """Mixtures of a corpus of utterances to evaluate on.
+
+  Args:
+    config: See `open_data`; its data say how many, how long, and with which
+      noises and rooms, of which those of validation are taken.
+    corpus: The utterances; those that do not fill a mixture are left out.
+
+  Returns:
+    The data, to use the `eval_batches` of.
+  """
+  data = options.build(config.data, where="config.data")
+  corpus = _long_enough(corpus, None, data.valid_crop_s)
+  return _with_background(config, data, corpus, corpus)
 
 
 def open_corpus(
@@ -305,55 +295,74 @@ def open_corpus(
     ('voice-test-00000', 16000)
   """
   data = data or DataConfig(num_voices=40)
-  layout, _, where = spec.partition(":")
-  _check_heeded(data, spec, [layout])
-  subsets = _subsets(where) if layout == "librispeech" else ()
-  has_splits = layout in SPLITS and (layout != "librispeech" or subsets)
-  if split and not has_splits:
-    raise ValueError(
-      f"split is {split}, but {spec} has no splits; name the folder of one"
-    )
-  place = ("train", "valid", "test").index(purpose)
-  split = split or (SPLITS[layout][place] if has_splits else None)
-  given: dict[str, Any] = {"split": split} if split else {}
+  layout = _layout(spec)
+  splits = corpora.splits_of(spec)
+  if layout == "tfds":
+    splits = ("train", None, "test")
+  wanted: dict[str, Any] = {
+    "split": split or (splits and splits[_PURPOSES.index(purpose)]),
+    "mode": data.mode,
+    "mixture": data.mixture,
+  }
+  wanted = {name: value for name, value in wanted.items() if value}
   if layout == "voices":
-    is_valid = purpose == "valid"
-    given |= {
-      "sample_rate_hz": sample_rate_hz,
+    is_train, is_valid = purpose == "train", purpose == "valid"
+    crop_s = data.crop_s * data.fastest if is_train else data.valid_crop_s
+    wanted |= {
       "num_speakers": data.num_valid_voices if is_valid else data.num_voices,
       "utterances_per_speaker": data.num_utterances,
       "seed": data.seed,
       # Up to half a second shorter: most fill a crop.
-      "utterance_s": max(4.0, longest_crop_s(data) + 0.5),
+      "utterance_s": max(4.0, crop_s + 0.5),
       # Training goes over them again and again.
-      "cache_mb": 1024.0 if purpose == "train" else 128.0,
+      "cache_mb": 1024.0 if is_train else 128.0,
     }
-    return corpora.open_corpus(spec, **given)
-  if layout in _PREMIXED:
-    given |= {"sample_rate_hz": sample_rate_hz, "num_sources": num_sources}
-    given |= {"mode": data.mode} if data.mode else {}
-    given |= {"mixture": data.mixture} if data.mixture else {}
-  elif layout == "librispeech" and split:
-    given = {"subsets": _chosen(spec, subsets, split)}
-  return corpora.open_corpus(spec, cache_dir=data.cache_dir, **given)
+  return corpora.open_corpus(
+    spec,
+    sample_rate_hz=sample_rate_hz,
+    num_sources=num_sources,
+    cache_dir=data.cache_dir,
+    **wanted,
+  )
 
 
-def open_background(
-  config: Any, data: DataConfig, *, mixed_here: bool = True
-) -> dict[str, Any]:
-  """Opens the noises and room impulse responses of a config.
+def check_num_sources(mixtures: Any, num_sources: int) -> None:
+  """Raises ValueError unless mixtures have so many sources."""
+  if mixtures.num_sources != num_sources:
+    raise ValueError(
+      f"the mixtures have {mixtures.num_sources} sources, but the model "
+      f"separates {num_sources}"
+    )
 
-  Args:
-    config: See `open_data`.
-    data: Its data.
-    mixed_here: Whether there are utterances that are yet to be mixed.
 
-  Returns:
-    Corpora by name, `noise` and `rirs`; None for those not wanted.
+def _layout(spec):
+  """The layout of `layout:where`."""
+  return spec.partition(":")[0]
 
-  Raises:
-    ValueError: If a corpus would not be heard, or one is missing.
-  """
+
+def _with_background(config, data, train, valid):
+  """The data of two corpora, with the noises and rooms of the config."""
+  mixed_here = not (train.is_premixed and valid.is_premixed)
+  parts = {
+    # Of several noises or rooms, some are for validation only.
+    name: (corpus, corpus)
+    if corpus is None or len(corpus) < 2
+    else table.hold_out(corpus)
+    for name, corpus in _open_background(config, data, mixed_here).items()
+  }
+  return Data(
+    data,
+    config.sample_rate_hz,
+    config.model.num_sources,
+    train,
+    valid,
+    {name: kept for name, (kept, _) in parts.items()},
+    {name: held for name, (_, held) in parts.items()},
+  )
+
+
+def _open_background(config, data, mixed_here):
+  """Corpora by name, `noise` and `rirs`; None for those not wanted."""
   specs = {"noise": data.noise, "rirs": data.rirs}
   for name, spec in specs.items():
     if spec and not mixed_here:
@@ -379,50 +388,6 @@ def open_background(
   }
 
 
-def longest_crop_s(data: DataConfig) -> float:
-  """Seconds of a recording that the longest crop takes."""
-  return max(data.crop_s * data.fastest, data.valid_crop_s)
-
-
-def is_premixed(corpus: Any) -> bool:
-  """Whether a corpus holds mixtures and not utterances."""
-  return corpus.is_premixed
-
-
-def check_num_sources(mixtures: Any, num_sources: int) -> None:
-  """Raises ValueError unless mixtures have so many sources."""
-  if mixtures.num_sources != num_sources:
-    raise ValueError(
-      f"the mixtures have {mixtures.num_sources} sources, but the model "
-      f"separates {num_sources}"
-    )
-
-
-def layout_of(spec: str) -> str:
-  """The layout of `layout:where`."""
-  return spec.partition(":")[0]
-
-
-def _subsets(where):
-  """Names of LibriSpeech's subsets in a folder; none if it is one itself."""
-  folder = os.path.expanduser(where)
-  return sorted(
-    entry.name
-    for entry in (os.scandir(folder) if os.path.isdir(folder) else ())
-    if entry.is_dir() and entry.name.split("-")[0] in SPLITS["librispeech"]
-  )
-
-
-def _chosen(spec, subsets, split):
-  """The subsets of a split, or the one of this name."""
-  chosen = [s for s in subsets if s == split or s.startswith(f"{split}-")]
-  if not chosen:
-    raise ValueError(
-      f"{spec} has no subset {split}; it has {', '.join(subsets)}"
-    )
-  return tuple(chosen)
-
-
 def _open_both(config, data):
   """Training and validation corpus, short utterances left out."""
 
@@ -436,9 +401,14 @@ def _open_both(config, data):
     )
 
   specs = [data.corpus, data.valid_corpus or data.corpus]
-  _check_heeded(data, data.corpus, map(layout_of, specs))
+  for name, layouts in _HEEDING.items():
+    if getattr(data, name) and not {_layout(s) for s in specs} & {*layouts}:
+      raise ValueError(
+        f"data.{name} is {getattr(data, name)}, but it is for mixtures of "
+        f"{' or '.join(layouts)}, not for {data.corpus}"
+      )
   has_own = bool(
-    data.valid_corpus or data.valid_split or _has_valid_split(data.corpus)
+    data.valid_corpus or data.valid_split or corpora.splits_of(data.corpus)
   )
   if data.valid_speakers and has_own:
     raise ValueError(
@@ -454,21 +424,13 @@ def _open_both(config, data):
     valid = open_one(specs[1], split=data.valid_split, purpose="valid")
   else:
     train, valid = _two_parts(train, data, config.model.num_sources)
-  if not is_premixed(train):
+  if not train.is_premixed:
     train = _long_enough(
       train, data.min_utterance_s, data.crop_s * data.fastest
     )
-  if not is_premixed(valid):
+  if not valid.is_premixed:
     valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
   return train, valid
-
-
-def _has_valid_split(spec):
-  """Whether a corpus comes with a split to validate on."""
-  layout, _, where = spec.partition(":")
-  if layout == "librispeech":
-    return "dev" in {name.split("-")[0] for name in _subsets(where)}
-  return bool(SPLITS.get(layout, ("", ""))[1])
 
 
 def _heeded(data, spec):
@@ -476,19 +438,9 @@ def _heeded(data, spec):
   unheeded = {
     name: None
     for name, layouts in _HEEDING.items()
-    if layout_of(spec) not in layouts
+    if _layout(spec) not in layouts
   }
   return dataclasses.replace(data, **unheeded)
-
-
-def _check_heeded(data, spec, layouts):
-  """Raises if an option of mixtures is set that none of the layouts heeds."""
-  for name, heeding in _HEEDING.items():
-    if getattr(data, name) and not set(heeding) & set(layouts):
-      raise ValueError(
-        f"{name} is {getattr(data, name)}, but it is for mixtures of "
-        f"{' or '.join(heeding)}, not for {spec}"
-      )
 
 
 def _two_parts(corpus, data, num_sources):

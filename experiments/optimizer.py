@@ -164,25 +164,15 @@ def make_optimizer(
     training, 2025, eq. (4).
   """
   schedule = make_schedule(config, num_steps)
-  adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+  scale = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
   if config.name == "muon":
-    optimizer = optax.contrib.muon(
-      schedule,
-      consistent_rms=0.2,
-      weight_decay=config.weight_decay,
-      adam_weight_decay=config.weight_decay,
-      adam_b1=config.b1,
-      adam_b2=config.b2,
-      eps=config.eps,
-      muon_weight_dimension_numbers=_matrices,
-    )
-  elif config.name == "adamw":
-    optimizer = optax.adamw(schedule, weight_decay=config.weight_decay, **adam)
-  else:
-    optimizer = optax.adam(schedule, **adam)
-  if config.clip_norm is not None:
-    clip = optax.clip_by_global_norm(config.clip_norm)
-    optimizer = optax.chain(clip, optimizer)
+    scale = optax.partition({"matrix": _muon(), "other": scale}, _kinds)
+  optimizer = optax.chain(
+    optax.clip_by_global_norm(config.clip_norm or math.inf),
+    scale,
+    optax.add_decayed_weights(config.weight_decay),
+    optax.scale_by_learning_rate(schedule),
+  )
   if config.fixed:
     parts = {"trained": optimizer, "fixed": optax.set_to_zero()}
     optimizer = optax.multi_transform(
@@ -204,17 +194,32 @@ def _names(path):
   return names[1:] if names[0] in ("params", "loss_params") else names
 
 
-def _matrices(params):
-  """Which parameters are matrices for Muon, inputs by outputs."""
+def _muon():
+  """Muon with updates of the size of Adam's, 0.2 in root mean square."""
 
-  def numbers(path, x):
+  def numbers(updates):
+    inputs_by_outputs = optax.contrib.MuonDimensionNumbers(0, 1)
+    return jax.tree.map(lambda _: inputs_by_outputs, updates)
+
+  def scaled(updates, _):
+    return jax.tree.map(lambda u: 0.2 * max(u.shape) ** 0.5 * u, updates)
+
+  return optax.chain(
+    optax.contrib.scale_by_muon(weight_dimension_numbers=numbers),
+    optax.stateless(scaled),
+  )
+
+
+def _kinds(params):
+  """Says of each parameter if Muon takes it: a matrix, inputs by outputs."""
+
+  def kind(path, x):
     # A depthwise kernel, taps by channels, multiplies no vector.
     is_matrix = x.ndim == 2 and min(x.shape) >= _SMALLEST_MATRIX
-    if is_matrix and "depthwise" not in _names(path):
-      return optax.contrib.MuonDimensionNumbers(0, 1)
-    return None
+    is_matrix = is_matrix and "depthwise" not in _names(path)
+    return "matrix" if is_matrix else "other"
 
-  return jax.tree_util.tree_map_with_path(numbers, params)
+  return jax.tree_util.tree_map_with_path(kind, params)
 
 
 #: Rows and columns from which on a parameter counts as a matrix.

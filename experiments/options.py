@@ -7,6 +7,7 @@ the class. Which class is meant is chosen in config files; flags set fields.
 """
 
 import ast
+import collections.abc
 import contextlib
 import dataclasses
 import functools
@@ -278,18 +279,17 @@ def _cast(value, wanted):
     return value
   if wanted is np.dtype:
     return jnp.dtype(value)
-  if wanted is tuple or origin is tuple:
+  if origin in (tuple, collections.abc.Sequence):
     if not isinstance(value, tuple | list):
       raise TypeError(value)
-    if not args:
-      return tuple(value)
-    each = args[:1] * len(value) if args[-1] is Ellipsis else args
+    is_pair = origin is tuple and args[-1] is not Ellipsis
+    each = args if is_pair else args[:1] * len(value)
     return tuple(_cast(v, kind) for v, kind in zip(value, each, strict=True))
   if wanted is float and type(value) in (int, float):
     return float(value)
   if wanted in (bool, int, str, float) and type(value) is not wanted:
     raise TypeError(value)
-  is_class = isinstance(wanted, type) and dataclasses.is_dataclass(wanted)
+  is_class = isinstance(wanted, type) and wanted is not Any
   if is_class and not isinstance(value, wanted):
     raise TypeError(value)
   return value
