@@ -105,11 +105,11 @@ def run(options: Any) -> None:
       sample_rate_hz=model.sample_rate_hz,
       num_examples=options.num_examples or 100,
       crop_s=4.0 if options.crop_s is None else options.crop_s,
-      corpus=options.corpus,
-      mixture_list=options.mixture_list,
-      root=options.root,
-      split=options.split,
       num_sources=model.num_sources,
+      **{
+        name: getattr(options, name)
+        for name in ("corpus", "mixture_list", "root", "split", "cache_dir")
+      },
     ),
     batch_size=options.batch_size,
     say=say,

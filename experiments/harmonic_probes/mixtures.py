@@ -11,7 +11,7 @@ from data_pipelines.batches import batches
 from data_pipelines.crops import read_row
 from data_pipelines.examples import Mixtures
 from data_pipelines.voices import make_voices
-from experiments.data import check_num_sources, open_corpus
+from experiments.data import DataConfig, check_num_sources, open_corpus
 from experiments.evaluation import choose_rows, open_mixture_list, samples_of
 from jaxsep import simulate
 
@@ -62,6 +62,7 @@ def open_mixtures(
   mixture_list: str | None = None,
   root: str | None = None,
   split: str | None = None,
+  cache_dir: str | None = None,
   num_sources: int = 2,
 ) -> ProbeSet:
   """Reads or makes the mixtures.
@@ -79,6 +80,7 @@ def open_mixtures(
     mixture_list: Or a CSV of fixed mixtures.
     root: Folder that the paths of the list start from.
     split: Of a corpus that has splits; that to test on if None.
+    cache_dir: Where to remember the scan of the corpus.
     num_sources: Speakers in each mixture.
 
   Returns:
@@ -109,6 +111,7 @@ def open_mixtures(
       sample_rate_hz=sample_rate_hz,
       num_sources=num_sources,
       split=split,
+      data=DataConfig(num_voices=40, cache_dir=cache_dir),
     )
   else:
     raise ValueError("name the mixtures by --mixture_list or --corpus")

@@ -115,7 +115,9 @@ def test_shares_and_density_of_pitch(tmp_path):
   values_wanted = f0_order.density(np.array([0.9, 1.0, 0.1, -0.2]), where)
   np.testing.assert_allclose(values, values_wanted)
   wide = np.linspace(-9, 9, 5001)
-  area = f0_order.density(np.array([0.3, 0.1, -2.0]), wide).sum() * (wide[1] - wide[0])
+  area = f0_order.density(np.array([0.3, 0.1, -2.0]), wide).sum() * (
+    wide[1] - wide[0]
+  )
   assert area == pytest.approx(1, abs=1e-3)
   bars = [p for p in axes.patches if isinstance(p, Rectangle)]
   total = sum(bar.get_height() * bar.get_width() for bar in bars)

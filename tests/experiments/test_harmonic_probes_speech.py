@@ -36,7 +36,9 @@ def noises(seed, *shape):
 
 @pytest.fixture(scope="module")
 def mixtures():
-  return probe_mixtures.ProbeSet(["a", "b", "c"], noises(0, 3, 2, 4000), RATE_HZ)
+  return probe_mixtures.ProbeSet(
+    ["a", "b", "c"], noises(0, 3, 2, 4000), RATE_HZ
+  )
 
 
 def gains(*values, batch_size=2):

@@ -89,7 +89,9 @@ def test_both_tones_in_one_channel_leak_wholly_or_not_at_all(trains):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_other_than_two_channels_end_in_one_line(trains, unchecked, channels):
   estimate = np.zeros((2, channels, 8000), np.float32)
-  with pytest.raises(ValueError, match=rf"\(2, {channels}, 8000\) must have two"):
+  with pytest.raises(
+    ValueError, match=rf"\(2, {channels}, 8000\) must have two"
+  ):
     tones.segregation(estimate, trains)
   with pytest.raises(ValueError, match="must have two channels"):
     gaps.burst_errors(
