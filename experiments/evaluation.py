@@ -51,9 +51,7 @@ def add_set_flags(parser: argparse.ArgumentParser) -> None:
     "--batch_size", type=at_least(1), default=4, help="Mixtures at a time: 4."
   )
   add("--cache_dir", help="Where to remember the scan of the corpus.")
-  add(
-    "--overwrite", action="store_true", help="Replace files that are there."
-  )
+  add("--overwrite", action="store_true", help="Replace files that are there.")
 
 
 def check_set(flags: Any) -> None:

@@ -124,10 +124,11 @@ def check_flags(flags: Any) -> None:
   if flags.length_multiple_s is not None and flags.crop_s is not None:
     raise ValueError("give --length_multiple_s or --crop_s, not both")
 
-
   for package in ("pystoi", "pesq") if flags.perceptual else ():
     if importlib.util.find_spec(package) is None:
-      raise ValueError(f"--perceptual needs {package}: pip install jaxsep[eval]")
+      raise ValueError(
+        f"--perceptual needs {package}: pip install jaxsep[eval]"
+      )
 
 
 def set_name(flags: Any) -> str:

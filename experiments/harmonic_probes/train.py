@@ -42,7 +42,9 @@ def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
       f"loss is {config.loss.function}, but {type(model).__name__} estimates "
       "no spectra; choose a loss of waveforms, such as neg_si_snr"
     )
-  kind = tasks.SpectrogramSeparationTask if is_spectral else tasks.SeparationTask
+  kind = (
+    tasks.SpectrogramSeparationTask if is_spectral else tasks.SeparationTask
+  )
   return kind(
     model=model,
     sample_rate_hz=config.sample_rate_hz,
