@@ -201,7 +201,7 @@ def test_separator_is_that_of_its_folder(tmp_path):
   assert (loaded.name, loaded.sample_rate_hz) == ("causal ConvTasNet", RATE_HZ)
   mixture = noises(0, 3, 400)
   np.testing.assert_allclose(
-    loaded(mixture), model.apply(variables, mixture), atol=1e-6
+    loaded(mixture), model.apply(variables, jnp.asarray(mixture)), atol=1e-6
   )
 
 
