@@ -36,6 +36,13 @@ LEAST_IMPROVEMENT_DB = 6.0
 #: Speakers whose mean pitch differs by less count as similar.
 SIMILAR_SEMITONES = 3.0
 NUM_STEPS = 4500
+#: Columns of the table, and what they are called when it is printed.
+RATIOS = {
+  "mixture_si_sdr": "mixture (dB)",
+  "si_sdr": "SI-SDR (dB)",
+  "si_sdr_improvement": "improved by (dB)",
+  "sdr": "SDR (dB)",
+}
 
 
 def get_config(seed: int = 0, num_steps: int = NUM_STEPS) -> Any:
@@ -203,9 +210,9 @@ def separate_unseen(
     num_examples: How many mixtures.
 
   Yields:
-    As `evaluation.evaluate`, with the speakers and their pitch in each row.
+    A row of the table, and the signals; see `evaluation.evaluate`.
   """
-  seed, length = config.data.seed, round(MIXTURE_S * config.sample_rate_hz)
+  seed = config.data.seed
   voices = make_voices(
     num_speakers=2 * num_examples,
     utterances_per_speaker=1,
@@ -220,32 +227,107 @@ def separate_unseen(
     seed=seed,
   )
   ingredients = Data(drawn, config.sample_rate_hz, 2, voices, voices)
-  speakers = {}
+  speakers: dict[int, list[int]] = {}
 
-  def mixed() -> Iterator[dict]:
-    """Batches of whole mixtures, of which the model hears no padding."""
+  @jax.jit
+  def mix(batch):
+    root = jax.random.key(seed)
+    keys = tasks.Keys.of(root, batch["index"], step=0)
+    return simulate.simulate_batch(task.simulation, batch, keys=keys.examples)
+
+  def mixtures() -> Iterator[dict]:
     for batch in ingredients.eval_batches():
-      speakers.update(zip(batch["index"].tolist(), batch["speaker"].tolist()))
-      yield dict(
-        jax.jit(simulate.simulate_batch, static_argnums=0)(
-          task.simulation, batch, keys=tasks.Keys.of(
-            jax.random.key(seed), batch["index"], step=0
-          ).examples,
-        )
-      )
+      names = batch["speaker"].tolist()
+      speakers.update(zip(batch["index"].tolist(), names, strict=True))
+      # Whole, with their length: the model hears no padding.
+      yield mix(batch)
 
-  del length
-  for row, signals in evaluation.evaluate(task, variables, mixed()):
-    row = {"index": row["index"], **row}
-    yield row, signals
+  for scores, signals in evaluation.evaluate(task, variables, mixtures()):
+    numbers = speakers[scores["index"]]
+    row = {"index": scores["index"]}
+    for n, number in enumerate(numbers, 1):
+      speaker = speaker_of(seed=seed, split="test", number=number)
+      row |= {f"speaker_{n}": number, f"pitch_{n}_hz": speaker.f0_hz}
+    yield row | {name: scores[name] for name in RATIOS}, signals
 
 
 def mean_row(table: Sequence[rows.Row], name: str = "mean") -> rows.Row:
   """The means of the ratios, in the shape of a row."""
-  return {"index": name} | {
-    column: float(np.mean([row[column] for row in table]))
-    if "sd" in column or "sn" in column
-    else ""
-    for column in table[0]
-    if column != "index"
+  means = {
+    ratio: rows.mean_and_error([row[ratio] for row in table])[0]
+    for ratio in RATIOS
   }
+  return {column: "" for column in table[0]} | {"index": name} | means
+
+
+def markdown(table: Sequence[rows.Row]) -> str:
+  """The table as it is printed: all rows, and means by likeness of pitch."""
+
+  def is_similar(row):
+    octaves = np.log2(row["pitch_1_hz"] / row["pitch_2_hz"])
+    return abs(12.0 * octaves) < SIMILAR_SEMITONES
+
+  groups = {
+    f"similar pitch ({SIMILAR_SEMITONES:g} semitones)": [
+      row for row in table if is_similar(row)
+    ],
+    "other pairs": [row for row in table if not is_similar(row)],
+    f"mean of {len(table)}": table,
+  }
+  means = [mean_row(group, name) for name, group in groups.items() if group]
+  return rows.markdown(
+    [
+      {
+        "example": row["index"],
+        "pitch (Hz)": row["pitch_1_hz"]
+        and f"{row['pitch_1_hz']:.0f} + {row['pitch_2_hz']:.0f}",
+      }
+      | {title: row[ratio] for ratio, title in RATIOS.items()}
+      for row in [*table, *means]
+    ],
+    digits=1,
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Reads the flags and runs; an error is one line."""
+  parser = Parser(__doc__)
+  add = parser.add_argument
+  add("--output_dir", default="quickstart", help="Folder for everything.")
+  add(
+    "--num_steps", type=at_least(1), default=NUM_STEPS, help="Training steps."
+  )
+  add("--seed", type=at_least(0), default=0, help="Seed of every draw.")
+  flags = parser.parse_args(argv)
+  train.keep_freed_memory()
+  folder, started = pathlib.Path(flags.output_dir), time.monotonic()
+  config = get_config(flags.seed, flags.num_steps)
+  table = run_or_exit(lambda: run(folder, config), debug=flags.debug)
+  if table is None:
+    sys.exit("quickstart: stopped; the same command goes on from here")
+  command = pathlib.Path(sys.executable).parent / "jaxsep"
+  command = os.path.relpath(command) if command.exists() else "jaxsep"
+  print(
+    f"""{markdown(table)}
+
+All of it took {(time.monotonic() - started) / 60:.1f} minutes and is in \
+{folder.resolve()}
+  scores.csv       the table above
+  separation.png   waveforms and spectrograms of the first example
+  audio/           mixtures, estimates and references of the first examples
+  model/           the trained model
+Next, try it on a recording of your own:
+  {command} separate --model={folder}/model your.wav --output_dir=out"""
+  )
+  improvement = mean_row(table)["si_sdr_improvement"]
+  is_usual = flags.num_steps == NUM_STEPS
+  if is_usual and improvement < LEAST_IMPROVEMENT_DB:
+    sys.exit(
+      f"quickstart: the improvement of {improvement:.1f} dB is below the "
+      f"{LEAST_IMPROVEMENT_DB:.0f} dB that this recipe reaches; please report "
+      f"it with {folder}/training/log.jsonl"
+    )
+
+
+if __name__ == "__main__":
+  main()

@@ -33,7 +33,7 @@ def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
   Raises:
     ValueError: If an option is at fault.
   """
-  model = job.build(config.model, where="config.model") if not model else model
+  model = model or job.build(config.model, where="config.model")
   loss = job.build(config.loss, where="config.loss")
   spectral = (losses.magnitude_l2, losses.complex_l2)
   is_spectral = getattr(loss, "func", loss) in spectral

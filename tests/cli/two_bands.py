@@ -5,22 +5,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsep.models import ConvTasNet
+from jaxsep.models import ConvTasNet, TemporalConvNet
 
 RATE = 8000
 
 
-def small_conv_tasnet(**options):
+def small_conv_tasnet(*, causal=False, **options):
   """A model of jaxsep, as small as it gets."""
-  return ConvTasNet(
-    num_filters=8,
+  masker = TemporalConvNet(
     bottleneck_channels=4,
     hidden_channels=4,
     skip_channels=4,
     num_blocks=1,
     num_repeats=1,
-    **options,
+    causal=causal,
   )
+  return ConvTasNet(num_filters=8, masker=masker, **options)
 
 
 class Bands(nn.Module):
