@@ -122,9 +122,9 @@ def run(options: Any) -> None:
     if problem:
       say(f"left out: {problem}")
   numbers = [number for number in numbers if not problems[number]]
-  claim(folder, numbers, overwrite=options.overwrite)
   for number in numbers:
     FIGURES[number].check(study)
+  refuse(folder, numbers, overwrite=options.overwrite)
   if any(FIGURES[number].of_speech for number in numbers):
     _ = study.mixtures  # So that a fault shows early.
   for number in numbers:
@@ -163,19 +163,19 @@ def read_numbers(text: str) -> list[int]:
   return sorted({int(name) for name in text.split(",")})
 
 
-def claim(
+def refuse(
   folder: pathlib.Path, numbers: Sequence[int], *, overwrite: bool
 ) -> None:
-  """Makes the folder; ValueError if figures in it would be replaced unasked."""
+  """Raises ValueError if figures in the folder would be replaced unasked."""
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"{folder} is a file; choose another --output_dir")
   paths = [path for number in numbers for path in _paths(folder, number)]
   rows.refuse_existing(paths, overwrite=overwrite, flag="--output_dir")
-  folder.mkdir(parents=True, exist_ok=True)
 
 
 def write(folder: pathlib.Path, number: int, result: Result) -> None:
   """Writes the picture, its numbers, and what they are means of."""
+  folder.mkdir(parents=True, exist_ok=True)
   picture, numbers, text, means_of = _paths(folder, number)
   result.figure.savefig(picture, dpi=150)
   rows.write(numbers, result.table)

@@ -87,14 +87,16 @@ def test_command_draws_all_figures(folders, tmp_path, capsys):
     spectrogram_model=folders / "spectrogram",
     filtered_models=f"hp300={folders / 'causal'}",
     corpus="voices",
-    num_examples=3,
+    num_examples=2,
     crop_s=1.5,
     num_seeds=1,
+    periods_s=0.062,
+    gaps_s="0.02,0.031",
     num_processes=0,
     output_dir=tmp_path,
   )
   shown = capsys.readouterr().out
-  lengths = {2: 1, 3: 8, 4: 10, 5: 9, 6: 32, 7: 10, 8: 32, 9: 2}
+  lengths = {2: 1, 3: 8, 4: 10, 5: 9, 6: 8, 7: 10, 8: 8, 9: 2}
   for number, length in lengths.items():
     picture = tmp_path / f"figure_{number}.png"
     assert str(picture) in shown
@@ -140,7 +142,7 @@ def test_nothing_is_replaced_unasked(folders, tmp_path, capsys):
     ({"figure": "4", "amplitude": "loud"}, "loud"),
     (
       {"figure": "3", "mixture_list": "x", "root": "x", "split": "tt"},
-      "--split is tt, but it is for a --corpus",
+      "--split is for a --corpus",
     ),
   ],
 )
@@ -216,4 +218,4 @@ def test_mixtures_left_out_are_told():
 def test_output_may_not_be_a_file(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="is a file; choose another"):
-    figure.claim(tmp_path / "file", [3], overwrite=True)
+    figure.refuse(tmp_path / "file", [3], overwrite=True)
