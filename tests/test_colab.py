@@ -137,7 +137,7 @@ def test_notebook_clones_the_project_where_there_is_no_checkout(
   path, first_cell, monkeypatch
 ):
   monkeypatch.setattr(jaxsep, "__url__", None, raising=False)
-  with pytest.raises(RuntimeError, match="jaxsep.__url__ is not set"):
+  with pytest.raises(RuntimeError, match="__url__ is not set"):
     first_cell(path)
   monkeypatch.setattr(jaxsep, "__url__", "https://a.org/jaxsep")
   clone, _ = first_cell(path)

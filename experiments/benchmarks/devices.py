@@ -67,7 +67,11 @@ def losses(
   num_devices: int, *, num_steps: int, size: int, length: int, model=MODEL
 ) -> np.ndarray:
   """Loss of every step on so many devices."""
-  task = tasks.SeparationTask(model, RATE_HZ, simulate.Simulation(RATE_HZ))
+  task = tasks.SeparationTask(
+    model=model,
+    sample_rate_hz=RATE_HZ,
+    simulation=simulate.Simulation(RATE_HZ),
+  )
   with tempfile.TemporaryDirectory() as workdir:
     train.fit(
       task,

@@ -12,7 +12,7 @@ RATE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def hissing():
-  """Two speakers: hums, and hisses at 0.2 s of the first, 0.6 s of the other."""
+  """Two speakers hum, and hiss: the first at 0.2 s, the other at 0.6 s."""
   step = np.arange(8000) / RATE_HZ
   hiss = np.asarray(
     Filter("highpass", 3000)(
