@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stream_checks import conv_tasnet, with_variables
+from stream_checks import conv_tasnet, masker, with_variables
 
 from jaxsep import inference
 
@@ -340,7 +340,7 @@ def test_one_bit_noise():
 
 
 def test_conv_tasnet():
-  model, variables, _ = with_variables(conv_tasnet(causal=False))
+  model, variables, _ = with_variables(conv_tasnet(masker(causal=False)))
   mixture = talk(30011).sum(0)
   estimate = inference.separate(model, variables, mixture, **SIZES)
   assert estimate.shape == (2, 30011)

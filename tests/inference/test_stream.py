@@ -10,14 +10,16 @@ import pytest
 from stream_checks import (
   conv_tasnet,
   in_chunks,
+  masker,
   spectrogram_tasnet,
   with_variables,
 )
 
-from jaxsep import inference
+from jaxsep import dsp, inference
 from jaxsep.models import _streaming
 
 MODELS = {"conv": conv_tasnet, "spectrogram": spectrogram_tasnet}
+HALF = masker(dtype=jnp.bfloat16)
 both = pytest.mark.parametrize("name", MODELS)
 
 
@@ -54,30 +56,49 @@ def test_any_chunks_equal_the_whole(name, num_hops):
   ("name", "options", "num_samples"),
   [
     ("conv", {"num_sources": 3, "filter_length": 4}, 480),
-    ("conv", {"num_sources": 1, "norm": "channel", "kernel_size": 1}, 480),
-    ("conv", {"kernel_size": 4, "num_blocks": 1, "num_repeats": 2}, 480),
-    ("conv", {"padding": "none", "skip_channels": 0, "use_bias": False}, 483),
-    ("conv", {"conv_padding": "late", "input_norm": "channel"}, 480),
-    ("conv", {"num_blocks": 1, "encoder_activation": "relu"}, 480),
+    ("conv", {"network": masker(norm="channel", kernel_size=1)}, 480),
+    ("conv", {"network": masker(kernel_size=4, num_repeats=2)}, 480),
+    (
+      "conv",
+      {"padding": "none", "network": masker(skip_channels=0, use_bias=False)},
+      483,
+    ),
+    (
+      "conv",
+      {"network": masker(conv_padding="late", input_norm="channel")},
+      480,
+    ),
+    (
+      "conv",
+      {"network": masker(num_blocks=1), "encoder_activation": "relu"},
+      480,
+    ),
     (
       "spectrogram",
-      {"num_sources": 3, "compression": "power", "skip_channels": 0},
+      {
+        "num_sources": 3,
+        "compression": "power",
+        "network": masker(skip_channels=0),
+      },
       484,
     ),
     (
       "spectrogram",
-      {"compression": None, "kernel_size": 4, "n_fft": 50},
+      {
+        "compression": None,
+        "stft": dsp.Stft(50, None, 16),
+        "network": masker(kernel_size=4),
+      },
       480,
     ),
     # An odd window ends with its last whole hop: no frame is left to come.
+    ("spectrogram", {"stft": dsp.Stft(25, None, 13, "rectangular")}, 390),
     (
       "spectrogram",
-      {"n_fft": 25, "hop_length": 13, "window": "rectangular"},
-      390,
-    ),
-    (
-      "spectrogram",
-      {"n_fft": 25, "hop_length": 13, "mask_activation": "softmax"},
+      {
+        "stft": dsp.Stft(25, None, 13),
+        "network": masker(mask_activation="softmax"),
+      },
       394,
     ),
   ],
@@ -103,8 +124,8 @@ def test_any_length(name, options, num_samples):
 @both
 def test_bfloat16(name):
   # Half precision rounds the norm of the whole and of few frames differently.
-  check_equal(name, {"dtype": jnp.bfloat16}, [4], atol=0.02)
-  live, variables, _ = small(name, dtype=jnp.bfloat16)
+  check_equal(name, {"network": HALF}, [4], atol=0.02)
+  live, variables, _ = small(name, network=HALF)
   contexts = live.init(variables, 1).masker.contexts
   assert {context.dtype for context in contexts} == {jnp.dtype("bfloat16")}
 
@@ -295,7 +316,7 @@ def test_within_a_scan():
 
 def test_one_compilation_per_size(monkeypatch):
   traced = []
-  model, variables, _ = with_variables(conv_tasnet(num_blocks=1))
+  model, variables, _ = with_variables(conv_tasnet(masker(num_blocks=1)))
   step = type(model).stream_step
 
   def counted(self, state, mixture):
@@ -317,10 +338,10 @@ def test_one_compilation_per_size(monkeypatch):
 @pytest.mark.parametrize(
   "model",
   [
-    conv_tasnet(causal=False),
-    conv_tasnet(norm="global"),
-    conv_tasnet(input_norm="global"),
-    spectrogram_tasnet(causal=False),
+    conv_tasnet(masker(causal=False)),
+    conv_tasnet(masker(norm="global")),
+    conv_tasnet(masker(input_norm="global")),
+    spectrogram_tasnet(masker(causal=False)),
   ],
 )
 def test_refuses_a_model_that_needs_the_future(model):

@@ -1,27 +1,21 @@
 """The fixed mixtures that speech is probed with, all of one length."""
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from data_pipelines import batches, mixture_lists
-from data_pipelines.crops import read_crop
+from data_pipelines.batches import batches
+from data_pipelines.crops import read_row
+from data_pipelines.examples import Mixtures
 from data_pipelines.voices import make_voices
-from experiments.harmonic_probes.opening import (
-  check_num_sources,
-  check_set,
-  is_premixed,
-  layout_of,
-  open_corpus,
-)
-from experiments.harmonic_probes.whole_mixtures import choose_rows, samples_of
+from experiments.data import DataConfig, check_num_sources, open_corpus
+from experiments.evaluation import choose_rows, open_mixture_list, samples_of
 from jaxsep import simulate
 
-#: Level of the first talker above the second, as in the lists of this
+#: Level of the first speaker above the second, as in the lists of this
 #: experiment and of WSJ0-2mix.
 SNR_DB = (0.0, 5.0)
 
@@ -32,7 +26,7 @@ class ProbeSet:
 
   Attributes:
     name: Name of each mixture.
-    sources: Talkers as they are in the mixtures, float32 `[N, S, T]`.
+    sources: Speakers as they are in the mixtures, float32 `[N, S, T]`.
     sample_rate_hz: Their rate.
     num_too_short: How many others there were, of mixtures that exist or of
       utterances to be mixed, that are shorter than that and left out.
@@ -52,8 +46,14 @@ class ProbeSet:
     """What is separated, `[N, T]`."""
     return self.sources.sum(axis=1)
 
+  @property
+  def left_out(self) -> str:
+    """How many others were left out, as a part of a sentence."""
+    count = self.num_too_short
+    return f"; {count} others are shorter and were left out" if count else ""
 
-def open_probe_set(
+
+def open_mixtures(
   *,
   sample_rate_hz: int,
   num_examples: int = 100,
@@ -62,14 +62,15 @@ def open_probe_set(
   mixture_list: str | None = None,
   root: str | None = None,
   split: str | None = None,
+  cache_dir: str | None = None,
   num_sources: int = 2,
 ) -> ProbeSet:
   """Reads or makes the mixtures.
 
-  Of a list or a corpus of mixtures, every so-manieth is taken, so that all
-  parts of it have their share, and of each the first `crop_s`; shorter ones
-  are left out and counted. Utterances are drawn and mixed, always in the same
-  way.
+  Of a list or a corpus of mixtures, mixtures are taken at equal distances,
+  so that all parts of it have their share, and of each the first `crop_s`;
+  shorter ones are left out and counted. Utterances are drawn and mixed, always
+  in the same way.
 
   Args:
     sample_rate_hz: Rate of the mixtures.
@@ -79,7 +80,8 @@ def open_probe_set(
     mixture_list: Or a CSV of fixed mixtures.
     root: Folder that the paths of the list start from.
     split: Of a corpus that has splits; that to test on if None.
-    num_sources: Talkers in each mixture.
+    cache_dir: Where to remember the scan of the corpus.
+    num_sources: Speakers in each mixture.
 
   Returns:
     The mixtures.
@@ -92,16 +94,10 @@ def open_probe_set(
       f"num_examples {num_examples} and crop_s {crop_s} must be positive"
     )
   length = round(crop_s * sample_rate_hz)
-  check_set(corpus, mixture_list, root, split)
   if mixture_list and root:
-    mixtures = mixture_lists.read_list(mixture_list)
-    check_num_sources(mixtures, num_sources)
-    opened = mixture_lists.open_list(mixtures, root)
-    return _read(opened, num_examples, length, sample_rate_hz)
-  if not corpus:
-    raise ValueError("name the mixtures by --mixture_list or --corpus")
-  if layout_of(corpus) == "voices":
-    voices = make_voices(
+    opened = open_mixture_list(mixture_list, root, num_sources)
+  elif corpus == "voices":
+    opened = make_voices(
       num_speakers=max(2 * num_examples, num_sources),
       sample_rate_hz=sample_rate_hz,
       split=split or "test",
@@ -109,14 +105,18 @@ def open_probe_set(
       # Up to half a second shorter: nearly all fill the crop.
       utterance_s=max(crop_s + 0.5, 1.5),
     )
-    return _mix(voices, num_examples, length, sample_rate_hz, num_sources)
-  opened = open_corpus(
-    corpus,
-    sample_rate_hz=sample_rate_hz,
-    num_sources=num_sources,
-    split=split or "",
-  )
-  if is_premixed(opened):
+  elif corpus:
+    opened = open_corpus(
+      corpus,
+      sample_rate_hz=sample_rate_hz,
+      num_sources=num_sources,
+      split=split,
+      data=DataConfig(num_voices=40, cache_dir=cache_dir),
+    )
+  else:
+    raise ValueError("name the mixtures by --mixture_list or --corpus")
+  if opened.is_premixed:
+    check_num_sources(opened, num_sources)
     return _read(opened, num_examples, length, sample_rate_hz)
   return _mix(opened, num_examples, length, sample_rate_hz, num_sources)
 
@@ -131,19 +131,14 @@ def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
       " --crop_s"
     )
   parts = [
-    read_crop(
-      functools.partial(mixtures.read, int(row)),
-      int(mixtures.length[row]),
-      rate_hz=float(mixtures.rate_hz[row]),
-      target_rate_hz=sample_rate_hz,
-      length=length,
-      share=0.0,
-    )[1 : 1 + mixtures.num_sources]
+    read_row(mixtures, int(row), sample_rate_hz=sample_rate_hz, length=length)
     for row in rows
   ]
-  names = [str(mixtures.name[row]) for row in rows]
+  # The first part is the mixture, the last may be noise.
+  sources = np.stack(parts)[:, 1 : 1 + mixtures.num_sources]
+  names = [str(mixtures["name"][row]) for row in rows]
   short = int((samples < length).sum())
-  return ProbeSet(names, np.stack(parts), sample_rate_hz, short)
+  return ProbeSet(names, sources, sample_rate_hz, short)
 
 
 def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
@@ -154,18 +149,24 @@ def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
       f"no utterance is {length / sample_rate_hz:g} s long; choose a shorter"
       " --crop_s"
     )
-  ingredients = batches.eval_batches(
-    corpus.rows(long),
-    num_examples=num_examples,
+  ingredients = batches(
+    Mixtures(
+      corpus.rows(long),
+      num_sources=num_sources,
+      crop_length=length,
+      sample_rate_hz=sample_rate_hz,
+      seed=0,
+      max_broken_files=0,
+    ),
     batch_size=math.gcd(num_examples, 4),
-    num_sources=num_sources,
-    crop_length=length,
-    sample_rate_hz=sample_rate_hz,
-    seed=0,
+    num_examples=num_examples,
   )
-  mix = simulate.make_simulator(snr_db=SNR_DB)
   examples = list(
-    simulate.fixed_examples(mix, ingredients, key=jax.random.key(0))
+    simulate.fixed_examples(
+      simulate.Simulation(sample_rate_hz, snr_db=SNR_DB),
+      ingredients,
+      key=jax.random.key(0),
+    )
   )
   names = [f"{int(example['index']):04d}" for example in examples]
   # Zeros where a recording lost its last sample in resampling.
