@@ -121,15 +121,13 @@ class Data:
   background: dict[str, Any] = dataclasses.field(default_factory=dict)
   valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-  def train_batches(
-    self, start_step: int, *, process_index: int = 0, process_count: int = 1
-  ) -> Iterator[dict]:
-    """Batches from a step on."""
+  def train_batches(self, start_step: int, **here: int) -> Iterator[dict]:
+    """Batches from a step on; of this `process_index` of `process_count`."""
     config = self.config
     if self.train.is_premixed:
       examples = PremixedCrops(
         self.train,
-        crop_length=self.samples(config.crop_s),
+        crop_length=self._samples(config.crop_s),
         sample_rate_hz=self.sample_rate_hz,
         seed=config.seed,
       )
@@ -139,19 +137,10 @@ class Data:
       examples = self._mixtures(
         self.train, config.crop_s, self.background, speed_range=speeds
       )
-    return batches(
-      examples,
-      batch_size=config.batch_size,
-      start_step=start_step,
-      process_index=process_index,
-      process_count=process_count,
-      num_threads=config.num_threads,
-    )
+    return self._batches(examples, start_step=start_step, **here)
 
-  def eval_batches(
-    self, *, process_index: int = 0, process_count: int = 1
-  ) -> Iterable[dict]:
-    """The fixed validation set."""
+  def eval_batches(self, **here: int) -> Iterable[dict]:
+    """The fixed validation set; of this process, as above."""
     config = self.config
     if self.valid.is_premixed:
       # Of a second, so that the model is compiled for few lengths.
@@ -160,7 +149,7 @@ class Data:
         sample_rate_hz=self.sample_rate_hz,
         length_multiple=self.sample_rate_hz,
       )
-      num_examples, buckets = len(self.valid), examples.buckets
+      count = {"num_examples": len(self.valid), "buckets": examples.buckets}
     else:
       examples = self._mixtures(
         self.valid,
@@ -169,16 +158,8 @@ class Data:
         # The set must not change unnoticed.
         max_broken_files=0,
       )
-      num_examples, buckets = config.num_valid_examples, None
-    return batches(
-      examples,
-      batch_size=config.batch_size,
-      num_examples=num_examples,
-      buckets=buckets,
-      process_index=process_index,
-      process_count=process_count,
-      num_threads=config.num_threads,
-    )
+      count = {"num_examples": config.num_valid_examples}
+    return self._batches(examples, **count, **here)
 
   def describe(self) -> dict[str, Any]:
     """What fixes the examples besides the config, as JSON values.
@@ -195,9 +176,18 @@ class Data:
       },
     }
 
-  def samples(self, seconds: float) -> int:
+  def _samples(self, seconds):
     """Samples in so many seconds."""
     return round(seconds * self.sample_rate_hz)
+
+  def _batches(self, examples, **which):
+    """Batches of the configured size."""
+    return batches(
+      examples,
+      batch_size=self.config.batch_size,
+      num_threads=self.config.num_threads,
+      **which,
+    )
 
   def _mixtures(self, corpus, crop_s, background, **further):
     """Examples that are mixed where the model runs."""
@@ -206,12 +196,12 @@ class Data:
     return Mixtures(
       corpus,
       num_sources=self.num_sources,
-      crop_length=self.samples(crop_s),
+      crop_length=self._samples(crop_s),
       sample_rate_hz=self.sample_rate_hz,
       seed=config.seed,
       noise=background.get("noise"),
       rirs=rirs,
-      rir_length=None if rirs is None else self.samples(config.rir_s),
+      rir_length=None if rirs is None else self._samples(config.rir_s),
       weighting=config.weighting,
       **further,
     )
@@ -244,7 +234,12 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
         f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
         f"speakers, {corpus.seconds / 60:.1f} min"
       )
-  _check_no_shared_speaker(train, valid, data)
+  if shared := table.shared_speakers(train, valid):
+    raise ValueError(
+      f"{len(shared)} speakers are in both training and validation, such as "
+      f"{shared[0]}; validate on others than those of "
+      f"{data.valid_corpus or data.corpus}"
+    )
   return _with_background(config, data, train, valid)
 
 
@@ -417,13 +412,14 @@ def _open_both(config, data):
       "its own to validate on; leave it empty"
     )
   train = open_one(data.corpus, split=data.split, purpose="train")
-  report = getattr(train, "report", None)
-  if report is not None and report.problems:
-    print(report.summary())
   if has_own:
     valid = open_one(specs[1], split=data.valid_split, purpose="valid")
+  elif names := data.valid_speakers:
+    train, valid = train.subset(exclude=names), train.subset(speakers=names)
   else:
-    train, valid = _two_parts(train, data, config.model.num_sources)
+    train, valid = table.hold_out(
+      train, column="speaker", at_least=config.model.num_sources
+    )
   if not train.is_premixed:
     train = _long_enough(
       train, data.min_utterance_s, data.crop_s * data.fastest
@@ -441,26 +437,6 @@ def _heeded(data, spec):
     if _layout(spec) not in layouts
   }
   return dataclasses.replace(data, **unheeded)
-
-
-def _two_parts(corpus, data, num_sources):
-  """Training and validation part of a corpus of utterances."""
-  if data.valid_speakers:
-    return (
-      corpus.subset(exclude=data.valid_speakers),
-      corpus.subset(speakers=data.valid_speakers),
-    )
-  return table.hold_out(corpus, column="speaker", at_least=num_sources)
-
-
-def _check_no_shared_speaker(train, valid, data):
-  """Raises if training and validation have a speaker in common."""
-  if shared := table.shared_speakers(train, valid):
-    raise ValueError(
-      f"{len(shared)} speakers are in both training and validation, such as "
-      f"{shared[0]}; validate on others than those of "
-      f"{data.valid_corpus or data.corpus}"
-    )
 
 
 def _long_enough(corpus, min_s, crop_s):

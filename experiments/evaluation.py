@@ -303,21 +303,18 @@ def evaluate(
       row: Row = {"index": int(batch["index"][i]), "samples": int(length[i])}
       row |= {n: float(np.mean(value[i])) for n, value in values.items()}
       if perceptual:
-        row |= perceptual_scores(heard, sample_rate_hz=task.sample_rate_hz)
+        row |= _perceptual_scores(heard, task.sample_rate_hz)
       for source, value in enumerate(values["si_sdr"][i]):
         row[f"si_sdr_{source + 1}"] = float(value)
       yield row, heard
 
 
-def perceptual_scores(
-  signals: dict[str, np.ndarray], *, sample_rate_hz: int
-) -> Row:
-  """STOI and PESQ, of the estimates and of the mixture: means over sources."""
-  estimate, reference = signals["estimate"], signals["reference"]
+def _perceptual_scores(signals, sample_rate_hz):
+  """STOI and PESQ of the estimates and of the mixture, means over sources."""
+  reference, row = signals["reference"], {}
   mixture = np.broadcast_to(signals["mixture"], reference.shape)
-  row = {}
   for name, metric in (("stoi", metrics.stoi), ("pesq", metrics.pesq)):
-    for prefix, signal in (("", estimate), ("mixture_", mixture)):
+    for prefix, signal in (("", signals["estimate"]), ("mixture_", mixture)):
       values = metric(signal, reference, sample_rate_hz=sample_rate_hz)
       row[f"{prefix}{name}"] = float(np.mean(values))
   return row

@@ -188,7 +188,7 @@ def main(
       return 0
     if not flags.workdir:
       raise ValueError("--workdir is missing: the folder of the run")
-    start_processes(flags)
+    _start_processes(flags)
     train.keep_freed_memory()
     workdir = os.path.expanduser(flags.workdir)
     result = fit(config, make_task, workdir=workdir, open_data=open_data)
@@ -199,16 +199,8 @@ def main(
   sys.exit(run_or_exit(run, debug=flags.debug))
 
 
-def start_processes(flags: Any) -> None:
-  """Connects this process with the others if `--multihost` says so.
-
-  Args:
-    flags: Has `multihost`, `coordinator_address`, `num_processes` and
-      `process_id`.
-
-  Raises:
-    ValueError: If the flags contradict each other, or nobody answers.
-  """
+def _start_processes(flags):
+  """Connects this process with the others if `--multihost` says so."""
   names = ("coordinator_address", "num_processes", "process_id")
   given = {name: getattr(flags, name) for name in names}
   missing = [f"--{name}" for name in names if given[name] is None]
@@ -221,10 +213,7 @@ def start_processes(flags: Any) -> None:
   try:
     jax.distributed.initialize(**given)
   except (RuntimeError, ValueError) as error:
-    raise ValueError(
-      f"cannot connect the processes ({error}); name them by "
-      "--coordinator_address, --num_processes and --process_id"
-    ) from error
+    raise ValueError(f"cannot connect the processes ({error})") from error
 
 
 def _init_from(name):

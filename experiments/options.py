@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from jaxsep import dsp, losses, models, simulate, train
+from jaxsep import losses, models, simulate, train
 
 #: Classes and functions that a config can name, see `register`.
 _KNOWN: dict[str, Callable] = {}
@@ -188,7 +188,7 @@ def load(path: str) -> Any:
     return names["get_config"]()
   try:
     found = json.loads(pathlib.Path(path).read_text())
-    return from_json(found["run"]["config"] if "run" in found else found)
+    return make_config(**(found["run"]["config"] if "run" in found else found))
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
       f"{path} is no config: neither of a run nor printed by --print_config"
@@ -198,11 +198,6 @@ def load(path: str) -> Any:
 def to_json(config: Any) -> dict[str, Any]:
   """A config as JSON values; tuples become lists."""
   return json.loads(json.dumps(config.to_dict()))
-
-
-def from_json(values: Mapping[str, Any]) -> Any:
-  """The config of `to_json`; `build` makes tuples where a class has them."""
-  return make_config(**values)
 
 
 def _config(entries):
@@ -362,18 +357,6 @@ def _parsed(text, wanted):
 
 
 register(*(getattr(models, name) for name in models.__all__))
-register(
-  *(
-    getattr(losses, name)
-    for name in losses.__all__
-    if name.startswith("neg_") or name.endswith("_l2")
-  )
-)
-for _name, _module in (
-  ("Filter", simulate),
-  ("Simulation", simulate),
-  ("Stft", dsp),
-  ("TrainConfig", train),
-):
-  if hasattr(_module, _name):
-    register(getattr(_module, _name))
+register(losses.neg_sdr, losses.neg_si_sdr, losses.neg_si_snr, losses.neg_snr)
+register(losses.complex_l2, losses.magnitude_l2)
+register(simulate.Filter, simulate.Simulation, train.TrainConfig)

@@ -24,8 +24,10 @@ from data_pipelines.voices import make_voices, speaker_of
 from experiments import evaluation, job, rows
 from experiments.command import Parser, at_least, run_or_exit
 from experiments.data import Data, DataConfig
+from experiments.harmonic_probes.configs import conv_tasnet_small_corpus
+from experiments.harmonic_probes.train import make_task
 from experiments.plots import plot_separation
-from jaxsep import losses, models, simulate, tasks, train
+from jaxsep import simulate, tasks, train
 from jaxsep.train.mesh import make_mesh
 
 SAMPLE_RATE_HZ = 8000
@@ -55,78 +57,37 @@ def get_config(seed: int = 0, num_steps: int = NUM_STEPS) -> Any:
   Returns:
     A config as those of the papers.
   """
-  return job.base_config(
-    sample_rate_hz=SAMPLE_RATE_HZ,
-    model=job.options(
-      models.ConvTasNet(
-        num_filters=128,
-        filter_length=32,
-        encoder_activation="relu",
-        # Starts as a transform and its inverse: minutes of learning saved.
-        filterbank_init="fourier",
-        masker=models.TemporalConvNet(
-          bottleneck_channels=96,
-          hidden_channels=192,
-          skip_channels=96,
-          num_blocks=6,
-          num_repeats=2,
-        ),
-      )
-    ),
-    simulation=job.options(
-      simulate.Simulation(
-        SAMPLE_RATE_HZ, snr_db=(-2.5, 2.5), flip_polarity=True
-      )
-    ),
-    data=job.options(
-      DataConfig(
-        num_voices=300,
-        num_valid_voices=128,
-        num_utterances=4,
-        batch_size=2,
-        crop_s=1.5,
-        valid_crop_s=1.5,
-        num_valid_examples=64,
-        speed_range=None,
-        seed=seed,
-        # The cores are needed for training.
-        num_threads=1,
-      )
-    ),
-    optimizer=job.options(
-      job.OptimizerConfig(
-        # Learns in a third of the steps what Adam does.
-        name="muon",
-        learning_rate=3e-3,
-        schedule="cosine",
-        warmup_steps=min(100, num_steps // 10),
-        end_learning_rate=3e-5,
-      )
-    ),
-    train=job.options(
-      train.TrainConfig(
-        num_steps=num_steps,
-        seed=seed,
-        ema_decay=0.995,
-        log_every=50,
-        eval_every=max(1, num_steps // 5),
-        checkpoint_every=max(1, num_steps // 10),
-        monitor="si_sdr_improvement",
-        monitor_mode="max",
-        tensorboard=False,
-      )
-    ),
+  config = conv_tasnet_small_corpus.get_config()
+  config.model.num_filters = 128
+  config.model.masker.num_blocks = 6
+  config.simulation.update(snr_db=(-2.5, 2.5), flip_polarity=True)
+  config.data.update(
+    num_voices=300,
+    num_valid_voices=128,
+    num_utterances=4,
+    crop_s=1.5,
+    valid_crop_s=1.5,
+    num_valid_examples=64,
+    speed_range=None,
+    seed=seed,
+    # The cores are needed for training.
+    num_threads=1,
   )
-
-
-def make_task(config: Any) -> tasks.SeparationTask:
-  """Makes the task of the config."""
-  return tasks.SeparationTask(
-    model=job.build(config.model),
-    sample_rate_hz=config.sample_rate_hz,
-    simulation=job.build(config.simulation),
-    loss_function=losses.neg_si_snr,
+  config.optimizer.update(
+    warmup_steps=min(100, num_steps // 10), end_learning_rate=3e-5
   )
+  config.train.update(
+    num_steps=num_steps,
+    seed=seed,
+    ema_decay=0.995,
+    log_every=50,
+    eval_every=max(1, num_steps // 5),
+    checkpoint_every=max(1, num_steps // 10),
+    monitor="si_sdr_improvement",
+    monitor_mode="max",
+    tensorboard=False,
+  )
+  return config
 
 
 def run(
@@ -320,8 +281,7 @@ Next, try it on a recording of your own:
   {command} separate --model={folder}/model your.wav --output_dir=out"""
   )
   improvement = mean_row(table)["si_sdr_improvement"]
-  is_usual = flags.num_steps == NUM_STEPS
-  if is_usual and improvement < LEAST_IMPROVEMENT_DB:
+  if flags.num_steps == NUM_STEPS and improvement < LEAST_IMPROVEMENT_DB:
     sys.exit(
       f"quickstart: the improvement of {improvement:.1f} dB is below the "
       f"{LEAST_IMPROVEMENT_DB:.0f} dB that this recipe reaches; please report "

@@ -97,7 +97,7 @@ def summary(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
   return markdown(lines)
 
 
-def spread(rows: Sequence[Row], *, of: str, by: str) -> str:
+def spread(rows: Sequence[Row]) -> str:
   """How much the mean depends on which recordings there are.
 
   Mixtures of the same few speakers are no independent draws: the standard
@@ -105,17 +105,16 @@ def spread(rows: Sequence[Row], *, of: str, by: str) -> str:
   others.
 
   Args:
-    rows: The rows.
-    of: The column to average, in dB.
-    by: The column that says which mixtures belong together.
+    rows: The rows, with the `folders` of each mixture's files.
 
   Returns:
-    A sentence on the means of each set; "" where there are none, or fewer
-    than two mixtures to a set.
+    A sentence on the mean SI-SDR improvement of each set of folders; "" where
+    there are none, or fewer than two mixtures to a set.
   """
   sets: dict[str, list[float]] = {}
   for row in rows:
-    sets.setdefault(row.get(by, ""), []).append(row[of])
+    value = row["si_sdr_improvement"]
+    sets.setdefault(row.get("folders", ""), []).append(value)
   if not 1 < len(sets) <= len(rows) / 2:
     return ""
   means = [float(np.mean(values)) for values in sets.values()]

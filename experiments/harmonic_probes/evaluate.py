@@ -186,7 +186,7 @@ def make_config(flags: Any, loaded: Any) -> Any:
         f"{flags.workdir} is not the folder of a run of a train command; give "
         "--model and --corpus"
       )
-    return options.from_json(made["run"]["config"])
+    return options.make_config(**made["run"]["config"])
   config = conv_tasnet.get_config()
   config.sample_rate_hz = loaded.sample_rate_hz
   config.model = options.options(loaded.model)
@@ -265,7 +265,7 @@ def run(flags: Any) -> None:
     if len(saved) < (flags.num_saved or 0):
       saved.append((row, signals))
   table.sort(key=lambda row: row["index"])
-  captions = [rows.spread(table, of="si_sdr_improvement", by="folders")]
+  captions = [rows.spread(table)]
   captions += [] if chosen is None else [chosen.caption(kept)]
   text = rows.summary(table, TABLE)
   text += "\n\n" * any(captions) + " ".join(filter(None, captions))

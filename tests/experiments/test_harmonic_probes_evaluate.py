@@ -196,13 +196,12 @@ def test_error_of_means_and_spread_over_speakers():
     {"folders": f, "si_sdr_improvement": v}
     for f, v in (("a b", 1.0), ("a b", 3.0), ("a c", 6.0), ("a c", 6.0))
   ]
-  which = {"of": "si_sdr_improvement", "by": "folders"}
-  sentence = rows.spread(table, **which)
+  sentence = rows.spread(table)
   assert "2 sets of speakers" in sentence and "2.00 to 6.00 dB" in sentence
   assert "error over them 2.00 dB" in sentence
   # Nothing is said where every mixture has speakers of its own, or unknown.
-  assert rows.spread(table[1:3], **which) == ""
-  assert rows.spread([{"si_sdr_improvement": 1.0}] * 3, **which) == ""
+  assert rows.spread(table[1:3]) == ""
+  assert rows.spread([{"si_sdr_improvement": 1.0}] * 3) == ""
   text = rows.summary(table, {"si_sdr_improvement": "SI-SDRi", "stoi": "STOI"})
   assert "| SI-SDRi | 4.00 | 1.22 | 4.50 |" in text and "STOI" not in text
 

@@ -374,7 +374,7 @@ def test_flags_make_the_filter(words, expected):
   config = config_named("conv_tasnet_small_corpus")
   options.override(config, [f"{PREFIX}source_filter.{word}" for word in words])
   options.override(config, [f"{PREFIX}level_db=None"])
-  again = options.from_json(options.to_json(config))
+  again = options.make_config(**options.to_json(config))
   for made in (config, again):
     simulation = train.make_task(made).simulation
     assert simulation.source_filter == expected

@@ -64,7 +64,7 @@ def test_every_field_is_there_and_comes_back():
   assert set(config.value) == names | {"class"}
   assert build(config.value) == value
   as_text = json.dumps(options_lib.to_json(config))
-  again = options_lib.from_json(json.loads(as_text))
+  again = make_config(**json.loads(as_text))
   assert build(again.value) == value and again.rate == 8000
 
 
