@@ -20,6 +20,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
@@ -28,9 +29,6 @@ from jaxsep import losses, models, simulate, train
 
 #: Classes and functions that a config can name, see `register`.
 _KNOWN: dict[str, Callable] = {}
-
-# Flax gives every module these two fields.
-_NOT_OPTIONS = ("parent", "name")
 
 
 def register(*values: Callable) -> None:
@@ -207,10 +205,12 @@ def _config(entries):
 
 def _fields(made):
   """The fields of a class that are options."""
+  # Flax gives every module these two fields.
+  others = ("parent", "name") if issubclass(made, nn.Module) else ()
   return [
     field
     for field in dataclasses.fields(made)
-    if field.init and field.name not in _NOT_OPTIONS
+    if field.init and field.name not in others
   ]
 
 

@@ -18,7 +18,7 @@ from experiments.optimizer import (
   make_schedule,
 )
 from experiments.options import build, make_config, options, override
-from jaxsep import losses, models, simulate
+from jaxsep import losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Outer:
   dtype: Any = jnp.float32
   flag: bool = False
   kind: str = "a"
+  name: str = "b"
 
 
 options_lib.register(Inner, Outer)
@@ -141,31 +142,6 @@ def test_losses_by_name_with_their_arguments():
   with pytest.raises(ValueError, match="is 'mse'; it is one of"):
     override(config, ["--config.value=mse"])
 
-
-@pytest.mark.parametrize("name", ["ConvTasNet", "DPTNet", "SpectrogramTasNet"])
-def test_models_hold_all_their_options(name):
-  model = getattr(models, name)()
-  assert build(options(model)) == model
-
-
-def test_filters_appear_once_a_flag_names_one():
-  config = make_config(simulation=options(_Simulated()))
-  prefix = "--config.simulation.source_filter."
-  override(config, [f"{prefix}band=bandstop", f"{prefix}cutoff_hz=(350,400)"])
-  made = build(config.simulation).source_filter
-  assert made == simulate.Filter("bandstop", (350, 400))
-  config = make_config(simulation=options(_Simulated()))
-  override(config, [f"{prefix}band=lowpass"])
-  with pytest.raises(ValueError):
-    build(config.simulation)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Simulated:
-  source_filter: simulate.Filter | None = None
-
-
-options_lib.register(_Simulated)
 
 # Optimizers.
 

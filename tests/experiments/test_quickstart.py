@@ -14,7 +14,7 @@ from jaxsep import audio, metrics
 
 def tiny(**changes):
   config = quickstart.get_config(num_steps=4)
-  config.model.num_filters = 16
+  config.model.num_filters = 64
   config.model.masker.update(
     bottleneck_channels=8, hidden_channels=16, skip_channels=8, num_blocks=2
   )
