@@ -24,7 +24,7 @@ import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines.crops import pad_to
-from data_pipelines.examples import BucketedExamples, Examples
+from data_pipelines.examples import BucketedExamples, Example, Examples
 from data_pipelines.stream import Batch, Stream, check_hosts
 
 __all__ = ["batches"]
@@ -82,14 +82,13 @@ def batches(
     index, mask, length = plan(step)
     index, mask = index[here], mask[here]
     found = {i: examples.read(i) for i in dict.fromkeys(index.tolist())}
-    padded = () if length is None else examples.padded
+    if length is not None:
+      found = {
+        i: _padded(example, examples.padded, length)
+        for i, example in found.items()
+      }
     batch = {
-      name: np.stack(
-        [
-          pad_to(found[i][name], length) if name in padded else found[i][name]
-          for i in index.tolist()
-        ]
-      )
+      name: np.stack([found[i][name] for i in index.tolist()])
       for name in found[int(index[0])]
     }
     return batch | {"index": (index % 2**32).astype(np.uint32), "mask": mask}
@@ -98,6 +97,19 @@ def batches(
     read, first=start_step, stop=num_steps, num_threads=num_threads
   )
   return iter(stream) if num_examples is None else stream
+
+
+def _padded(example: Example, names: Sequence[str], length: int) -> Example:
+  """An example with some arrays padded to the length of its bucket."""
+  padded = {}
+  for name in set(names) & set(example):
+    if (longer := example[name].shape[-1]) > length:
+      raise ValueError(
+        f"{name} has {longer} samples, more than max_length promised, and its"
+        f" bucket has {length}"
+      )
+    padded[name] = pad_to(example[name], length)
+  return example | padded
 
 
 def _plans(

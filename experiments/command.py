@@ -6,7 +6,7 @@ commands can be imported in one process.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from absl import logging
@@ -50,14 +50,11 @@ def at_least(least: float, kind: Callable = int) -> Callable[[str], Any]:
   return read
 
 
-def run_or_exit(
-  run: Callable[[], Any], argv: Sequence[str] = (), *, debug: bool = False
-) -> Any:
+def run_or_exit(run: Callable[[], Any], *, debug: bool = False) -> Any:
   """Runs, and turns what a user can mend into one line and exit status 1.
 
   Args:
     run: What the command does once the flags are read.
-    argv: What `absl.app.run` gives `main`: the words that are no flags.
     debug: Whether errors are raised, to show where they come from.
 
   Returns:
@@ -65,8 +62,6 @@ def run_or_exit(
   """
   logging.set_verbosity(logging.WARNING)
   try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
     return run()
   except (ValueError, TrainingError, OSError) as error:
     if debug:

@@ -256,9 +256,11 @@ def run(flags: Any) -> None:
     task, loaded.variables, progress, perceptual=flags.perceptual
   ):
     kept += row["samples"]
-    row["seconds"] = round(row.pop("samples") / loaded.sample_rate_hz, 4)
+    seconds = round(row.pop("samples") / loaded.sample_rate_hz, 4)
+    named = {"index": row.pop("index")}
     if chosen is not None:
-      row |= chosen.fields(row["index"])
+      named = chosen.fields(named["index"])
+    row = named | {"seconds": seconds} | row
     table.append(row)
     if len(saved) < (flags.num_saved or 0):
       saved.append((row, signals))

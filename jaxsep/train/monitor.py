@@ -77,7 +77,7 @@ class Monitor:
     patience = config.early_stop_patience
     return patience is not None and self.num_worse >= patience
 
-  def period_means(self) -> dict[str, float]:
+  def period_means(self) -> dict[str, float | int]:
     """Means over the log's period, which starts anew.
 
     Learning rate, scale and counter are those of the last step; updates that

@@ -76,7 +76,7 @@ class Pace:
       "examples_per_second": self._rate * batch_size,
     }
 
-  def report(self, step: int, values: dict[str, float]) -> None:
+  def report(self, step: int, values: dict[str, float | int]) -> None:
     """Shows the values of a period of the log."""
     parts = [f"loss {values['loss']:.3f}"] if "loss" in values else []
     if "steps_per_second" in values:

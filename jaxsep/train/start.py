@@ -25,9 +25,7 @@ def describe_run(task, config, plateau, frozen, run_config) -> dict[str, Any]:
     "plateau": None if plateau is None else dataclasses.asdict(plateau),
     "task": dict(task.describe()),
     "frozen": {
-      name: tree_hash(tree)
-      for name, tree in frozen.items()
-      if tree is not None
+      name: tree_hash(tree) for name, tree in frozen.items() if tree is not None
     },
     "run": dict(run_config or {}),
   }

@@ -201,9 +201,7 @@ def _scan_sum(part_of, others, parts):
 
   first = jax.tree.map(lambda x: x[0], parts)
   grads, (_, values) = jax.eval_shape(part_of, others, first)
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype), (grads, values)
-  )
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, values))
   (others, sums), () = jax.lax.scan(body, (others, zeros), parts)
   return *sums, others
 

@@ -119,11 +119,11 @@ class Writer:
       return
     if self._events is not None:
       self._events.flush()
-    for path in self.local.glob("**/*"):
-      if path.is_file():
-        target = self._folder / path.relative_to(self.local)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.copy(target, overwrite=True)
+    for folder, _, names in self.local.walk():
+      target = self._folder / folder.relative_to(self.local)
+      target.mkdir(parents=True, exist_ok=True)
+      for name in names:
+        (folder / name).copy(target / name, overwrite=True)
 
   def close(self) -> None:
     """Flushes and closes all files."""
