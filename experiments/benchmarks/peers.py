@@ -10,7 +10,6 @@ peer's side does with it can be set by the environment of that process:
   --peer_env=GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -27,19 +26,6 @@ from experiments.cores import allowed_cores
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _RATE_HZ = 8000
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-  """A line of the table: mixtures, their seconds, and the target ratio."""
-
-  name: str
-  batch: int
-  seconds: float
-  dtype: str
-  training: bool
-  target: float
-  compiled: bool = False
 
 
 class Side:
@@ -78,13 +64,42 @@ class Side:
     return json.loads(line)
 
 
+def cases_of(
+  backend: str, cpu_target: tuple[float, float], gpu_target: float
+) -> list[tuple[str, float, dict[str, Any]]]:
+  """Name, target ratio and request of each case that a device is meant for."""
+  if backend == "cpu":
+    rows = [("float32", False, 1, 4, False), ("float32", True, 2, 2, False)]
+  else:
+    rows = [
+      (dtype, training, 16, 4, compiled)
+      for training in (False, True)
+      for dtype in ("float32", "bfloat16")
+      for compiled in (False, True)
+    ]
+  return [
+    (
+      f"{'training' if training else 'forward'} {batch} x {seconds} s, {dtype}"
+      f"{', peer compiled' if compiled else ''}",
+      cpu_target[training] if backend == "cpu" else gpu_target,
+      {
+        "batch": batch,
+        "samples": seconds * _RATE_HZ,
+        "dtype": dtype,
+        "training": training,
+        "compiled": compiled,
+      },
+    )
+    for dtype, training, batch, seconds, compiled in rows
+  ]
+
+
 def main(
   model: str,
   *,
   cpu_target: tuple[float, float],
   gpu_target: float,
   forward_flop: float | None = None,
-  argv: Any = None,
 ) -> None:
   """Runs every case that the machine is meant for, and prints the table.
 
@@ -95,72 +110,44 @@ def main(
     gpu_target: The same on a GPU.
     forward_flop: Operations of the matmuls of a forward pass of 4 s; with it,
       the share of the measured rate of matmuls is printed.
-    argv: The flags; those of the process if None.
   """
   parser = Parser(__doc__)
-  parser.add_argument("--peer_python", default=".venv-bench/bin/python")
+  parser.add_argument(
+    "--peer_python",
+    default=".venv-bench/bin/python",
+    help="With PyTorch and Asteroid; empty to run our side alone.",
+  )
   parser.add_argument("--cpus", help="Cores of both sides, with commas.")
   parser.add_argument("--rounds", type=at_least(1), default=9)
   parser.add_argument("--nokeep_freed_memory", action="store_true")
   parser.add_argument("--peer_env", action="append", default=[])
-  parser.add_argument("--output", help="Also write the rows as JSON.")
-  options = parser.parse_args(argv)
+  options = parser.parse_args()
 
   def run():
     sides = commands(model, options)
-    with start(sides["ours"]) as side:
+    with Side(*sides["ours"]) as side:
       device = side.ask(do="device")
-    if device["backend"] == "cpu":
-      forward, training = cpu_target
-      cases = [
-        Case("forward 1 x 4 s", 1, 4, "float32", False, forward),
-        Case("training 2 x 2 s", 2, 2, "float32", True, training),
-      ]
-    else:
-      cases = [
-        Case(
-          f"{'training' if training else 'forward'} 16 x 4 s, {dtype}"
-          f"{', peer compiled' if compiled else ''}",
-          *(16, 4, dtype, training, gpu_target, compiled),
-        )
-        for training in (False, True)
-        for dtype in ("float32", "bfloat16")
-        for compiled in (False, True)
-      ]
     print(
       f"{model}, {device['name']}, {len(sides['ours'][1])} cores, "
       f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}\n"
       f"{'':<44}{'ours s':>9}{'peer s':>9}{'ours MB':>9}{'peer MB':>9}"
       f"{'matmul':>8}{'ratio':>7}"
     )
-    rows = []
-    for case in cases:
-      rows.append(run_case(case, sides, options.rounds, forward_flop))
-      print_row(rows[-1])
+    for name, target, request in cases_of(
+      device["backend"], cpu_target, gpu_target
+    ):
+      row = run_case(request, sides, options.rounds, forward_flop)
+      print_row(name, target, row)
     print(
       "seconds: median of the rounds; MB: peak after warm-up, resident on a "
       "CPU, allocated on a GPU; matmul: share of the measured float32 rate."
     )
-    if options.output:
-      text = json.dumps(rows, indent=2) + "\n"
-      pathlib.Path(options.output).write_text(text)
 
   run_or_exit(run, debug=options.debug)
 
 
 def commands(model: str, options: Any) -> dict[str, tuple]:
-  """The command, cores and environment of each side; no peer if it has none.
-
-  Args:
-    model: Name of the model.
-    options: The flags.
-
-  Returns:
-    Arguments of `Side`, by "ours" and "peer".
-
-  Raises:
-    ValueError: If a flag is at fault.
-  """
+  """Arguments of `Side` for "ours" and "peer"; ValueError for a wrong flag."""
   allowed = [str(core) for core in allowed_cores()]
   cpus = options.cpus.split(",") if options.cpus else allowed
   if unknown := sorted(set(cpus) - set(allowed)):
@@ -188,62 +175,52 @@ def commands(model: str, options: Any) -> dict[str, tuple]:
   return sides
 
 
-def start(arguments: tuple) -> Side:
-  """Starts a side."""
-  return Side(*arguments)
-
-
 def run_case(
-  case: Case, sides: dict[str, tuple], rounds: int, forward_flop: float | None
-) -> dict[str, Any]:
+  request: dict[str, Any],
+  sides: dict[str, tuple],
+  rounds: int,
+  forward_flop: float | None,
+) -> dict[str, float]:
   """Lets both sides take turns; returns one row."""
-  started = {name: start(arguments) for name, arguments in sides.items()}
+  started = {name: Side(*arguments) for name, arguments in sides.items()}
   runs: dict[str, list] = {name: [] for name in started}
   shares = []
   for side in started.values():
-    side.ask(
-      do="prepare",
-      batch=case.batch,
-      samples=round(case.seconds * _RATE_HZ),
-      dtype=case.dtype,
-      training=case.training,
-      compiled=case.compiled,
-    )
+    side.ask(do="prepare", **request)
   for _ in range(rounds):
     for name, side in started.items():
       runs[name].append(side.ask(do="run"))
-    if forward_flop and not case.training:
+    if forward_flop and not request["training"]:
       rate = started["ours"].ask(do="matmul")["flop_per_s"]
-      flop = forward_flop * case.batch * case.seconds / 4
+      samples = request["batch"] * request["samples"]
+      flop = forward_flop * samples / (4 * _RATE_HZ)
       shares.append(flop / rate / runs["ours"][-1]["seconds"])
   for side in started.values():
     side.__exit__()
-  row: dict[str, Any] = {"case": case.name, "target": case.target}
-  row["load"] = os.getloadavg()[0]
+  row = {}
   for name, answers in runs.items():
     row[f"{name}_s"] = statistics.median(a["seconds"] for a in answers)
-    row[f"{name}_peak_mb"] = max(a["peak"] for a in answers) / 1e6
+    row[f"{name}_mb"] = max(a["peak"] for a in answers) / 1e6
   if "peer" in runs:
     row["ratio"] = row["ours_s"] / row["peer_s"]
   if shares:
-    row["share_of_matmul_limit"] = statistics.median(shares)
+    row["matmul"] = statistics.median(shares)
   return row
 
 
-def print_row(row: dict[str, Any]) -> None:
+def print_row(name: str, target: float, row: dict[str, float]) -> None:
   """Prints a row of the table."""
-  line = f"{row['case']:<44}"
-  for name, width, form in (
+  line = f"{name:<44}"
+  for column, width, form in (
     ("ours_s", 9, ".3f"),
     ("peer_s", 9, ".3f"),
-    ("ours_peak_mb", 9, ".0f"),
-    ("peer_peak_mb", 9, ".0f"),
-    ("share_of_matmul_limit", 8, ".2f"),
+    ("ours_mb", 9, ".0f"),
+    ("peer_mb", 9, ".0f"),
+    ("matmul", 8, ".2f"),
     ("ratio", 7, ".2f"),
   ):
-    cell = format(row[name], form) if name in row else "-"
+    cell = format(row[column], form) if column in row else "-"
     line += f"{cell:>{width}}"
   if "ratio" in row:
-    target = row["target"]
     line += "  " + verdict(row["ratio"] <= target, f"at most {target:g}")
   print(line, flush=True)

@@ -159,7 +159,7 @@ def _open(path, allow_truncated):
   if not path.exists():
     raise AudioError(f"{path}: no such file; check the spelling")
   if not path.is_file():
-    raise AudioError(f"{path}: is no regular file; save it to a file first")
+    raise AudioError(f"{path}: is not a regular file; save it to a file first")
   if path.stat().st_size == 0:
     raise AudioError(f"{path}: is empty (0 bytes); fetch or export it again")
   try:
@@ -176,7 +176,7 @@ def _open(path, allow_truncated):
       file = soundfile.SoundFile(handle.fileno(), closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
       raise AudioError(
-        f"{path}: is no audio file of a known format, or its header is "
+        f"{path}: is not an audio file of a known format, or its header is "
         "damaged; convert it to WAV or FLAC"
       ) from error
     with file:

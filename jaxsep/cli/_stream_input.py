@@ -153,7 +153,7 @@ class Pipe:
     start = self._take(12)
     if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
       raise UsageError(
-        "-: is no WAV stream; for raw samples add --raw=int16 or"
+        "-: is not a WAV stream; for raw samples add --raw=int16 or"
         " --raw=float32 and --sample_rate_hz"
       )
     kind = None

@@ -45,7 +45,7 @@ def test_what_is_no_audio_file(tmp_path, function):
     path.write_bytes(b"")
     refused(path, "is empty", function)
     path.write_text("Dear diary, " * 200)
-    refused(path, "no audio file of a known format", function)
+    refused(path, "not an audio file of a known format", function)
 
 
 def test_no_samples(make):

@@ -34,7 +34,7 @@ def test_damaged_files(make, separate, tmp_path):
   path.write_bytes(b"")
   refused(separate, tmp_path, "is empty", str(path))
   path.write_text("no audio " * 99)
-  refused(separate, tmp_path, "no audio file", str(path))
+  refused(separate, tmp_path, "not an audio file", str(path))
   make("x.wav", np.zeros(0))
   refused(separate, tmp_path, "no samples", str(path))
   make("x.wav", signal_10_s, subtype="PCM_16")

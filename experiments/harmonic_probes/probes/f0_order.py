@@ -131,13 +131,8 @@ def summarize_f0_order(rows: Iterable[Row]) -> list[Row]:
 def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
   """Draws the density over mixtures of the ratio of the channels' pitch.
 
-  Args:
-    rows: As `probe_f0_order` returns them.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure: a smoothed density (Gaussian, of Silverman's width) over a
-    histogram, and the share of the mixtures on either side of zero.
+  A smoothed density (Gaussian, of Silverman's width) over a histogram, and the
+  share of the mixtures on either side of zero; rows are of `probe_f0_order`.
   """
   drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = drawn.subplots()

@@ -333,14 +333,9 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
 
 
 def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
-  """Draws the SDR over the cut-off frequency, low-pass and high-pass.
+  """Draws the SDRs of a table of `summarize_filters` over the cut-off.
 
-  Args:
-    table: As `summarize_filters` returns it.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure. Error bars are standard errors over the mixtures.
+  Error bars are standard errors over the mixtures.
   """
   drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = drawn.subplots()
@@ -381,15 +376,9 @@ def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
 
 
 def draw_bandstops(table: Sequence[Row], *, model: str = "") -> Figure:
-  """Draws each band-stop as a line from its low to its high edge.
+  """Draws each band-stop of a table as a line, at its SDR, from edge to edge.
 
-  Args:
-    table: As `summarize_filters` returns it.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure: the line of a filter lies at its SDR. The baselines are in the
-    table only, as in the paper.
+  The baselines are in the table only, as in the paper.
   """
   drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = drawn.subplots()

@@ -229,14 +229,10 @@ def boxes(wrong: np.ndarray) -> list[tuple[int, float, float]]:
 
 
 def clearest_example(rows: Sequence[Row]) -> int:
-  """A mixture to look at: separated well, but for its fricatives.
+  """Place of a mixture to look at: separated well, but for its fricatives.
 
-  Args:
-    rows: As `probe_fricatives` returns them.
-
-  Returns:
-    Of the half of the mixtures with the least share of errors below the band,
-    the place of that with most energy of fricatives in the wrong channel.
+  Of the half with the least share of errors below the band, that with most
+  energy of fricatives in the wrong channel.
   """
   low = np.array([row["low_share"] for row in rows])
   low = np.where(np.isfinite(low), low, 1.0)
@@ -273,18 +269,11 @@ def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
 def draw_fricatives(
   example: Mapping[str, Any], *, sample_rate_hz: int, model: str = ""
 ) -> Figure:
-  """Spectrograms of a mixture, its estimates and references, with boxes.
+  """Draws a mixture, its estimates and references, with red boxes.
 
-  Args:
-    example: "mixture" `[T]`; "estimate" and "reference" `[S, T]`, the
-      estimates in the order of the references; and "boxes", the fricatives
-      in the wrong channel, `(speaker, start, end)` in seconds.
-    sample_rate_hz: Sample rate.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure: red boxes on the band of a speaker's misplaced fricatives, in
-    the reference and where they are missing, dashed where they went to.
+  Boxes are on the band of a speaker's misplaced fricatives, in the reference
+  and where they are missing, dashed where they went to. The example has
+  "mixture", "estimate" and "reference" in the same order, and "boxes".
   """
   reference = example["reference"]
   estimate = at_level_of(example["mixture"], example["estimate"])

@@ -454,16 +454,10 @@ def draw_gaps(
 ) -> Figure:
   """Draws gaps, and the bursts after them in the wrong channel.
 
-  Args:
-    example: "mixture" `[T]`, "estimate" `[2, T]`, the first samples of the
-      gaps "starts" and their length "gap", the samples of a "burst", and for
-      every burst "wrong" and "after", as `burst_errors` has them.
-    sample_rate_hz: Sample rate.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure: arrows where a gap mutes the low tone (red) or the high one
-    (green), yellow boxes around wrong bursts within 150 ms after it.
+  Arrows where a gap mutes the low tone (red) or the high one (green), yellow
+  boxes around wrong bursts within `AFTER_S` after it. The example has
+  "mixture", "estimate", what `burst_errors` took ("starts", "gap", "burst")
+  and what it found.
   """
   starts = np.asarray(example["starts"]) / sample_rate_hz
   length_s = len(example["mixture"]) / sample_rate_hz

@@ -277,18 +277,7 @@ def draw_harmonics(
   seconds: tuple[float, float] = (0.5, 1.0),
   model: str = "",
 ) -> Figure:
-  """Draws the mixture and both channels for sets of harmonics.
-
-  Args:
-    examples: By the name of the set, "mixture" `[T]` and "estimate"
-      `[2, T]`, as `probe_tones` returns them.
-    sample_rate_hz: Sample rate.
-    seconds: Part of the signals that is shown.
-    model: Name of the model, for the title.
-
-  Returns:
-    The figure: a column for every set.
-  """
+  """Draws mixture and channels of examples, a column for each set."""
   count = len(examples)
   drawn = Figure(figsize=(2.6 * count + 1.4, 6.0), layout="constrained")
   axes = drawn.subplots(3, count, sharex=True, sharey=True, squeeze=False)
@@ -311,17 +300,9 @@ def draw_channels(
   seconds: tuple[float, float],
   window_s: float,
 ) -> Any:
-  """Draws mixture and channels one below the other; returns an image.
+  """Draws mixture and channels of an example into three axes; returns an image.
 
-  Args:
-    axes: Three axes.
-    example: "mixture" `[T]` and "estimate" `[2, T]`.
-    sample_rate_hz: Sample rate.
-    seconds: Part that is shown; all of it if it is too short.
-    window_s: Duration of the window.
-
-  Returns:
-    The last image, for a colour bar.
+  All of it is drawn if the part in `seconds` is too short.
   """
   mixture = example["mixture"]
   signals = np.stack([mixture, *at_level_of(mixture, example["estimate"])])
