@@ -113,7 +113,7 @@ _PHONEMES = {
   "d": _plosive(1750, 2650, True, 3500, 3500, 0.5),
   "k": _plosive(1950, 2250, False, 1900, 1300, 0.8),
   "g": _plosive(1950, 2250, True, 1800, 1300, 0.5),
-  # A pause is as long as the talker makes it.
+  # A pause is as long as the speaker makes it.
   "sil": [(0.100, 0, 0, 0, 0, 0, 0, 3000, 1000, 0, 0)],
 }
 

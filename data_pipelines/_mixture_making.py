@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import math
 import posixpath
@@ -84,12 +85,12 @@ def make_pair_list(
     raise ValueError(f"num_sources is {num_sources}, expected at least 1")
   if len(corpus.speakers) < num_sources:
     raise CorpusError(
-      f"{corpus.root or 'the corpus'} has {len(corpus.speakers)} speakers,"
+      f"{corpus.title} has {len(corpus.speakers)} speakers,"
       f" too few for mixtures of {num_sources} different ones"
     )
   if len(set(corpus.rate_hz.tolist())) > 1:
     raise CorpusError(
-      f"{corpus.root or 'the corpus'} has files of several rates"
+      f"{corpus.title} has files of several rates"
       f" ({sorted(set(corpus.rate_hz.tolist()))}); a list needs one"
     )
   if num_examples is None:
@@ -115,7 +116,7 @@ def make_pair_list(
   snr_db = np.zeros(rows.shape)
   snr_db[:, 0 : 2 * num_pairs : 2] = drawn
   snr_db[:, 1 : 2 * num_pairs : 2] = -drawn
-  return _with_levels(corpus, rows, snr_db, mode)
+  return with_levels(corpus, rows, snr_db, mode)
 
 
 def _all(corpus: Corpus, num_sources: int) -> Iterator[tuple[int, ...]]:
@@ -147,33 +148,55 @@ def _drawn(corpus, num_sources: int, num_examples: int, seed: int):
   )
 
 
-def _with_levels(corpus, rows, snr_db, mode) -> MixtureList:
-  """Works out the gains of each mixture from the utterances themselves."""
-  signals = {row: corpus.read(row) for row in np.unique(rows).tolist()}
-  level = {}
-  for row, signal in signals.items():
-    level[row] = active_rms(signal, int(corpus.rate_hz[row]))
-    if level[row] == 0:
+def with_levels(
+  corpus: Corpus,
+  rows: np.ndarray,
+  snr_db: np.ndarray,
+  mode: str,
+  ids: list[str] | None = None,
+) -> MixtureList:
+  """Works out the gains of each mixture from the utterances themselves.
+
+  Args:
+    corpus: The utterances.
+    rows: Utterances of each mixture, `[M, S]`.
+    snr_db: By how much each source is raised above equal level, `[M, S]`.
+    mode: "min" or "max".
+    ids: Name of each mixture; None makes them of the files' names.
+
+  Returns:
+    The list.
+
+  Raises:
+    CorpusError: If an utterance is silent.
+  """
+  # Lists of all pairs come back to an utterance soon, long lists do not.
+  read = functools.lru_cache(256)(corpus.read)
+
+  @functools.cache
+  def level_of(row):
+    level = active_rms(read(row), int(corpus.rate_hz[row]))
+    if level == 0:
       raise CorpusError(f"{corpus.full_path(row)}: is silent")
-  pick = min if mode == "min" else max
-  length = np.array(
-    [pick(len(signals[row]) for row in chosen) for chosen in rows.tolist()]
-  )
+    return level
+
+  pick = np.min if mode == "min" else np.max
+  length = pick(corpus.length[rows], axis=1)
   gain = np.empty(rows.shape)
   for m, chosen in enumerate(rows.tolist()):
     gain[m] = [
-      10 ** (snr / 20) / level[row]
+      10 ** (snr / 20) / level_of(row)
       for row, snr in zip(chosen, snr_db[m], strict=True)
     ]
     mixture = np.zeros(length[m])
     peak = 1.0
     for row, g in zip(chosen, gain[m], strict=True):
-      source = g * signals[row][: length[m]]
+      source = g * read(row)[: length[m]]
       mixture[: len(source)] += source
       peak = max(peak, np.abs(source).max())
     gain[m] *= 0.9 / max(peak, np.abs(mixture).max())
   return MixtureList(
-    id=np.array(_ids(corpus.path[rows]), dtype=object),
+    id=np.array(ids or _ids(corpus.path[rows]), dtype=object),
     rate_hz=corpus.rate_hz[rows[:, 0]],
     length=length,
     path=corpus.path[rows],

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from data_pipelines._lexicon import COLUMNS, KINDS, SENTENCES, word_segments
-from data_pipelines._talkers import Talker
+from data_pipelines._speakers import Speaker
 
 #: Rate of the control tracks.
 CONTROL_HZ = 400
@@ -79,8 +79,8 @@ def _words(rng):
 class _Draft:
   """Segments collected so far."""
 
-  def __init__(self, talker, rng):
-    self.talker = talker
+  def __init__(self, speaker, rng):
+    self.speaker = speaker
     self.rng = rng
     self.rows, self.durations, self.stress, self.phrase = [], [], [], []
     self.total_s = 0.0
@@ -89,7 +89,7 @@ class _Draft:
     targets, stress = word_segments(word)
     durations = targets[:, 0] * (1.0 + 0.25 * accented * stress)
     durations = durations * np.exp(self.rng.normal(0.0, 0.12, len(stress)))
-    return durations / self.talker.rate
+    return durations / self.speaker.rate
 
   def add(self, word, durations, accented, phrase):
     targets, stress = word_segments(word)
@@ -104,26 +104,26 @@ class _Draft:
     self.add("sil", duration, 0.0, -1)
 
   def lengthen(self):
-    """Slows the last word down, as talkers do at the end of a phrase."""
+    """Slows the last word down, as speakers do at the end of a phrase."""
     before = self.durations[-1]
     self.durations[-1] = before * np.linspace(1.1, 1.35, len(before))
     self.total_s += float((self.durations[-1] - before).sum())
 
 
 def compose(
-  talker: Talker, rng: np.random.Generator, longest_s: float
+  speaker: Speaker, rng: np.random.Generator, longest_s: float
 ) -> Utterance:
   """Draws words and their timing until the time is used up.
 
   Args:
-    talker: Who speaks; sets the rate and the pauses.
+    speaker: Who speaks; sets the rate and the pauses.
     rng: Source of every draw.
     longest_s: The utterance ends with the last word that fits in.
 
   Returns:
     The utterance, not longer than `longest_s`.
   """
-  draft, words, phrase = _Draft(talker, rng), [], 0
+  draft, words, phrase = _Draft(speaker, rng), [], 0
   draft.pause(0.02, 0.15)
   pending = None
   for kind, word in _words(rng):
@@ -135,7 +135,7 @@ def compose(
     accented = float(kind not in ("determiner", "preposition"))
     durations = draft.word_durations(word, accented)
     # Room for the longest pause, the slower last word and the end.
-    pause_s = pending[1] * talker.pause_scale if pending else 0.0
+    pause_s = pending[1] * speaker.pause_scale if pending else 0.0
     needed_s = pause_s + 1.35 * float(durations.sum()) + 0.1
     if words and pending:
       needed_s += 0.35 * float(draft.durations[-1].sum())
@@ -143,7 +143,7 @@ def compose(
       break
     if pending:
       draft.lengthen()
-      draft.pause(*pending, scale=talker.pause_scale)
+      draft.pause(*pending, scale=speaker.pause_scale)
       phrase, pending = phrase + 1, None
     draft.add(word, durations, accented, phrase)
     words.append(word)
@@ -171,21 +171,21 @@ def _smooth(values, width_s):
   return np.stack(smoothed, axis=-1).reshape(values.shape)
 
 
-def _formant_targets(targets, talker):
-  """Formants that each segment aims at, after the talker's vocal tract."""
+def _formant_targets(targets, speaker):
+  """Formants that each segment aims at, after the speaker's vocal tract."""
   formants = targets[:, _FORMANTS].copy()
   vowels = targets[:, -1] > 0
-  formants[vowels] = _NEUTRAL_HZ + talker.vowel_space * (
+  formants[vowels] = _NEUTRAL_HZ + speaker.vowel_space * (
     formants[vowels] - _NEUTRAL_HZ
   )
   places = np.arange(len(formants))
   for column in formants.T:
     known = column > 0
     column[:] = np.interp(places, places[known], column[known])
-  return formants * talker.tract_scale * np.array(talker.formant_scale[:3])
+  return formants * speaker.tract_scale * np.array(speaker.formant_scale[:3])
 
 
-def _pitch(utterance, talker, rng, times):
+def _pitch(utterance, speaker, rng, times):
   """Pitch contour: declination, accents, a final fall or rise, drift."""
   starts_s = np.concatenate([[0.0], utterance.ends_s[:-1]])
   contour = np.zeros(len(times))
@@ -194,7 +194,7 @@ def _pitch(utterance, talker, rng, times):
     begin_s, end_s = starts_s[inside[0]], utterance.ends_s[inside[-1]]
     place = np.clip((times - begin_s) / (end_s - begin_s), 0.0, 1.0)
     here = (times >= begin_s - 0.06) & (times < end_s + 0.06)
-    turn = 0.8 if rng.random() < talker.rise_probability else -0.5
+    turn = 0.8 if rng.random() < speaker.rise_probability else -0.5
     last = np.clip((times - end_s + 0.25) / 0.25, 0.0, 1.0) ** 2
     contour = np.where(here, 0.45 - 0.9 * place + turn * last, contour)
   for segment in np.flatnonzero(utterance.stress > 0):
@@ -204,12 +204,12 @@ def _pitch(utterance, talker, rng, times):
     contour += height * np.exp(-0.5 * ((times - centre_s) / width_s) ** 2)
   drift = _smooth(rng.normal(0.0, 1.0, len(times)), 0.04)
   contour = _smooth(contour - 0.15, 0.02) + 0.8 * drift
-  f0_hz = talker.f0_hz * 2.0 ** (talker.range_semitones / 12.0 * contour)
+  f0_hz = speaker.f0_hz * 2.0 ** (speaker.range_semitones / 12.0 * contour)
   return np.clip(f0_hz, *_PITCH_LIMITS_HZ)
 
 
 def make_tracks(
-  utterance: Utterance, talker: Talker, rng: np.random.Generator
+  utterance: Utterance, speaker: Speaker, rng: np.random.Generator
 ) -> Tracks:
   """Turns segments into smooth movements.
 
@@ -221,12 +221,12 @@ def make_tracks(
   index = np.searchsorted(utterance.ends_s, times, side="right")
   index = np.minimum(index, len(utterance.ends_s) - 1)
   held = utterance.targets[index]
-  formants = np.log(_formant_targets(utterance.targets, talker))[index]
-  f0_hz = _pitch(utterance, talker, rng, times)
+  formants = np.log(_formant_targets(utterance.targets, speaker))[index]
+  f0_hz = _pitch(utterance, speaker, rng, times)
 
   # Stressed syllables are louder, and so are high notes; breath runs out.
   level_db = 3.0 * _smooth(utterance.stress[index], 0.04)
-  level_db += 6.0 * np.log2(f0_hz / talker.f0_hz)
+  level_db += 6.0 * np.log2(f0_hz / speaker.f0_hz)
   level_db += 20.0 * _smooth(rng.normal(0.0, 1.0, num_frames), 0.1)
   level = 10.0 ** (level_db / 20.0)
   excitations = held[:, _EXCITATIONS]
@@ -234,10 +234,10 @@ def make_tracks(
   noises = _smooth(excitations[:, 1:], 0.004)
   column = dict(zip(COLUMNS, held.T, strict=True))
   # A mouth scales the sounds made in it less than those of the whole tract.
-  mouth = np.sqrt(talker.tract_scale)
+  mouth = np.sqrt(speaker.tract_scale)
   return Tracks(
     f0_hz=f0_hz,
-    formants_hz=np.exp(_smooth(formants, talker.blend_s)),
+    formants_hz=np.exp(_smooth(formants, speaker.blend_s)),
     voicing=voicing,
     aspiration=noises[:, 0],
     frication=noises[:, 1],

@@ -12,7 +12,7 @@ import functools
 
 import numpy as np
 
-from data_pipelines._talkers import Talker
+from data_pipelines._speakers import Speaker
 from data_pipelines._utterances import CONTROL_HZ, Tracks
 
 #: Length of a grain, and how far into it its pulse lies.
@@ -78,35 +78,35 @@ def _grid(rate_hz):
   )
 
 
-def _upper_tract(talker, frequencies):
+def _upper_tract(speaker, frequencies):
   """The part of the vocal tract that stands still: above three formants."""
   response = np.ones(len(frequencies), np.complex64)
   number = 4
   while True:
-    own = talker.formant_scale[number - 1] if number <= 5 else 1.0
-    centre_hz = (number - 0.5) * 1000.0 * talker.tract_scale * own
+    own = speaker.formant_scale[number - 1] if number <= 5 else 1.0
+    centre_hz = (number - 0.5) * 1000.0 * speaker.tract_scale * own
     if centre_hz > _HIGHEST_FORMANT_HZ:
       break
     wide = _BANDWIDTHS_HZ[number - 1] if number <= 5 else 0.08 * centre_hz
-    width_hz = wide * talker.bandwidth_scale
+    width_hz = wide * speaker.bandwidth_scale
     response *= _quadratic(frequencies, centre_hz, width_hz)
     number += 1
   # Lips and air take away what few pulses have above 10 kHz anyway.
   return (1.0 / response) / _quadratic(frequencies, 12000.0, 16000.0)
 
 
-def _tract(talker, upper, frequencies, formants_hz, nasality):
+def _tract(speaker, upper, frequencies, formants_hz, nasality):
   """Response of the vocal tract at some moments, shape `[moments, F]`."""
   below = None
   for place in range(3):
-    width_hz = _BANDWIDTHS_HZ[place] * talker.bandwidth_scale
+    width_hz = _BANDWIDTHS_HZ[place] * speaker.bandwidth_scale
     if place == 0:
       width_hz = width_hz * (1.0 + nasality)
     else:
       width_hz = np.full(len(formants_hz), width_hz)
     factor = _quadratic(frequencies, formants_hz[:, place], width_hz)
     below = factor if below is None else below * factor
-  shift_hz = (_NASAL_ZERO_HZ - _NASAL_POLE_HZ) * talker.tract_scale
+  shift_hz = (_NASAL_ZERO_HZ - _NASAL_POLE_HZ) * speaker.tract_scale
   zero_hz = _NASAL_POLE_HZ + shift_hz * nasality
   wide = np.full(len(zero_hz), _NASAL_WIDTH_HZ)
   above = _quadratic(frequencies, zero_hz, wide)
@@ -116,19 +116,19 @@ def _tract(talker, upper, frequencies, formants_hz, nasality):
   return above
 
 
-def _glottis(talker, frequencies, f0_hz):
+def _glottis(speaker, frequencies, f0_hz):
   """Spectrum of one pulse of the derivative of the glottal flow.
 
   An anticausal resonance for the open phase and a causal low-pass for the
   smooth closure: Doval, d'Alessandro and Henrich, The spectrum of glottal
   flow models, 2006. Pulses close equally fast whatever the pitch.
   """
-  centre_hz = f0_hz / (2.0 * talker.open_quotient)
+  centre_hz = f0_hz / (2.0 * speaker.open_quotient)
   width_hz = f0_hz / (
-    talker.open_quotient * np.tan(np.pi * (1.0 - talker.asymmetry))
+    speaker.open_quotient * np.tan(np.pi * (1.0 - speaker.asymmetry))
   )
   spectrum = np.conj(_quadratic(frequencies, centre_hz, width_hz))
-  rise = 1j * frequencies / (1.0 + 1j * frequencies / talker.tilt_hz)
+  rise = 1j * frequencies / (1.0 + 1j * frequencies / speaker.tilt_hz)
   power = np.square(centre_hz) + 0.25 * np.square(width_hz)
   scale = (1.0 / power).astype(np.float32)
   return (scale[:, None] * rise.astype(np.complex64)) / spectrum
@@ -136,9 +136,9 @@ def _glottis(talker, frequencies, f0_hz):
 
 @dataclasses.dataclass(frozen=True)
 class _Voice:
-  """A talker at a sample rate."""
+  """A speaker at a sample rate."""
 
-  talker: Talker
+  speaker: Speaker
   grid: _Grid
   upper: np.ndarray
   gain: float
@@ -146,21 +146,21 @@ class _Voice:
 
 
 @functools.lru_cache(maxsize=4096)
-def _voice(talker, rate_hz):
+def _voice(speaker, rate_hz):
   # Levels are set on one grid, so that they are the same at every rate.
   wide = _grid(16000)
-  upper = _upper_tract(talker, wide.frequencies)
-  neutral_hz = np.array([[500.0, 1500.0, 2500.0]]) * talker.tract_scale
-  tract = _tract(talker, upper, wide.frequencies, neutral_hz, np.zeros(1))
-  pulse = _glottis(talker, wide.frequencies, np.array([talker.f0_hz])) * tract
+  upper = _upper_tract(speaker, wide.frequencies)
+  neutral_hz = np.array([[500.0, 1500.0, 2500.0]]) * speaker.tract_scale
+  tract = _tract(speaker, upper, wide.frequencies, neutral_hz, np.zeros(1))
+  pulse = _glottis(speaker, wide.frequencies, np.array([speaker.f0_hz])) * tract
   spacing_hz = float(wide.frequencies[1])
-  pulse_power = 2.0 * talker.f0_hz * np.sum(np.abs(pulse) ** 2) * spacing_hz
+  pulse_power = 2.0 * speaker.f0_hz * np.sum(np.abs(pulse) ** 2) * spacing_hz
   breath_power = np.sum(np.abs(tract) ** 2) * spacing_hz
   grid = _grid(rate_hz)
   return _Voice(
-    talker=talker,
+    speaker=speaker,
     grid=grid,
-    upper=_upper_tract(talker, grid.frequencies),
+    upper=_upper_tract(speaker, grid.frequencies),
     gain=float(_LEVEL / np.sqrt(pulse_power)),
     breath_gain=float(_NOISE_LEVEL / np.sqrt(breath_power)),
   )
@@ -184,20 +184,20 @@ def _formants_at(tracks, times_s):
   return np.stack(columns, axis=-1)
 
 
-def _pulse_times(tracks, talker, rng):
+def _pulse_times(tracks, speaker, rng):
   """Moments of glottal closure: a turn of the phase each, with jitter."""
   phase = np.concatenate([[0.0], np.cumsum(tracks.f0_hz[:-1] / CONTROL_HZ)])
   turns = np.arange(1, int(phase[-1]))
-  turns = turns + rng.normal(0.0, talker.jitter, len(turns))
+  turns = turns + rng.normal(0.0, speaker.jitter, len(turns))
   return np.interp(turns, phase, np.arange(len(phase))) / CONTROL_HZ
 
 
 def _voiced(out, first, voice, tracks, rng, rate_hz):
   """Adds glottal pulses and the breath that comes with them."""
-  talker, grid = voice.talker, voice.grid
-  times_s = _pulse_times(tracks, talker, rng)
+  speaker, grid = voice.speaker, voice.grid
+  times_s = _pulse_times(tracks, speaker, rng)
   loudness = _at(tracks.voicing, times_s)
-  loudness = loudness * np.exp(rng.normal(0.0, talker.shimmer, len(times_s)))
+  loudness = loudness * np.exp(rng.normal(0.0, speaker.shimmer, len(times_s)))
   f0_hz = _at(tracks.f0_hz, times_s)
   longest = int(np.ceil(rate_hz / _QUIETEST_PITCH_HZ))
   breath = rng.standard_normal((len(times_s), longest), np.float32)
@@ -208,18 +208,18 @@ def _voiced(out, first, voice, tracks, rng, rate_hz):
   wanted = (loudness > _INAUDIBLE) & (starts < first + len(out))
   wanted = np.flatnonzero(wanted & (starts + grid.length > first))
   # Breath of unit power, through a Hann window of one pitch period.
-  puff = voice.breath_gain * talker.breathiness * np.sqrt(rate_hz / 2.0)
+  puff = voice.breath_gain * speaker.breathiness * np.sqrt(rate_hz / 2.0)
   puff *= np.sqrt(8.0 / 3.0) / rate_hz
   for begin in range(0, len(wanted), _BLOCK):
     block = wanted[begin : begin + _BLOCK]
-    spectra = _glottis(talker, grid.frequencies, f0_hz[block])
+    spectra = _glottis(speaker, grid.frequencies, f0_hz[block])
     spectra *= np.float32(voice.gain)
     place = np.arange(longest) * (f0_hz[block, None] / rate_hz)
     window = np.where(place < 1.0, np.sin(np.pi * place) ** 2, 0.0)
     noise = breath[block] * (puff * window).astype(np.float32)
     spectra += np.fft.rfft(noise, grid.length)
     spectra *= _tract(
-      talker,
+      speaker,
       voice.upper,
       grid.frequencies,
       _formants_at(tracks, times_s[block]),
@@ -260,7 +260,7 @@ def _noisy(out, first, voice, tracks, rng, rate_hz, num_samples):
     spectra = np.fft.rfft(breath, grid.length)
     spectra *= np.float32(voice.breath_gain)
     spectra *= _tract(
-      voice.talker,
+      voice.speaker,
       voice.upper,
       grid.frequencies,
       _formants_at(tracks, centres_s[block]),
@@ -291,7 +291,7 @@ def _mouth(frequencies, tracks, frame):
 
 def render(
   tracks: Tracks,
-  talker: Talker,
+  speaker: Speaker,
   rng: np.random.Generator,
   *,
   rate_hz: int,
@@ -306,7 +306,7 @@ def render(
 
   Args:
     tracks: Controls of the whole utterance.
-    talker: Who speaks.
+    speaker: Who speaks.
     rng: Source of jitter, shimmer and noise.
     rate_hz: Sample rate.
     num_samples: Samples in the whole utterance.
@@ -316,7 +316,7 @@ def render(
   Returns:
     Float32 signal, shape `[length]`.
   """
-  voice = _voice(talker, rate_hz)
+  voice = _voice(speaker, rate_hz)
   out = np.zeros(length, np.float32)
   _voiced(out, start, voice, tracks, rng, rate_hz)
   _noisy(out, start, voice, tracks, rng, rate_hz, num_samples)

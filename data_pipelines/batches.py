@@ -1,210 +1,201 @@
-"""Endless training batches and fixed evaluation batches, as NumPy.
+"""Batches of examples, as NumPy: endless for training, or a fixed set.
 
-A batch is a dict of arrays. Ingredients, to be mixed where the model runs:
-"index" uint32 [B], "sources" float32 [B, S, T], "length" int32 [B, S],
-"speaker" int32 [B, S], "mask" bool [B], and on request "noise" float32 [B, T]
-and "rir" float32 [B, S, R].
+A batch is a dict of arrays: those of its examples, stacked, with "index"
+uint32 [B] and "mask" bool [B]. Steps and examples are numbered over all
+hosts: step `n` holds the examples `n * batch_size` and on, of which host `p`
+of `P` reads the `p`-th of `P` equal parts. See `examples` for what an example
+is.
 
-Steps and examples are numbered over all hosts: step `n` holds the examples
-`n * batch_size` and on, of which host `p` of `P` reads the `p`-th of `P` equal
-parts. See `sampling` for what an example is made of, and `mixture_batches`
-for corpora whose mixtures are files.
+Examples of different length go to buckets. An epoch is a list of batches:
+the indices of the epoch, grouped by the shortest bucket that their tabled
+length fits in, each group cut into batches (its rest topped up from its own
+start), the list shuffled by the seed and the epoch. All batches of a bucket
+have one shape. The position in a run is still an integer, the step.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from data_pipelines.ingredients import Ingredients
-from data_pipelines.mixture_batches import (
-  premixed_eval_batches,
-  premixed_train_batches,
-)
-from data_pipelines.stream import Batch, Stream, StreamIterator, check_hosts
-from data_pipelines.table import Corpus
+from data_pipelines import sampling
+from data_pipelines.crops import pad_to
+from data_pipelines.examples import BucketedExamples, Example, Examples
+from data_pipelines.stream import Batch, Stream, check_hosts
 
-__all__ = [
-  "eval_batches",
-  "premixed_eval_batches",
-  "premixed_train_batches",
-  "train_batches",
-]
+__all__ = ["batches"]
+
+# Indices of a step, which of them count, and the length to pad to.
+Plan = tuple[np.ndarray, np.ndarray, int | None]
+# Sets the order of batches apart from other draws of a seed.
+_BATCH_ORDER = 100
 
 
-def train_batches(
-  corpus: Corpus,
+def batches(
+  examples: Examples,
   *,
   batch_size: int,
-  num_sources: int,
-  crop_length: int,
-  sample_rate_hz: int,
-  seed: int,
   start_step: int = 0,
+  num_examples: int | None = None,
   process_index: int = 0,
   process_count: int = 1,
-  speed_range: tuple[float, float] | None = None,
-  noise: Corpus | None = None,
-  rirs: Corpus | None = None,
-  rir_length: int | None = None,
-  weighting: str = "utterance",
-  max_broken_files: int = 100,
   num_threads: int | None = None,
-) -> StreamIterator:
-  """Endless batches of the ingredients of mixtures.
-
-  A file that turns out to be broken while training is reported by name and
-  its place is taken by another utterance, drawn in the same stateless way;
-  see `max_broken_files`.
+  buckets: Sequence[int] | None = None,
+) -> Any:
+  """Batches of examples.
 
   Args:
-    corpus: The utterances, of at least `num_sources` speakers. An utterance
-      shorter than the crop is followed by zeros; leave out short ones with
-      `corpus.rows(corpus.length >= ...)` if the model minds.
+    examples: What is read for each index.
     batch_size: Examples of a step, over all hosts.
-    num_sources: Utterances in each example, each of another speaker.
-    crop_length: Samples of each, at `sample_rate_hz`.
-    sample_rate_hz: Rate that everything is resampled to.
-    seed: Seed of every draw.
     start_step: The first step, for going on with a run.
+    num_examples: None never ends. A number takes the examples from 0 to this,
+      the same at each iteration. All batches have the same size: the last, or
+      the last of each bucket, is filled up with examples that were there
+      before, for which "mask" is False.
     process_index: Number of this host.
     process_count: Number of hosts.
-    speed_range: Slowest and fastest speed at which a source is played, such
-      as `(0.9, 1.1)`; pitch and formants move with it.
-    noise: Noises; each example gets one, repeated if it is too short.
-    rirs: Room responses; the sources of an example get those of one room.
-    rir_length: Samples of each response at `sample_rate_hz`, cut or followed
-      by zeros; needed with `rirs`. Resampling keeps the gain of a response.
-    weighting: "utterance" draws each equally often, "duration" in proportion
-      to how many crops it fills.
-    max_broken_files: How many different files may turn out broken before the
-      run is stopped; 0 stops at the first. A response that is broken is
-      replaced by another of its room, where there is one.
     num_threads: Batches read at a time; None is one a core.
+    buckets: Lengths that examples are padded to. `examples` is then
+      `BucketedExamples`. A fixed set goes through the buckets in order.
 
   Returns:
-    The batches from `start_step` on.
+    An iterator without end; or, with `num_examples`, something with a length
+    that can be iterated as often as wanted.
 
   Raises:
-    CorpusError: If the corpus has too few speakers; while iterating, if too
-      many files are broken.
-    ValueError: If an option is out of range.
-
-  Example:
-    >>> from data_pipelines.voices import make_voices
-    >>> batches = train_batches(
-    ...   make_voices(num_speakers=3, utterances_per_speaker=2),
-    ...   batch_size=4,
-    ...   num_sources=2,
-    ...   crop_length=8000,
-    ...   sample_rate_hz=8000,
-    ...   seed=0,
-    ... )
-    >>> next(batches)["sources"].shape
-    (4, 2, 8000)
-    >>> batches.close()
+    CorpusError: While iterating, if too many files are broken.
+    ValueError: If an option is out of range, or an example fits no bucket.
   """
-  ingredients = Ingredients(
-    corpus,
-    num_sources=num_sources,
-    crop_length=crop_length,
-    sample_rate_hz=sample_rate_hz,
-    seed=seed,
-    speed_range=speed_range,
-    noise=noise,
-    rirs=rirs,
-    rir_length=rir_length,
-    weighting=weighting,
-    max_broken_files=max_broken_files,
-  )
   local = check_hosts(batch_size, process_index, process_count)
+  here = slice(process_index * local, (process_index + 1) * local)
   if start_step < 0:
     raise ValueError(f"start_step is {start_step}, expected 0 or more")
-
-  def read(step: int) -> Batch:
-    first = step * batch_size + process_index * local
-    return ingredients.read(np.arange(first, first + local))
-
-  return iter(
-    Stream(read, first=start_step, stop=None, num_threads=num_threads)
-  )
-
-
-def eval_batches(
-  corpus: Corpus,
-  *,
-  num_examples: int,
-  batch_size: int,
-  num_sources: int,
-  crop_length: int,
-  sample_rate_hz: int,
-  seed: int,
-  process_index: int = 0,
-  process_count: int = 1,
-  speed_range: tuple[float, float] | None = None,
-  noise: Corpus | None = None,
-  rirs: Corpus | None = None,
-  rir_length: int | None = None,
-  weighting: str = "utterance",
-  max_broken_files: int = 0,
-  num_threads: int | None = None,
-) -> Stream:
-  """A fixed set of examples, the same at each iteration.
-
-  All batches have the same size. The last is filled up with examples that
-  were there before, for which "mask" is False.
-
-  Args:
-    corpus: As for `train_batches`, and so are the options not listed here.
-    num_examples: Examples of the set, over all hosts.
-    batch_size: Examples of a batch, over all hosts.
-    num_sources: Utterances in each example.
-    crop_length: Samples of each.
-    sample_rate_hz: Rate that everything is resampled to.
-    seed: Seed of every draw.
-    process_index: Number of this host.
-    process_count: Number of hosts.
-    speed_range: Slowest and fastest speed.
-    noise: Noises.
-    rirs: Room responses.
-    rir_length: Samples of each response.
-    weighting: "utterance" or "duration".
-    max_broken_files: By default a broken file is an error, so that the set
-      never changes unnoticed.
-    num_threads: Batches read at a time.
-
-  Returns:
-    The batches, to be iterated as often as wanted, with a length.
-
-  Raises:
-    CorpusError: As for `train_batches`.
-    ValueError: If an option is out of range.
-  """
-  ingredients = Ingredients(
-    corpus,
-    num_sources=num_sources,
-    crop_length=crop_length,
-    sample_rate_hz=sample_rate_hz,
-    seed=seed,
-    speed_range=speed_range,
-    noise=noise,
-    rirs=rirs,
-    rir_length=rir_length,
-    weighting=weighting,
-    max_broken_files=max_broken_files,
-  )
-  local = check_hosts(batch_size, process_index, process_count)
-  if num_examples < 1:
+  if num_examples is not None and num_examples < 1:
     raise ValueError(f"num_examples is {num_examples}, expected at least 1")
+  plan, num_steps = _plans(examples, batch_size, num_examples, buckets)
 
   def read(step: int) -> Batch:
-    first = step * batch_size + process_index * local
-    index = np.arange(first, first + local)
-    # Real examples fill the last batch: silence is an edge case for metrics.
-    batch = ingredients.read(index % num_examples)
-    batch["mask"] = index < num_examples
-    return batch
+    index, mask, length = plan(step)
+    index, mask = index[here], mask[here]
+    found = {i: examples.read(i) for i in dict.fromkeys(index.tolist())}
+    if length is not None:
+      found = {
+        i: _padded(example, examples.padded, length)
+        for i, example in found.items()
+      }
+    batch = {
+      name: np.stack([found[i][name] for i in index.tolist()])
+      for name in found[int(index[0])]
+    }
+    return batch | {"index": (index % 2**32).astype(np.uint32), "mask": mask}
 
-  stop = math.ceil(num_examples / batch_size)
-  return Stream(read, first=0, stop=stop, num_threads=num_threads)
+  stream = Stream(
+    read, first=start_step, stop=num_steps, num_threads=num_threads
+  )
+  return iter(stream) if num_examples is None else stream
+
+
+def _padded(example: Example, names: Sequence[str], length: int) -> Example:
+  """An example with some arrays padded to the length of its bucket."""
+  padded = {}
+  for name in set(names) & set(example):
+    if (longer := example[name].shape[-1]) > length:
+      raise ValueError(
+        f"{name} has {longer} samples, more than max_length promised, and its"
+        f" bucket has {length}"
+      )
+    padded[name] = pad_to(example[name], length)
+  return example | padded
+
+
+def _plans(
+  examples: Any,
+  batch_size: int,
+  num_examples: int | None,
+  buckets: Sequence[int] | None,
+) -> tuple[Callable[[int], Plan], int | None]:
+  """What each step holds, and how many steps there are."""
+  if buckets is not None:
+    bounds = np.unique(np.asarray(buckets, dtype=np.int64))
+    if num_examples is not None:
+      index = np.arange(num_examples)
+      fixed = _fixed_plans(_grouped(examples, index, bounds), batch_size)
+      return fixed.__getitem__, len(fixed)
+    return _EpochPlans(examples, batch_size, bounds), None
+
+  def consecutive(step: int) -> Plan:
+    index = np.arange(step * batch_size, (step + 1) * batch_size)
+    if num_examples is None:
+      return index, np.ones(batch_size, dtype=bool), None
+    # Real examples fill the last batch: silence is an edge case for metrics.
+    return index % num_examples, index < num_examples, None
+
+  if num_examples is None:
+    return consecutive, None
+  return consecutive, math.ceil(num_examples / batch_size)
+
+
+def _grouped(
+  examples: BucketedExamples, index: np.ndarray, bounds: np.ndarray
+) -> list[tuple[int, np.ndarray]]:
+  """The bucket lengths that are needed, with the indices of each."""
+  length = examples.max_length(index)
+  if len(bounds) == 0 or length.max() > bounds[-1]:
+    raise ValueError(
+      f"an example of {length.max()} samples fits in none of the buckets"
+      f" {bounds.tolist()}"
+    )
+  bucket = np.searchsorted(bounds, length)
+  return [
+    (int(bounds[b]), index[bucket == b]) for b in np.unique(bucket).tolist()
+  ]
+
+
+def _fixed_plans(groups, batch_size: int) -> list[Plan]:
+  """Each index once; batches that are not full repeat their last example."""
+  plans = []
+  for length, index in groups:
+    for first in range(0, len(index), batch_size):
+      part = index[first : first + batch_size]
+      mask = np.arange(batch_size) < len(part)
+      part = np.pad(part, (0, batch_size - len(part)), mode="edge")
+      plans.append((part, mask, length))
+  return plans
+
+
+class _EpochPlans:
+  """Steps of endless epochs of full batches, in a new order each epoch."""
+
+  def __init__(self, examples, batch_size: int, bounds: np.ndarray):
+    self._examples, self._bounds = examples, bounds
+    self._batch_size = batch_size
+    self._epoch = functools.lru_cache(2)(self._plans_of)
+    self._num_steps = len(self._epoch(0))
+
+  def _plans_of(self, epoch: int) -> list[Plan]:
+    size = self._examples.epoch_size
+    index = np.arange(size) + epoch * size
+    plans = []
+    for length, group in _grouped(self._examples, index, self._bounds):
+      num_steps = math.ceil(len(group) / self._batch_size)
+      # np.resize goes on from the start of the group.
+      for part in np.resize(group, (num_steps, self._batch_size)):
+        plans.append((part, np.ones(self._batch_size, dtype=bool), length))
+    order = sampling.bits(
+      self._examples.seed, _BATCH_ORDER, epoch, np.arange(len(plans))
+    )
+    return [plans[i] for i in np.argsort(order)]
+
+  def __call__(self, step: int) -> Plan:
+    epoch, place = divmod(step, self._num_steps)
+    plans = self._epoch(epoch)
+    if len(plans) != self._num_steps:
+      raise ValueError(
+        "max_length must give the same lengths in each epoch, but epoch"
+        f" {epoch} has {len(plans)} batches and the first {self._num_steps}"
+      )
+    return plans[place]

@@ -6,36 +6,45 @@ them from one string, as a flag or a config gives it.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from data_pipelines.files import CorpusError, read_file, read_names
 from data_pipelines.folders import (
+  librispeech_subsets,
   read_sexes,
   scan_folder,
   scan_librispeech,
   scan_speaker_folders,
 )
+from data_pipelines.manifests import read_manifest
 from data_pipelines.premixed import (
-  PremixedCorpus,
   scan_librimix,
   scan_premixed,
   scan_wsj0_mix,
 )
 from data_pipelines.scanning import Problem, ScanReport
-from data_pipelines.table import Corpus, concatenate
+from data_pipelines.table import (
+  Corpus,
+  concatenate,
+  hold_out,
+  shared_speakers,
+)
 
 __all__ = [
   "Corpus",
   "CorpusError",
-  "PremixedCorpus",
   "Problem",
   "ScanReport",
   "concatenate",
   "from_tfds",
+  "hold_out",
+  "make_voices",
   "open_corpus",
   "read_file",
+  "read_manifest",
   "read_names",
   "read_sexes",
   "scan_folder",
@@ -44,69 +53,86 @@ __all__ = [
   "scan_premixed",
   "scan_speaker_folders",
   "scan_wsj0_mix",
+  "shared_speakers",
+  "splits_of",
 ]
 
 
-def from_tfds(name: str, **options: Any) -> Corpus:
-  """A prepared tfds dataset. Imports TensorFlow.
+def from_tfds(where: str, **options: Any) -> Corpus:
+  """A prepared tfds dataset; see `tfds_corpora.from_tfds`.
 
-  Args:
-    name: Name of the dataset.
-    **options: Those of `tfds_corpora.from_tfds`.
-
-  Returns:
-    The corpus.
-
-  Raises:
-    CorpusError: If it is not there or cannot be used.
+  Imports TensorFlow, which the other layouts do not need.
   """
   from data_pipelines import tfds_corpora
 
-  return tfds_corpora.from_tfds(name, **options)
+  return tfds_corpora.from_tfds(where, **options)
 
 
-def _voices(root: str, **options: Any) -> Any:
+def make_voices(**options: Any) -> Corpus:
+  """The built-in corpus; see `voices.make_voices`."""
   from data_pipelines import voices
 
-  if root:
-    raise CorpusError(f"voices need no folder, but {root} was given")
   return voices.make_voices(**options)
 
 
 _LAYOUTS = {
+  "voices": make_voices,
   "librispeech": scan_librispeech,
   "speaker_folders": scan_speaker_folders,
   "folder": scan_folder,
-  "tfds": from_tfds,
-  "voices": _voices,
+  "manifest": read_manifest,
   "wsj0_mix": scan_wsj0_mix,
   "librimix": scan_librimix,
+  "tfds": from_tfds,
+}
+_SPLITS = {
+  "voices": ("train", "valid", "test"),
+  "wsj0_mix": ("tr", "cv", "tt"),
+  "librimix": ("train-100", "dev", "test"),
 }
 
 
 def open_corpus(
   spec: str,
   *,
+  split: str | None = None,
   speakers: Iterable[str] | str | os.PathLike[str] | None = None,
   exclude: Iterable[str] | str | os.PathLike[str] | None = None,
+  sample_rate_hz: int | None = None,
+  num_sources: int | None = None,
+  cache_dir: str | os.PathLike[str] | None = None,
   **options: Any,
-) -> Any:
+) -> Corpus:
   """Opens the corpus that a flag names.
 
   Args:
     spec: `layout:where`. Layouts are "librispeech", "speaker_folders",
-      "folder" (noises, rooms), "wsj0_mix" and "librimix", each with a folder;
-      "tfds" with a dataset's name; and "voices" alone.
+      "folder" (noises, RIRs), "wsj0_mix" and "librimix", each with a folder;
+      "manifest" with a file; "tfds" with a dataset's name, and `@FOLDER`
+      after it if it lies elsewhere than tfds keeps its datasets; and "voices"
+      alone.
+    split: Split, of layouts that have some (see `splits_of`); None takes the
+      one to train on, or all of LibriSpeech.
     speakers: Speakers to keep, or a file of them; see `Corpus.subset`.
     exclude: Speakers to leave out, or a file of them.
+    sample_rate_hz: The rate wanted, of layouts that come in several.
+    num_sources: The sources of a mixture, of layouts that come in several.
+    cache_dir: Where to remember scans, of layouts that are scanned; None
+      takes the user's cache folder.
     **options: Passed to the function that opens the layout, such as
-      `scan_librispeech`, `from_tfds` or `voices.make_voices`.
+      `scan_folder`, `from_tfds` or `voices.make_voices`.
 
   Returns:
-    A `Corpus`, or a `PremixedCorpus` for the pre-mixed layouts.
+    The corpus; of mixtures, one with `is_premixed`.
 
   Raises:
-    CorpusError: If there is no such layout or the corpus cannot be used.
+    CorpusError: If there is no such layout, it has no such option, or the
+      corpus cannot be used.
+
+  Example:
+    >>> voices = open_corpus("voices", split="test", num_speakers=3)
+    >>> voices.speakers[0], int(voices.rate_hz[0])
+    ('voice-test-00000', 8000)
   """
   layout, _, where = spec.partition(":")
   if layout not in _LAYOUTS:
@@ -114,13 +140,70 @@ def open_corpus(
       f"{spec!r} names no corpus; expected layout:where with a layout of"
       f" {', '.join(_LAYOUTS)}"
     )
-  if not where and layout != "voices":
+  if layout == "voices" and where:
+    raise CorpusError(f"voices need no folder, but {where} was given")
+  if layout != "voices" and not where:
     raise CorpusError(f"{spec!r} does not say where; expected {layout}:where")
-  if layout not in ("tfds", "voices"):
+  if layout != "tfds":
     where = os.path.expanduser(where)
-  corpus = _LAYOUTS[layout](where, **options)
+  function = _LAYOUTS[layout]
+  accepted = _options_of(layout)
+  options |= {} if split is None else {"split": split}
+  for name in options:
+    if name not in accepted:
+      raise CorpusError(
+        f"{name} is {options[name]}, but {spec} has no such option; it has"
+        f" {', '.join(accepted)}"
+      )
+  wishes = {
+    "sample_rate_hz": sample_rate_hz,
+    "num_sources": num_sources,
+    "cache_dir": cache_dir,
+  }
+  options |= {
+    name: value
+    for name, value in wishes.items()
+    if value is not None and name in accepted
+  }
+  corpus = function(*([where] if where else []), **options)
   if speakers is None and exclude is None:
     return corpus
-  if isinstance(corpus, PremixedCorpus):
-    raise CorpusError(f"{spec}: mixtures cannot be chosen by speaker")
   return corpus.subset(speakers=speakers, exclude=exclude)
+
+
+def splits_of(spec: str) -> tuple[str, str, str] | None:
+  """The splits to train, validate and test on, where a layout has them.
+
+  Args:
+    spec: As for `open_corpus`.
+
+  Returns:
+    Their names; None if the layout has no splits, or they cannot be known, as
+    of tfds.
+  """
+  layout, _, where = spec.partition(":")
+  if layout == "librispeech":
+    subsets = librispeech_subsets(os.path.expanduser(where))
+    names = ("train", "dev", "test")
+    if all(any(s.startswith(f"{n}-") for s in subsets) for n in names[:2]):
+      return names
+    return None
+  return _SPLITS.get(layout)
+
+
+def _options_of(layout: str) -> list[str]:
+  """Keyword options of the function that opens a layout."""
+  function = _LAYOUTS[layout]
+  if layout == "tfds":
+    from data_pipelines import tfds_corpora
+
+    function = tfds_corpora.from_tfds
+  elif layout == "voices":
+    from data_pipelines import voices
+
+    function = voices.make_voices
+  return [
+    name
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  ]

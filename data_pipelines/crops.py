@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import soxr
 from absl import logging
 
 from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
 
 # Output samples that are resampled on both sides of a crop and thrown away,
 # where the recording has them: the reach of soxr's HQ filter, so that a crop
 # does not begin and end as if silence surrounded it.
 _MARGIN = 64
-# Files in a row that a source may draw before the corpus is taken for lost.
+# Broken files in a row after which the corpus is taken for lost.
 _MAX_ATTEMPTS = 10
 
 
@@ -63,8 +66,7 @@ def read_crop(
   if ratio == 1:
     length = min(length, total)
     return read(int(share * (total - length + 1)), length)
-  # The small number makes up for a ratio that is not exact in binary.
-  length = min(length, max(math.floor(total / ratio + 1e-6), 1))
+  length = min(length, resampled_length(total, rate_hz, target_rate_hz))
   needed = min(math.ceil(length * ratio), total)
   start = int(share * (total - needed + 1))
   margin = math.ceil(_MARGIN * ratio)
@@ -74,11 +76,8 @@ def read_crop(
   # soxr wants time first; it is exact about time: sample 0 stays sample 0.
   resampled = soxr.resample(samples.T, rate_hz, target_rate_hz, "HQ").T
   skip = round(before / ratio)
-  crop = resampled[..., skip : skip + length]
-  if (missing := length - crop.shape[-1]) > 0:
-    # soxr may round away the last sample of a recording.
-    crop = np.pad(crop, [(0, 0)] * (crop.ndim - 1) + [(0, missing)])
-  return crop
+  # soxr may round away the last sample of a recording.
+  return pad_to(resampled[..., skip : skip + length], length)
 
 
 class Tolerance:
@@ -109,34 +108,88 @@ class Tolerance:
         f" {self.max_broken_files}; the last: {error}"
       )
     logging.warning(
-      "%s; another one takes its place (%d such files so far)",
+      "%s; the next one takes its place (%d such files so far)",
       error,
       count,
     )
 
   def first_readable(
     self,
+    corpus: Corpus,
+    rows: Iterable[int],
     read: Callable[[int], np.ndarray],
-    path_of: Callable[[int], str],
-  ) -> np.ndarray:
-    """What the first attempt that meets no broken file reads.
+  ) -> tuple[int, np.ndarray]:
+    """Reads the first row that is not broken.
 
     Args:
-      read: Reads attempt 0, 1, 2 ...
-      path_of: The path that the last attempt read; called after an error.
+      corpus: The corpus of the rows.
+      rows: Rows to try in turn, such as `sampling.following(row, size)`.
+      read: Reads a row.
 
     Returns:
-      What `read` returned.
+      The row that was read, and what `read` returned.
 
     Raises:
-      CorpusError: If too many files are broken, or all attempts fail.
+      CorpusError: If too many files are broken, or no row can be read.
     """
-    for attempt in range(_MAX_ATTEMPTS):
+    tried, last = 0, None
+    for row in itertools.islice(rows, _MAX_ATTEMPTS):
       try:
-        return read(attempt)
+        return row, read(row)
       except CorpusError as error:
-        self.forgive(path_of(attempt), error)
-        last = error
+        self.forgive(corpus.full_path(row), error)
+        tried, last = tried + 1, error
     raise CorpusError(
-      f"{_MAX_ATTEMPTS} files in a row could not be read; the last: {last}"
+      f"{tried} files in a row could not be read; the last: {last}"
     )
+
+
+def read_row(
+  corpus: Corpus,
+  row: int,
+  *,
+  sample_rate_hz: int,
+  length: int | None = None,
+  share: float = 0.0,
+  speed: float = 1.0,
+) -> np.ndarray:
+  """A crop of a row of a corpus, or all of it, at another rate and speed.
+
+  Args:
+    corpus: The corpus.
+    row: Row of the table.
+    sample_rate_hz: Rate of the crop.
+    length: Samples of the crop; None takes the whole recording.
+    share: Where it begins, as a share in [0, 1) of the possible places.
+    speed: How much faster it is played; pitch and formants move with it.
+
+  Returns:
+    float32, shape `[T]`, or `[P, T]` where the reader stacks parts; T is
+    `length`, or less if the recording is shorter.
+  """
+  rate_hz = float(corpus.rate_hz[row]) * speed
+  total = int(corpus.length[row])
+  if length is None:
+    length = resampled_length(total, rate_hz, sample_rate_hz)
+  return read_crop(
+    functools.partial(corpus.read, row),
+    total,
+    rate_hz=rate_hz,
+    target_rate_hz=sample_rate_hz,
+    length=length,
+    share=share,
+  )
+
+
+def resampled_length(total: int, rate_hz: float, target_rate_hz: float) -> int:
+  """Samples of a whole recording after `read_crop`."""
+  # The small number makes up for a ratio that is not exact in binary.
+  return max(math.floor(total / (rate_hz / target_rate_hz) + 1e-6), 1)
+
+
+def pad_to(samples: np.ndarray, length: int) -> np.ndarray:
+  """The samples, followed by zeros on the last axis up to a length."""
+  missing = length - samples.shape[-1]
+  if not missing:
+    return samples
+  return np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])

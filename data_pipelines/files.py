@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-# (full path, first sample, number of samples) -> float32 samples, mono.
+# (full path, first sample, number of samples) -> float32 samples [T], or
+# [P, T] of several parts.
 Reader = Callable[[str, int, int], np.ndarray]
 
 
@@ -44,7 +46,7 @@ def read_file(
     start: First sample.
     length: Number of samples.
     channel: The channel to take; None averages all channels, which is right
-      for speech and wrong for room responses.
+      for speech and wrong for RIRs.
 
   Returns:
     float32 samples at the file's own rate, shape `[length]`. Integer formats
@@ -68,20 +70,44 @@ def read_file(
       f" ends after {start + len(samples)}; it is damaged or has changed"
       " since it was scanned"
     )
-  if samples.ndim == 2:
-    if channel is None:
-      samples = samples.mean(axis=1)
-    elif channel < samples.shape[1]:
-      samples = np.ascontiguousarray(samples[:, channel])
-    else:
-      raise CorpusError(
-        f"{path}: has {samples.shape[1]} channels, so no channel {channel}"
-      )
-  elif channel:
-    raise CorpusError(f"{path}: has one channel, so no channel {channel}")
+  samples = one_channel(samples, path, channel)
   if not np.isfinite(samples).all():
     raise CorpusError(f"{path}: holds NaN or infinite samples")
   return samples
+
+
+def one_channel(
+  samples: np.ndarray, path: str, channel: int | None
+) -> np.ndarray:
+  """A channel of `[T]` or `[T, C]`, or the average of all, `[T]`."""
+  if channel is None:
+    return samples.mean(axis=1) if samples.ndim == 2 else samples
+  stacked = samples.reshape(len(samples), -1)
+  if channel >= stacked.shape[1]:
+    raise CorpusError(
+      f"{path}: has {stacked.shape[1]} channels, so no channel {channel}"
+    )
+  return np.ascontiguousarray(stacked[:, channel])
+
+
+@functools.cache
+def channel_reader(channel: int | None) -> Reader:
+  """Reads a channel; the same function each time, so that corpora can join."""
+  if channel is None:
+    return read_file
+  return functools.partial(read_file, channel=channel)
+
+
+@functools.cache
+def parts_reader(folders: tuple[str, ...]) -> Reader:
+  """Reads `root/*/name` from several folders in place of the star, stacked."""
+
+  def read(path: str, start: int, length: int) -> np.ndarray:
+    root, _, name = path.rpartition("/*/")
+    files = [os.path.join(root, folder, name) for folder in folders]
+    return np.stack([read_file(file, start, length) for file in files])
+
+  return read
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
@@ -105,29 +131,3 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
   if not names:
     raise CorpusError(f"{path}: names nothing; expected one name a line")
   return names
-
-
-def checked_length(
-  name: str, start: int, length: int | None, total: int
-) -> int:
-  """How many samples of a mixture to read.
-
-  Args:
-    name: What to call the mixture.
-    start: First sample.
-    length: Number of samples; None for all that follow.
-    total: Samples of the mixture.
-
-  Returns:
-    The number of samples.
-
-  Raises:
-    ValueError: If the mixture has no such samples.
-  """
-  length = total - start if length is None else length
-  if start < 0 or length < 0 or start + length > total:
-    raise ValueError(
-      f"{name}: samples {start} to {start + length} wanted of a mixture of"
-      f" {total}"
-    )
-  return length

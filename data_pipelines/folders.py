@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 import os
 import posixpath
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines import scanning
-from data_pipelines.files import CorpusError, Reader, read_file
+from data_pipelines.files import CorpusError, channel_reader
 from data_pipelines.scan_cache import Headers
 from data_pipelines.scanning import Problem, ScanReport
 from data_pipelines.table import Corpus, concatenate
@@ -20,7 +19,7 @@ from data_pipelines.table import Corpus, concatenate
 def scan_librispeech(
   root: str | os.PathLike[str],
   *,
-  subsets: tuple[str, ...] | None = None,
+  split: str | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
   num_threads: int = 8,
 ) -> Corpus:
@@ -32,29 +31,35 @@ def scan_librispeech(
   Args:
     root: The folder of a subset such as `train-clean-100`, or a folder of
       such subsets.
-    subsets: Names of the subsets to take from a folder of them; None takes
-      all.
+    split: Subsets to take from a folder of them: "train" takes all whose name
+      begins with `train-`, "train-clean-100+dev-clean" just these. None takes
+      all there are, training and test speech alike.
     cache_dir: Where to remember the scan, see `scanning.scan`.
     num_threads: Files read at a time.
 
   Returns:
-    The corpus; problems are logged, see `scanning.ScanReport`.
+    The corpus, with columns "speaker" and "text"; problems are logged, see
+    `scanning.ScanReport`.
 
   Raises:
-    CorpusError: If the folder is missing or holds no usable file.
+    CorpusError: If a folder is missing or holds no usable file.
   """
   root = scanning.require_folder(root, what="a LibriSpeech folder")
-  if subsets:
-    for subset in subsets:
-      if not os.path.isdir(os.path.join(root, subset)):
-        raise CorpusError(f"{root}: has no subset {subset}")
+  if split:
+    subsets = librispeech_subsets(root)
+    chosen = []
+    for name in split.split("+"):
+      found = [s for s in subsets if s == name or s.startswith(f"{name}-")]
+      if not found:
+        raise CorpusError(f"{root}: has no subset {name}")
+      chosen += found
     return concatenate(
       scan_librispeech(
         os.path.join(root, subset),
         cache_dir=cache_dir,
         num_threads=num_threads,
       )
-      for subset in subsets
+      for subset in dict.fromkeys(chosen)
     )
 
   def check(headers: Headers):
@@ -67,6 +72,14 @@ def scan_librispeech(
   )
   text = _transcripts(root, headers, num_threads)
   return _corpus(root, headers, report, lambda path: path.split("/")[-3], text)
+
+
+def librispeech_subsets(root: str | os.PathLike[str]) -> tuple[str, ...]:
+  """The folders in a folder, sorted: LibriSpeech's subsets."""
+  if not os.path.isdir(root):
+    return ()
+  names = (entry.name for entry in os.scandir(root) if entry.is_dir())
+  return tuple(sorted(names))
 
 
 def scan_speaker_folders(
@@ -112,15 +125,15 @@ def scan_folder(
   cache_dir: str | os.PathLike[str] | None = None,
   num_threads: int = 8,
 ) -> Corpus:
-  """Every audio file under a folder, of whoever it is: noises, rooms.
+  """Every audio file under a folder: noises, RIRs.
 
-  The "speaker" of a file is the folder it lies in, so the responses of a
-  room that has its own folder are known to belong together.
+  The "speaker" of a file is the folder it lies in, so the RIRs of a room that
+  has its own folder are known to belong together.
 
   Args:
     root: The folder.
-    channel: The channel to read; None averages all. Take one for room
-      responses.
+    channel: The channel to read; None averages all, but of RIRs the mixing
+      takes the first.
     cache_dir: Where to remember the scan, see `scanning.scan`.
     num_threads: Files read at a time.
 
@@ -169,31 +182,20 @@ def _corpus(
   text: list[str] | None = None,
   channel: int | None = None,
 ) -> Corpus:
-  """The table of one utterance a file."""
-  names, speaker = np.unique(
-    np.array([speaker_of(path) for path in headers.path]),
-    return_inverse=True,
-  )
+  """The table of one recording a file."""
   return Corpus(
     path=headers.path,
-    start=np.zeros(len(headers.path), np.int64),
+    start=np.zeros(len(headers.path)),
     length=headers.length,
     rate_hz=headers.rate_hz,
-    speaker=speaker,
-    text=np.array(text or [""] * len(headers.path), dtype=object),
-    speakers=tuple(names.tolist()),
+    columns={
+      "speaker": [speaker_of(path) for path in headers.path],
+      "text": text or [""] * len(headers.path),
+    },
     root=root,
     report=report,
-    reader=_reader(channel),
+    reader=channel_reader(channel),
   )
-
-
-@functools.cache
-def _reader(channel: int | None) -> Reader:
-  """Reads a channel; the same one of every corpus, so that these can join."""
-  if channel is None:
-    return read_file
-  return functools.partial(read_file, channel=channel)
 
 
 def _transcripts(root: str, headers: Headers, num_threads: int) -> list[str]:

@@ -2,103 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import numpy as np
 from absl import logging
 
 from data_pipelines import scanning
-from data_pipelines.files import CorpusError, Reader, checked_length, read_file
+from data_pipelines.files import CorpusError, parts_reader
 from data_pipelines.scan_cache import Headers
-from data_pipelines.scanning import Problem, ScanReport
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PremixedCorpus:
-  """A table of mixtures with the files of their parts.
-
-  Rows are sorted by name. All files of a row have the same length and rate.
-
-  Attributes:
-    name: Name of each mixture (objects of type str).
-    length: Samples at `rate_hz`, int64.
-    rate_hz: Sample rate, int32.
-    root: The folder that `mixture`, `sources` and `noise` lie in.
-    mixture: Name of the folder of mixtures.
-    sources: Names of the folders of the sources.
-    noise: Name of the folder of noises; None if there is none.
-    reader: Reads `(full path, first sample, number of samples)`.
-    report: What the scan found; None if there was no scan.
-  """
-
-  name: np.ndarray
-  length: np.ndarray
-  rate_hz: np.ndarray
-  root: str
-  mixture: str
-  sources: tuple[str, ...]
-  noise: str | None = None
-  reader: Reader = read_file
-  report: ScanReport | None = None
-
-  def __len__(self) -> int:
-    """Number of mixtures."""
-    return len(self.name)
-
-  @property
-  def num_sources(self) -> int:
-    """Sources in each mixture."""
-    return len(self.sources)
-
-  @property
-  def has_noise(self) -> bool:
-    """Whether the noise of each mixture is a file too."""
-    return self.noise is not None
-
-  def read(
-    self, row: int, start: int = 0, length: int | None = None
-  ) -> np.ndarray:
-    """Part of a mixture and of everything in it.
-
-    Args:
-      row: Row of the table.
-      start: First sample.
-      length: Number of samples; None reads to the end.
-
-    Returns:
-      float32 samples at `rate_hz[row]`, shape `[1 + S (+ 1), length]`: the
-      mixture, its sources, and the noise if there is one.
-
-    Raises:
-      CorpusError: If a file is damaged; the message names it.
-      ValueError: If the mixture has no such samples.
-    """
-    name, total = str(self.name[row]), int(self.length[row])
-    length = checked_length(name, start, length, total)
-    folders = [self.mixture, *self.sources]
-    if self.noise is not None:
-      folders.append(self.noise)
-    return np.stack(
-      [
-        self.reader(
-          os.path.join(self.root, folder, self.name[row]), start, length
-        )
-        for folder in folders
-      ]
-    )
+from data_pipelines.scanning import Problem
+from data_pipelines.table import Corpus
 
 
 def scan_wsj0_mix(
   root: str | os.PathLike[str],
-  split: str,
   *,
+  split: str = "tr",
   mode: str = "min",
   sample_rate_hz: int = 8000,
   num_sources: int = 2,
   cache_dir: str | os.PathLike[str] | None = None,
   num_threads: int = 8,
-) -> PremixedCorpus:
+) -> Corpus:
   """WSJ0-2mix or WSJ0-3mix as its scripts write it.
 
   Args:
@@ -130,15 +55,15 @@ def scan_wsj0_mix(
 
 def scan_librimix(
   root: str | os.PathLike[str],
-  split: str,
   *,
+  split: str = "train-100",
   mode: str = "min",
   sample_rate_hz: int = 8000,
   num_sources: int = 2,
   mixture: str = "mix_clean",
   cache_dir: str | os.PathLike[str] | None = None,
   num_threads: int = 8,
-) -> PremixedCorpus:
+) -> Corpus:
   """Libri2Mix or Libri3Mix as its scripts write it.
 
   Args:
@@ -180,8 +105,11 @@ def scan_premixed(
   noise: str | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
   num_threads: int = 8,
-) -> PremixedCorpus:
+) -> Corpus:
   """Folders `mixture`, `s1`, `s2` ... with files of the same names.
+
+  The corpus has the parts "mixture", "s1", "s2" ... and perhaps "noise", and
+  the column "name", the path of each file in its folder.
 
   Args:
     folder: The folder that holds those folders.
@@ -226,15 +154,17 @@ def scan_premixed(
       headers.path[inside][odd][0],
     )
   names = [path.partition("/")[2] for path in headers.path[inside]]
-  return PremixedCorpus(
-    name=np.array(names, dtype=object),
+  parts = ("mixture", *sources) + (("noise",) if noise else ())
+  return Corpus(
+    path=[f"*/{name}" for name in names],
+    start=np.zeros(len(names)),
     length=headers.length[inside],
     rate_hz=rate_hz,
+    columns={"name": names},
     root=folder,
-    mixture=mixture,
-    sources=sources,
-    noise=noise,
     report=report,
+    reader=parts_reader(tuple(folders)),
+    parts=parts,
   )
 
 

@@ -38,20 +38,20 @@ class Headers:
 def writable_cache(
   root: str, cache_dir: str | os.PathLike[str] | None
 ) -> str | None:
-  """The folder to keep this root's files in; None if there is none."""
+  """The folder to keep this root's files in; None if it cannot be made."""
+  if cache_dir is None:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache_dir = os.path.join(home, "jaxsep")
   digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-  home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-  choices = [root, os.path.join(home, "jaxsep", digest)]
-  if cache_dir is not None:
-    choices = [os.path.join(os.fspath(cache_dir), digest)]
-  for folder in choices:
-    try:
-      os.makedirs(folder, exist_ok=True)
-      if os.access(folder, os.W_OK):
-        return folder
-    except OSError:
-      continue
-  logging.warning("%s: no folder to remember the scan in (%s)", root, choices)
+  folder = os.path.join(os.fspath(cache_dir), digest)
+  try:
+    os.makedirs(folder, exist_ok=True)
+    if os.access(folder, os.W_OK):
+      return folder
+    reason = "not writable"
+  except OSError as error:
+    reason = error.strerror
+  logging.warning("%s: scan not remembered in %s (%s)", root, folder, reason)
   return None
 
 

@@ -189,6 +189,34 @@ def probe(path: str) -> tuple[int, int, str]:
     return 0, 0, reason_of(error)
 
 
+def probe_all(
+  root: str, paths: np.ndarray, *, num_threads: int = 8
+) -> dict[str, tuple[int, int]]:
+  """Samples and rate of the files of a list.
+
+  Args:
+    root: Folder that the paths start from.
+    paths: Paths, of any shape; each file is looked at once.
+    num_threads: Files looked at in parallel.
+
+  Returns:
+    `(samples, rate in Hz)` by path.
+
+  Raises:
+    CorpusError: If a file is missing, broken or empty.
+  """
+  names = sorted(set(paths.ravel().tolist()))
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    found = pool.map(lambda name: probe(os.path.join(root, name)), names)
+    probed = dict(zip(names, found, strict=True))
+  for name, (length, _, error) in probed.items():
+    if error or not length:
+      raise CorpusError(
+        f"{os.path.join(root, name)}: {error or 'is empty'}; the list needs it"
+      )
+  return {name: entry[:2] for name, entry in probed.items()}
+
+
 def read_headers(
   root: str,
   listing: Sequence[tuple[str, int, int]],
@@ -261,8 +289,8 @@ def scan(
 
   Args:
     root: The folder, absolute.
-    cache_dir: Where to keep the headers; None takes `root` itself if it can
-      be written to, else `jaxsep/` in the user's cache folder.
+    cache_dir: Where to keep the headers; None takes `jaxsep/` in the user's
+      cache folder (XDG_CACHE_HOME). Nothing is written into `root`.
     num_threads: Files probed at a time.
     check: Finds further problems; files it drops are left out too.
     top_folders: The only folders of the root to look into; None is all.

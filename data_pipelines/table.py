@@ -1,10 +1,13 @@
-"""A corpus as a table: one row an utterance, one NumPy array a column."""
+"""A corpus as a table: one row a recording, one NumPy array a column."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,113 +15,168 @@ from absl import logging
 
 from data_pipelines.files import CorpusError, Reader, read_file, read_names
 
-# Given as anything array-like, kept as a NumPy array of the column's dtype.
+# Given as anything array-like, kept as a NumPy array.
 Column = Any
-
-
-def _few(names: Iterable[str], limit: int = 3) -> str:
-  """The first names and how many more there are."""
-  names = list(names)
-  more = len(names) - limit
-  return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-  """A table of utterances, and how to read one.
+  """A table of recordings with named columns, and how to read one.
 
-  All columns have one entry a row. Rows are sorted by path and speakers by
-  name, so the table is the same on every machine that holds the files.
+  A recording is an utterance, a noise, a room impulse response, a mixture
+  with its sources, or cached features: `reader` returns `[T]`, or `[P, T]`
+  where it stacks the `parts` of a row. Scanned corpora are sorted by path,
+  so the table is the same on every machine that holds the files.
 
   Attributes:
     path: Path of each row relative to `root` (objects of type str). It may
       be any name that `reader` understands.
-    start: First sample of the utterance in its file, int64.
-    length: Samples of the utterance at `rate_hz`, int64.
-    rate_hz: Sample rate of the file, int32.
-    speaker: Speaker of the utterance, an index into `speakers`, int32.
-    text: Transcript, "" where there is none (objects of type str).
-    speakers: Names of the speakers.
+    start: First sample of the recording in its file, int64.
+    length: Samples of the recording at `rate_hz`, int64.
+    rate_hz: Sample rate, or frame rate of cached features, int32.
+    columns: Further columns by name, of str (kept as objects) or numbers,
+      such as "speaker", "text" or "session".
     root: Put in front of every path when it is read.
     reader: Reads `(full path, first sample, number of samples)` of a row;
       the default opens an audio file. Must be safe to call from threads.
     report: What the scan found (`scanning.ScanReport`); None if there was no
       scan.
+    parts: What the reader stacks. Mixtures have "mixture", "s1", "s2" ... and
+      perhaps "noise".
+
+  Example:
+    >>> corpus = Corpus(
+    ...   path=["a.wav", "b.wav"],
+    ...   start=[0, 0],
+    ...   length=[8000, 9000],
+    ...   rate_hz=[8000, 8000],
+    ...   columns={"speaker": ["bea", "ann"], "age": [31, 45]},
+    ... )
+    >>> corpus.speakers, corpus.speaker.tolist(), int(corpus["age"][1])
+    (('ann', 'bea'), [1, 0], 45)
   """
 
   path: Column
   start: Column
   length: Column
   rate_hz: Column
-  speaker: Column
-  text: Column
-  speakers: tuple[str, ...]
+  columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   root: str = ""
   reader: Reader = read_file
   report: Any = None
+  parts: tuple[str, ...] = ("signal",)
 
   def __post_init__(self):
-    num_rows = len(self.path)
-    for name, dtype in _COLUMNS.items():
-      column = np.asarray(getattr(self, name), dtype=dtype)
-      if column.shape != (num_rows,):
-        raise ValueError(
-          f"column {name} has shape {column.shape}, expected ({num_rows},)"
-        )
-      column.setflags(write=False)
+    for name, dtype in _TYPES.items():
+      column = self._checked(name, np.asarray(getattr(self, name), dtype))
       object.__setattr__(self, name, column)
-    object.__setattr__(self, "speakers", tuple(self.speakers))
-    if num_rows and not (
-      0 <= self.speaker.min() and self.speaker.max() < len(self.speakers)
-    ):
+    columns = {
+      name: self._checked(name, _column(values))
+      for name, values in self.columns.items()
+    }
+    object.__setattr__(self, "columns", columns)
+
+  def _checked(self, name: str, column: np.ndarray) -> np.ndarray:
+    if column.shape != (len(self.path),):
       raise ValueError(
-        f"speaker indices {self.speaker.min()} to {self.speaker.max()} do"
-        f" not fit {len(self.speakers)} speakers"
+        f"column {name} has shape {column.shape}, expected ({len(self.path)},)"
       )
+    column = column.view()
+    column.setflags(write=False)
+    return column
 
   def __len__(self) -> int:
-    """Number of utterances."""
+    """Number of rows."""
     return len(self.path)
+
+  def __getitem__(self, column: str) -> np.ndarray:
+    """A column by name."""
+    if column in _TYPES:
+      return getattr(self, column)
+    if column not in self.columns:
+      raise CorpusError(
+        f"{self.title} has no column {column}; it has"
+        f" {', '.join([*_TYPES, *self.columns])}"
+      )
+    return self.columns[column]
+
+  @property
+  def title(self) -> str:
+    """What messages call the corpus: its folder."""
+    return self.root or "the corpus"
+
+  def codes(self, column: str) -> tuple[np.ndarray, tuple]:
+    """A column as numbers.
+
+    Args:
+      column: Its name.
+
+    Returns:
+      For each row an index into the different values, int32, and the values,
+      sorted.
+    """
+    values, index = np.unique(self[column], return_inverse=True)
+    return index.astype(np.int32), tuple(values.tolist())
+
+  @functools.cached_property
+  def _speaker(self) -> tuple[np.ndarray, tuple[str, ...]]:
+    if "speaker" not in self.columns:
+      return np.zeros(len(self), np.int32), ("",)
+    return self.codes("speaker")
+
+  @property
+  def speaker(self) -> np.ndarray:
+    """Speaker of each row, an index into `speakers`, int32."""
+    return self._speaker[0]
+
+  @property
+  def speakers(self) -> tuple[str, ...]:
+    """Names of the speakers, sorted; one without a name if there are none."""
+    return self._speaker[1]
+
+  @property
+  def is_premixed(self) -> bool:
+    """Whether rows are mixtures with their sources."""
+    return "mixture" in self.parts
+
+  @property
+  def num_sources(self) -> int:
+    """Sources of each mixture; 0 if rows are not mixtures."""
+    return sum(re.fullmatch(r"s\d+", part) is not None for part in self.parts)
 
   @property
   def seconds(self) -> float:
-    """Duration of all utterances together."""
+    """Duration of all rows together."""
     return float((self.length / self.rate_hz).sum())
 
   def full_path(self, row: int) -> str:
-    """The path of a row with the root in front.
-
-    Args:
-      row: Row of the table.
-
-    Returns:
-      The path.
-    """
+    """The path of a row with the root in front."""
     return os.path.join(self.root, self.path[row])
 
   def read(
     self, row: int, start: int = 0, length: int | None = None
   ) -> np.ndarray:
-    """Samples `start` to `start + length` of an utterance, and no others.
+    """Samples `start` to `start + length` of a row, and no others.
 
     Args:
       row: Row of the table.
-      start: First sample, counted from the beginning of the utterance.
-      length: Number of samples; None reads to the end of the utterance.
+      start: First sample, counted from the beginning of the recording.
+      length: Number of samples; None reads to the end of the recording.
 
     Returns:
-      float32 samples, mono, at `rate_hz[row]`, shape `[length]`.
+      float32 samples at `rate_hz[row]`, shape `[length]`, or `[P, length]`
+      where the reader stacks parts.
 
     Raises:
       CorpusError: If the file is damaged; the message names it.
-      ValueError: If the utterance has no such samples.
+      ValueError: If the recording has no such samples.
     """
     total = int(self.length[row])
     length = total - start if length is None else length
     if start < 0 or length < 0 or start + length > total:
       raise ValueError(
         f"{self.path[row]}: samples {start} to {start + length} wanted of"
-        f" an utterance of {total}"
+        f" {total}"
       )
     return self.reader(
       self.full_path(row), int(self.start[row]) + start, length
@@ -133,19 +191,16 @@ class Corpus:
     Returns:
       A corpus with its speakers renumbered from 0.
     """
-    columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-    kept, columns["speaker"] = np.unique(
-      columns["speaker"], return_inverse=True
-    )
-    speakers = tuple(self.speakers[i] for i in kept)
-    return dataclasses.replace(self, **columns, speakers=speakers)
+    kept: dict[str, Any] = {name: self[name][rows] for name in _TYPES}
+    columns = {name: values[rows] for name, values in self.columns.items()}
+    return dataclasses.replace(self, **kept, columns=columns)
 
   def subset(
     self,
     speakers: Iterable[str] | str | os.PathLike[str] | None = None,
     exclude: Iterable[str] | str | os.PathLike[str] | None = None,
   ) -> Corpus:
-    """The utterances of some speakers.
+    """The rows of some speakers.
 
     Args:
       speakers: Names to keep, or the path of a file with one name a line;
@@ -157,37 +212,49 @@ class Corpus:
       A corpus with its speakers renumbered from 0.
 
     Raises:
-      CorpusError: If a speaker to keep is missing, no name to exclude is
-        known, or nothing is left.
+      CorpusError: If there is no column "speaker", a speaker to keep is
+        missing, no name to exclude is known, or nothing is left.
     """
-    known = set(self.speakers)
+    known = set(self["speaker"])
     kept = known
     if speakers is not None:
       kept = set(_names(speakers))
       if kept - known:
         raise CorpusError(
-          f"{self.root or 'the corpus'} has no speaker"
-          f" {_few(sorted(kept - known))}; it has {_few(self.speakers)}"
+          f"{self.title} has no speaker {_few(sorted(kept - known))}; it has"
+          f" {_few(self.speakers)}"
         )
     if exclude is not None:
       unwanted = set(_names(exclude))
       if unwanted and not unwanted & known:
         raise CorpusError(
-          f"{self.root or 'the corpus'} has none of the speakers to"
-          f" exclude ({_few(sorted(unwanted))}); it has"
-          f" {_few(self.speakers)}"
+          f"{self.title} has none of the speakers to exclude"
+          f" ({_few(sorted(unwanted))}); it has {_few(self.speakers)}"
         )
       if unwanted - known:
         logging.warning(
           "speakers to exclude that %s does not have: %s",
-          self.root or "the corpus",
+          self.title,
           _few(sorted(unwanted - known)),
         )
       kept = kept - unwanted
     if not kept:
-      raise CorpusError(f"no speaker of {self.root or 'the corpus'} is left")
+      raise CorpusError(f"no speaker of {self.title} is left")
     wanted = np.array([name in kept for name in self.speakers])
     return self.rows(wanted[self.speaker])
+
+  def first_channel(self) -> Corpus:
+    """The corpus with the first channel instead of the channels' average.
+
+    RIRs of several microphones must not be averaged: they can cancel. A
+    corpus that was opened with `channel` stays as it is.
+    """
+    channel = inspect.signature(self.reader).parameters.get("channel")
+    if channel is None or channel.default is not None:
+      return self
+    return dataclasses.replace(
+      self, reader=functools.partial(self.reader, channel=0)
+    )
 
 
 def concatenate(corpora: Iterable[Corpus]) -> Corpus:
@@ -197,8 +264,9 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     corpora: Corpora that are read in the same way.
 
   Returns:
-    All rows, in the order given, with paths from the deepest common folder
-    where all have a folder, and a report of all that was found.
+    All rows, in the order given, with the columns that all have, paths from
+    the deepest common folder where all have a folder, and a report of all
+    that was found.
 
   Raises:
     ValueError: If there is no corpus, or they have different readers.
@@ -212,9 +280,9 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
   root = ""
   if all(roots) and len({os.path.isabs(root) for root in roots}) == 1:
     root = os.path.commonpath(roots)
-  columns = {
-    name: np.concatenate([getattr(corpus, name) for corpus in corpora])
-    for name in _COLUMNS
+  joined: dict[str, Any] = {
+    name: np.concatenate([corpus[name] for corpus in corpora])
+    for name in _TYPES
   }
   if any(roots):
     paths = [
@@ -222,36 +290,105 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     ]
     if root:
       paths = [os.path.relpath(path, root) for path in paths]
-    columns["path"] = np.array(paths, dtype=object)
-  speakers = sorted({name for corpus in corpora for name in corpus.speakers})
-  number = {name: i for i, name in enumerate(speakers)}
-  columns["speaker"] = np.concatenate(
-    [
-      np.array([number[name] for name in corpus.speakers])[corpus.speaker]
-      for corpus in corpora
-    ]
-  )
+    joined["path"] = np.array(paths, dtype=object)
+  columns = {
+    name: np.concatenate([corpus[name] for corpus in corpora])
+    for name in corpora[0].columns
+    if all(name in corpus.columns for corpus in corpora)
+  }
   reports = [c.report for c in corpora if c.report is not None]
   return dataclasses.replace(
     corpora[0],
-    **columns,
-    speakers=tuple(speakers),
+    **joined,
+    columns=columns,
     root=root,
     report=reports[0].joined(*reports[1:]) if reports else None,
   )
 
 
-_COLUMNS = {
+def hold_out(
+  corpus: Corpus, *, column: str | None = None, at_least: int = 1
+) -> tuple[Corpus, Corpus]:
+  """Splits a corpus in two, of which the second is for validation.
+
+  Every tenth value of a column goes to the second part, more where that
+  would be too few.
+
+  Args:
+    corpus: The corpus.
+    column: The parts share no value of this column. None takes "speaker"
+      (of noises and rooms: the folder) if there are enough, else "path".
+    at_least: How many values each part needs, such as the number of speakers
+      of a mixture.
+
+  Returns:
+    The rest, and what was held out.
+
+  Raises:
+    CorpusError: If there are too few values.
+
+  Example:
+    >>> from data_pipelines.voices import make_voices
+    >>> voices = make_voices(num_speakers=6, utterances_per_speaker=1)
+    >>> train, valid = hold_out(voices, column="speaker", at_least=2)
+    >>> len(train.speakers), len(valid.speakers)
+    (3, 3)
+    >>> shared_speakers(train, valid)
+    ()
+  """
+  if column is None:
+    column = "speaker" if len(corpus.speakers) >= 2 * at_least else "path"
+  index, values = corpus.codes(column)
+  stride = max(2, min(10, len(values) // (2 * at_least)))
+  held = index % stride == 0
+  if len(values) - len(values[::stride]) < at_least:
+    raise CorpusError(
+      f"{corpus.title} has {len(values)} different {column} values, too few"
+      " to keep some for validation"
+    )
+  return corpus.rows(~held), corpus.rows(held)
+
+
+def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:
+  """Speakers that two corpora have in common.
+
+  Args:
+    one: A corpus.
+    other: Another. Those without a column "speaker" share none.
+
+  Returns:
+    The names, sorted.
+  """
+  if not all("speaker" in corpus.columns for corpus in (one, other)):
+    return ()
+  return tuple(sorted(set(one.speakers) & set(other.speakers)))
+
+
+_TYPES = {
   "path": object,
   "start": np.int64,
   "length": np.int64,
   "rate_hz": np.int32,
-  "speaker": np.int32,
-  "text": object,
 }
 
 
+def _column(values: Column) -> np.ndarray:
+  """Numbers as they are, everything else as objects."""
+  array = np.asarray(values)
+  if array.dtype.kind in "biuf":
+    return array
+  return np.asarray(values, dtype=object)
+
+
 def _names(names) -> list[str]:
+  """Names as given, or of the file that holds them."""
   if isinstance(names, (str, os.PathLike)):
     return read_names(names)
   return list(names)
+
+
+def _few(names: Iterable[str], limit: int = 3) -> str:
+  """The first names and how many more there are."""
+  names = list(names)
+  more = len(names) - limit
+  return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,256 +1,278 @@
-"""Corpora from tfds: any audio dataset with speakers, by random access."""
+"""Corpora from tfds: any audio dataset, by random access."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import io
 import json
 import os
 import posixpath
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import soundfile
 import tensorflow_datasets as tfds
-import tqdm
 from absl import logging
+from etils import epath
 
+from data_pipelines import scan_cache
 from data_pipelines._tensorflow import hide_accelerators
-from data_pipelines.files import CorpusError
+from data_pipelines.files import CorpusError, one_channel
 from data_pipelines.table import Corpus
 
-__all__ = ["from_records", "from_tfds"]
-
-_CACHE_VERSION = 1
+__all__ = ["from_tfds"]
 
 
 def from_tfds(
-  name: str,
+  where: str,
   *,
   split: str = "train",
   audio: str | None = None,
-  speaker: str = "speaker_id",
-  text: str | None = "text",
+  speaker: str | None = None,
+  text: str = "text",
   rate_hz: int | None = None,
+  channel: int | None = None,
   data_dir: str | os.PathLike[str] | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
+  num_threads: int = 8,
 ) -> Corpus:
   """A prepared tfds dataset.
 
   It must have been prepared in a format with random access, for instance by
-  `tfds.builder(name, file_format="array_record").download_and_prepare()`. A
-  record is decoded whole whichever part of it is wanted, and the first time
-  every record is read once to learn its length.
+  `build_tfds`, or by `tfds.builder(name, file_format="array_record")
+  .download_and_prepare()`. Records are decoded in the threads that read. The
+  first time every record is looked at to learn its length; those of
+  `build_tfds` say it, and their audio is decoded only where it is wanted.
+
+  Integer audio is taken to have 16 bits, as tfds has it whatever its dtype,
+  and divided by 32768. Audio of two dimensions is `[time, channels]`.
 
   Args:
-    name: Name of the dataset, with config and version if wanted.
+    where: Name of the dataset, with config and version if wanted, and
+      `@FOLDER` after it instead of `data_dir`.
     split: Split, tfds's slicing allowed.
-    audio: Feature with the audio; None takes the only `Audio` feature.
-    speaker: Feature with the speaker, of any type.
-    text: Feature with the transcript; None or a missing one gives "".
+    audio: Feature with the audio; None takes "audio" or the only `Audio`.
+    speaker: Feature with the speaker, of any type; None takes "speaker" or
+      "speaker_id", if there is one.
+    text: Feature with the transcript, if there is one.
     rate_hz: Sample rate, where the dataset does not state it.
-    data_dir: Where tfds keeps its datasets.
-    cache_dir: Where to remember the table; None does not.
+    channel: The channel to read; None averages all.
+    data_dir: Where the dataset lies; None is where tfds keeps its datasets. A
+      bucket (`gs://`) is opened by tfds; no test here reaches one.
+    cache_dir: Where to remember the table; None takes the user's cache
+      folder.
+    num_threads: Records looked at in parallel.
 
   Returns:
-    The corpus, in the order of the dataset.
+    The corpus, in the order of the dataset, with all features that are single
+    numbers or texts as columns. Records that are empty or broken are reported
+    and left out.
 
   Raises:
-    CorpusError: If the dataset is not prepared, has no random access, or
-      lacks a feature.
+    CorpusError: If the dataset is not prepared, has no random access, lacks a
+      feature, or none of its records can be used.
   """
   hide_accelerators()
+  name, _, folder = where.partition("@")
+  builder, source = _opened(name, split, folder or data_dir)
+  features: Any = builder.info.features
+  audio = audio or _audio_of(features, name)
+  speaker = speaker or next(
+    (key for key in ("speaker", "speaker_id") if key in features), None
+  )
+  for key in (audio, speaker):
+    if key and key not in features:
+      raise CorpusError(
+        f"tfds dataset {name}: has no feature {key}, only {sorted(features)}"
+      )
+  rate_hz = rate_hz or getattr(features[audio], "sample_rate", None)
+  if not rate_hz and "rate_hz" not in features:
+    raise CorpusError(f"tfds dataset {name}: states no sample rate, give one")
+  title = posixpath.join(builder.info.full_name, split)
+  records = _Records(source, features, title, audio)
+  names = {
+    key: {speaker: "speaker", text: "text"}.get(key, key)
+    for key, feature in features.items()
+    if key != audio and feature.shape == ()
+  }
+  info = epath.Path(builder.data_path) / "dataset_info.json"
+  table = _remembered(
+    [title, len(source), str(info), info.stat().mtime, audio, names],
+    cache_dir,
+    lambda: _scan(records, names, num_threads),
+  )
+  if not table["number"]:
+    raise CorpusError(f"{title}: none of its {len(source)} records can be used")
+  rates = table.pop("rate_hz", [rate_hz] * len(table["number"]))
+  parts = set(table.pop("parts", ["signal"])).pop()
+  return Corpus(
+    path=[f"{title}/{i}" for i in table.pop("number")],
+    start=np.zeros(len(rates)),
+    length=table.pop("length"),
+    rate_hz=rates,
+    columns={
+      key: list(map(str, values)) if key == "speaker" else values
+      for key, values in table.items()
+    },
+    reader=records if channel is None else records.of_channel(channel),
+    parts=tuple(parts.split()),
+  )
+
+
+def _opened(name: str, split: str, data_dir) -> tuple[Any, Any]:
+  """The builder of a dataset, and its records as bytes."""
   try:
     builder: Any = tfds.builder(name, data_dir=data_dir)
-    source = builder.as_data_source(split)
+    return builder, builder.as_data_source(
+      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
   except Exception as error:  # tfds raises a kind of error for every cause.
     reason = " ".join(str(error).split())[:300]
     raise CorpusError(
       f"tfds dataset {name}, split {split}: cannot be opened ({reason});"
       " prepare it with file_format='array_record'"
     ) from None
-  features: Any = builder.info.features
-  if audio is None:
-    found = [
-      key
-      for key, feature in features.items()
-      if isinstance(feature, tfds.features.Audio)
-    ]
-    if len(found) != 1:
-      raise CorpusError(
-        f"tfds dataset {name}: audio features are {found}, say which to take"
-      )
-    audio = str(found[0])
-  for key in (audio, speaker):
-    if key not in features:
-      raise CorpusError(
-        f"tfds dataset {name}: has no feature {key}, only {sorted(features)}"
-      )
-  rate_hz = rate_hz or getattr(features[audio], "sample_rate", None)
-  if not rate_hz:
-    raise CorpusError(f"tfds dataset {name}: states no sample rate, give one")
-  return from_records(
-    source,
-    name=posixpath.join(builder.info.full_name, split),
-    audio=audio,
-    speaker=speaker,
-    text=text if text in features else None,
-    rate_hz=rate_hz,
-    cache_dir=cache_dir,
-  )
 
 
-def from_records(
-  source: Sequence[Mapping[str, Any]],
-  *,
-  name: str,
-  audio: str,
-  speaker: str,
-  rate_hz: int,
-  text: str | None = None,
-  cache_dir: str | os.PathLike[str] | None = None,
-) -> Corpus:
-  """Any sequence of records with audio and a speaker.
-
-  Integer audio is taken to have 16 bits, as tfds has it whatever its dtype,
-  and divided by 32768. Audio of two dimensions is `[time, channels]`, and the
-  channels are averaged.
-
-  Args:
-    source: The records, by number.
-    name: Name of the dataset: begins the path of each row and, with the
-      number of records, tells which remembered table belongs to it.
-    audio: Key of the audio.
-    speaker: Key of the speaker.
-    rate_hz: Sample rate of all records.
-    text: Key of the transcript, if there is one.
-    cache_dir: Where to remember the table; None does not.
-
-  Returns:
-    The corpus; records that are empty or broken are reported and left out.
-
-  Raises:
-    CorpusError: If no record can be used.
-  """
-  reader = _RecordReader(source, name, audio)
-  keys = [name, len(source), audio, speaker, text, _CACHE_VERSION]
-  path = None
-  if cache_dir is not None:
-    digest = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
-    path = os.path.join(os.fspath(cache_dir), f"records_{digest}.json")
-  table = _load(path) or _scan(reader, name, speaker, text)
-  if path is not None:
-    _save(path, table)
-  if not table:
-    raise CorpusError(f"{name}: none of its {len(source)} records can be used")
-  number, length, speakers, texts = zip(*table, strict=True)
-  names, index = np.unique(np.array(speakers), return_inverse=True)
-  return Corpus(
-    path=[f"{name}/{i}" for i in number],
-    start=np.zeros(len(table)),
-    length=length,
-    rate_hz=np.full(len(table), rate_hz),
-    speaker=index,
-    text=texts,
-    speakers=tuple(names.tolist()),
-    reader=reader,
-  )
+def _audio_of(features: Mapping[str, Any], name: str) -> str:
+  """The feature with the audio."""
+  if "audio" in features:
+    return "audio"
+  found = [
+    key
+    for key, feature in features.items()
+    if isinstance(feature, tfds.features.Audio)
+  ]
+  if len(found) != 1:
+    raise CorpusError(
+      f"tfds dataset {name}: audio features are {found}, say which to take"
+    )
+  return str(found[0])
 
 
-class _RecordReader:
+class _Records:
   """Reads part of the audio of a record."""
 
-  def __init__(self, source, name: str, audio: str):
-    self.source = source
-    self._name = name
-    self._audio = audio
-    # Data sources do not promise to be safe in threads.
+  def __init__(self, source, features, title: str, audio: str):
+    self.source, self.title, self.audio = source, title, audio
+    self._features = features
+    # Data sources do not promise to be safe in threads; decoding is.
     self._lock = threading.Lock()
 
-  def record(self, number: int) -> Mapping[str, Any]:
-    with self._lock:
-      try:
-        return self.source[number]
-      except Exception as error:  # Whatever a damaged record may raise.
-        reason = " ".join(str(error).split())[:300]
-        raise CorpusError(
-          f"{self._name}/{number}: cannot be read ({reason})"
-        ) from None
+  def of_channel(self, channel: int):
+    """Reads a channel instead of the average."""
+    return lambda path, start, length, channel=channel: self(
+      path, start, length, channel=channel
+    )
 
-  def samples(self, record: Mapping[str, Any]) -> np.ndarray:
-    return np.asarray(record[self._audio])
+  def record(self, number: int, names: Iterable[str]) -> dict[str, Any]:
+    """Some features of a record; all others are not decoded."""
+    try:
+      with self._lock:
+        raw = self.source[number]
+      features = {name: self._features[name] for name in names}
+      return tfds.features.FeaturesDict(features).deserialize_example_np(raw)
+    except Exception as error:  # Whatever a damaged record may raise.
+      reason = " ".join(str(error).split())[:300]
+      raise CorpusError(
+        f"{self.title}/{number}: cannot be read ({reason})"
+      ) from None
 
-  def __call__(self, path: str, start: int, length: int) -> np.ndarray:
-    samples = self.samples(self.record(int(path.rpartition("/")[2])))
-    crop = samples[start : start + length]
-    if len(crop) != length:
+  def num_samples(self, number: int) -> int:
+    """Samples of a record that does not say it."""
+    return len(self.record(number, [self.audio])[self.audio])
+
+  def __call__(
+    self, path: str, start: int, length: int, *, channel: int | None = None
+  ) -> np.ndarray:
+    number = int(path.rpartition("/")[2])
+    stored = self.record(number, [self.audio])[self.audio]
+    if isinstance(stored, (bytes, np.bytes_)):
+      with soundfile.SoundFile(io.BytesIO(stored)) as file:
+        stacked = file.comment == STACKED
+        file.seek(min(start, file.frames))
+        samples = file.read(length, dtype="float32")
+    else:
+      stacked, samples = False, stored[start : start + length]
+    if len(samples) != length:
       raise CorpusError(
         f"{path}: samples {start} to {start + length} wanted, but there are"
-        f" {len(samples)}"
+        f" only {start + len(samples)}"
       )
     scale = 2.0**-15 if np.issubdtype(samples.dtype, np.integer) else 1.0
-    crop = crop.astype(np.float32) * np.float32(scale)
-    if crop.ndim == 2:
-      crop = crop.mean(axis=1)
-    if not np.isfinite(crop).all():
+    samples = samples.astype(np.float32) * np.float32(scale)
+    if not np.isfinite(samples).all():
       raise CorpusError(f"{path}: holds NaN or infinite samples")
-    return crop
+    if stacked:
+      return np.ascontiguousarray(samples.reshape(length, -1).T)
+    return one_channel(samples, path, channel)
 
 
-def _scan(reader: _RecordReader, name: str, speaker: str, text: str | None):
-  """(number, length, speaker, text) of each record that can be used."""
-  table, problems = [], []
-  numbers = range(len(reader.source))
-  for number in tqdm.tqdm(numbers, f"reading {name}", delay=2, leave=False):
+#: Comment of stored audio whose channels are the parts of a row.
+STACKED = "parts"
+
+
+def _scan(
+  records: _Records, names: Mapping[str, str], num_threads: int
+) -> dict[str, list]:
+  """The columns of the records that can be used, and their numbers."""
+  total = len(records.source)
+  logging.info("%s: looking at %d records ...", records.title, total)
+
+  def look(number: int) -> dict[str, Any] | CorpusError:
     try:
-      record = reader.record(number)
+      record = records.record(number, names)
+      row = {names[key]: _plain(value) for key, value in record.items()}
+      length = row.get("length") or records.num_samples(number)
     except CorpusError as error:
-      problems.append(str(error))
-      continue
-    if not (length := len(reader.samples(record))):
-      problems.append(f"{name}/{number}: no samples")
-      continue
-    words = _string(record[text]) if text else ""
-    table.append((number, length, _string(record[speaker]), words))
+      return error
+    if not length:
+      return CorpusError(f"{records.title}/{number}: no samples")
+    return row | {"number": number, "length": length}
+
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    found = list(pool.map(look, range(total)))
+  problems = [str(row) for row in found if isinstance(row, CorpusError)]
+  rows = [row for row in found if not isinstance(row, CorpusError)]
   if problems:
     logging.warning(
       "%s: %d of %d records left out: %s",
-      name,
+      records.title,
       len(problems),
-      len(numbers),
+      total,
       "; ".join(problems[:3]) + (" ..." if len(problems) > 3 else ""),
     )
+  columns = {"number", "length", *names.values()}
+  return {key: [row[key] for row in rows] for key in sorted(columns)}
+
+
+def _plain(value: Any) -> Any:
+  """A number or a string."""
+  value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+  return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _remembered(key: list, cache_dir, make) -> dict[str, list]:
+  """The remembered table of a dataset, or a new one."""
+  digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+  folder = scan_cache.writable_cache("tfds", cache_dir)
+  path = os.path.join(folder, f"records_{digest}.json") if folder else None
+  if path and os.path.exists(path):
+    try:
+      with open(path, encoding="utf-8") as file:
+        return {name: list(values) for name, values in json.load(file).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+      logging.warning("%s: ignored, it is damaged (%s)", path, error)
+  table = make()
+  if path:
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+      with open(partial, "w", encoding="utf-8") as file:
+        json.dump(table, file)
+      os.replace(partial, path)
+    except OSError as error:
+      logging.warning("%s: cannot be written (%s)", path, error)
   return table
-
-
-def _string(value: Any) -> str:
-  value = value.item() if isinstance(value, np.generic) else value
-  if isinstance(value, bytes):
-    return value.decode("utf-8", "replace")
-  return str(value)
-
-
-def _load(path: str | None):
-  """The remembered table, if there is one that can be used."""
-  if path is None:
-    return None
-  try:
-    with open(path, encoding="utf-8") as file:
-      return [tuple(row) for row in json.load(file)]
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError, TypeError) as error:
-    logging.warning("%s: ignored, it is damaged (%s)", path, error)
-    return None
-
-
-def _save(path: str, table) -> None:
-  """Writes the table under another name first: readers never see half."""
-  partial = f"{path}.{os.getpid()}.partial"
-  try:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(partial, "w", encoding="utf-8") as file:
-      json.dump(table, file)
-    os.replace(partial, path)
-  except OSError as error:
-    logging.warning("%s: cannot be written (%s)", path, error)

@@ -1,6 +1,6 @@
 """The built-in corpus: procedural voices with words, no files needed.
 
-Each talker has a pitch, a vocal tract and a manner of speaking of their own;
+Each speaker has a pitch, a vocal tract and a manner of speaking of their own;
 each utterance is drawn from a grammar of some ninety words and rendered by a
 source-filter model when it is read. A row is a pure function of the seed, the
 split and the row's own number, whatever the size of the corpus and the sample
@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from data_pipelines._lexicon import PRONUNCIATIONS
-from data_pipelines._talkers import PITCH_RANGE_HZ, Talker, draw_talker
+from data_pipelines._speakers import PITCH_RANGE_HZ, Speaker, draw_speaker
 from data_pipelines._utterances import compose, make_tracks
 from data_pipelines._vocal_tract import render
 from data_pipelines.table import Corpus
@@ -21,35 +21,35 @@ __all__ = [
   "PITCH_RANGE_HZ",
   "PRONUNCIATIONS",
   "SPLITS",
-  "Talker",
+  "Speaker",
   "make_voices",
-  "talker_of",
+  "speaker_of",
 ]
 
-#: Splits have no talker in common.
+#: Splits have no speaker in common.
 SPLITS = ("train", "valid", "test")
 
 # What a generator is for; part of its seed.
-_TALKER, _UTTERANCE = 0, 1
+_SPEAKER, _UTTERANCE = 0, 1
 
 
-def talker_of(*, seed: int, split: str, speaker: int) -> Talker:
-  """The talker with a number.
+def speaker_of(*, seed: int, split: str, number: int) -> Speaker:
+  """The speaker with a number.
 
   Args:
     seed: Seed of the corpus.
     split: One of `SPLITS`.
-    speaker: Number of the talker within the split, from 0.
+    number: Number of the speaker within the split, from 0.
 
   Returns:
-    What is particular to the talker.
+    What is particular to the speaker.
 
   Example:
-    >>> talker = talker_of(seed=0, split="train", speaker=3)
-    >>> talker == talker_of(seed=0, split="test", speaker=3)
+    >>> speaker = speaker_of(seed=0, split="train", number=3)
+    >>> speaker == speaker_of(seed=0, split="test", number=3)
     False
   """
-  return draw_talker(_generator(seed, split, _TALKER, speaker))
+  return draw_speaker(_generator(seed, split, _SPEAKER, number))
 
 
 def _generator(seed, split, *place):
@@ -68,22 +68,22 @@ class _Renderer:
     self._cache = {}
     self._lock = threading.Lock()
 
-  def compose(self, speaker, number):
+  def compose(self, who, number):
     """Words and timing of an utterance, and the generator to go on with."""
-    rng = _generator(self._seed, self._split, _UTTERANCE, speaker, number)
-    talker = talker_of(seed=self._seed, split=self._split, speaker=speaker)
-    return compose(talker, rng, self._longest_s), talker, rng
+    rng = _generator(self._seed, self._split, _UTTERANCE, who, number)
+    speaker = speaker_of(seed=self._seed, split=self._split, number=who)
+    return compose(speaker, rng, self._longest_s), speaker, rng
 
   def num_samples(self, utterance):
     """Samples of an utterance; all of it fits in."""
     return int(np.floor(utterance.duration_s * self._rate_hz))
 
   def _render(self, path, start, length):
-    utterance, talker, rng = self.compose(*map(int, path.split("-")[-2:]))
+    utterance, speaker, rng = self.compose(*map(int, path.split("-")[-2:]))
     num_samples = self.num_samples(utterance)
     return render(
-      make_tracks(utterance, talker, rng),
-      talker,
+      make_tracks(utterance, speaker, rng),
+      speaker,
       rng,
       rate_hz=self._rate_hz,
       num_samples=num_samples,
@@ -106,7 +106,7 @@ class _Renderer:
 
 def make_voices(
   *,
-  num_speakers: int,
+  num_speakers: int = 40,
   seed: int = 0,
   sample_rate_hz: int = 8000,
   split: str = "train",
@@ -117,23 +117,23 @@ def make_voices(
   """A corpus of procedural voices.
 
   Signals have a natural level, about -26 dB root mean square in vowels, and
-  lie in [-1, 1]. Talkers and utterances are numbered: a larger corpus of the
-  same seed and split begins with the same talkers, each with the same
+  lie in [-1, 1]. Speakers and utterances are numbered: a larger corpus of the
+  same seed and split begins with the same speakers, each with the same
   utterances. The words and timing do not depend on the sample rate.
 
   Args:
-    num_speakers: Number of talkers.
+    num_speakers: Number of speakers.
     seed: Seed of every draw.
     sample_rate_hz: Sample rate, 8000 to 48000.
-    split: One of `SPLITS`. No talker is in two splits.
-    utterances_per_speaker: Number of rows of each talker.
+    split: One of `SPLITS`. No speaker is in two splits.
+    utterances_per_speaker: Number of rows of each speaker.
     utterance_s: Longest duration of an utterance, at least 1.5 seconds; most
       are up to half a second shorter, as no word is cut.
     cache_mb: Keep this much synthesised signal in memory, so that the rows
       read first are not synthesised again. None is kept by default.
 
   Returns:
-    The corpus, rows in the order of talkers, with the words as its text.
+    The corpus, rows in the order of speakers, with "speaker" and "text".
 
   Raises:
     ValueError: If an option is out of range.
@@ -167,23 +167,19 @@ def make_voices(
     longest_s=utterance_s,
     cache_bytes=int(cache_mb * 2**20),
   )
-  names, lengths, texts = [], [], []
-  for speaker in range(num_speakers):
+  names, lengths, speakers, texts = [], [], [], []
+  for who in range(num_speakers):
     for number in range(utterances_per_speaker):
-      utterance, _, _ = renderer.compose(speaker, number)
-      names.append(f"voice-{split}-{speaker:05d}-{number:04d}")
+      utterance, _, _ = renderer.compose(who, number)
+      speakers.append(f"voice-{split}-{who:05d}")
+      names.append(f"{speakers[-1]}-{number:04d}")
       lengths.append(renderer.num_samples(utterance))
       texts.append(utterance.text)
-  num_rows = len(names)
   return Corpus(
     path=names,
-    start=np.zeros(num_rows),
+    start=np.zeros(len(names)),
     length=lengths,
-    rate_hz=np.full(num_rows, sample_rate_hz),
-    speaker=np.repeat(np.arange(num_speakers), utterances_per_speaker),
-    text=texts,
-    speakers=tuple(
-      f"voice-{split}-{speaker:05d}" for speaker in range(num_speakers)
-    ),
+    rate_hz=np.full(len(names), sample_rate_hz),
+    columns={"speaker": speakers, "text": texts},
     reader=renderer,
   )

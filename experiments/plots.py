@@ -1,6 +1,7 @@
-"""Figures that several experiments draw; needs the `eval` extra."""
+"""Figures that several experiments draw; needs the `plot` extra."""
 
 import pathlib
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +10,8 @@ from matplotlib.figure import Figure
 from jaxsep import dsp
 from jaxsep.typing import Array, Float
 
-#: Spectrograms end so far below the loudest point of the mixture.
-_DYNAMIC_RANGE_DB = 60.0
-_WINDOW_S = 0.032
+#: Colours end this far below the loudest point of the mixture.
+DYNAMIC_RANGE_DB = 60.0
 
 
 def plot_separation(
@@ -31,26 +31,25 @@ def plot_separation(
   Args:
     path: The picture; a file of that name is replaced.
     mixture: What was separated, shape `[T]`.
-    estimate: The voices found, shape `[S, T]`.
-    reference: The voices that were mixed, in the same order, shape `[S, T]`.
+    estimate: The estimated speakers, shape `[S, T]`.
+    reference: The speakers that were mixed, in the same order, `[S, T]`.
     sample_rate_hz: Sample rate.
     title: Put above the figure.
   """
   mixture, estimate, reference = map(np.asarray, (mixture, estimate, reference))
-  rows = [("mixture", mixture, None)]
+  rows: list[tuple[str, Any, Any]] = [("mixture", mixture, None)]
   for number, (found, wanted) in enumerate(
     zip(estimate, reference, strict=True), start=1
   ):
     rows.append((f"estimate {number}", found, wanted))
     rows.append((f"reference {number}", wanted, None))
-  pictures = [_spectrogram_db(signal, sample_rate_hz) for _, signal, _ in rows]
-  top = float(np.max(pictures[0]))
+  signals = np.stack([signal for _, signal, _ in rows])
+  pictures = spectrogram_db(signals, sample_rate_hz=sample_rate_hz)
   figure = Figure(figsize=(12, 2.2 * len(rows)), layout="constrained")
   axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
-  loudest = max(float(np.abs(signal).max()) for _, signal, _ in rows)
-  limit = 1.05 * loudest or 1.0
+  limit = 1.05 * float(np.abs(signals).max()) or 1.0
   seconds = np.arange(len(mixture)) / sample_rate_hz
-  images = []
+  image: Any = None
   for (wave, spectrum), (name, signal, behind), picture in zip(
     axes, rows, pictures, strict=True
   ):
@@ -61,28 +60,93 @@ def plot_separation(
     wave.plot(seconds, signal, linewidth=0.4, label=name)
     wave.set(ylabel="amplitude (FS)", ylim=(-limit, limit))
     wave.legend(loc="upper right", fontsize="small")
-    image = spectrum.imshow(
+    image = show_spectrogram(
+      spectrum,
       picture,
-      origin="lower",
-      aspect="auto",
-      extent=(0.0, seconds[-1], 0.0, sample_rate_hz / 2000.0),
-      vmin=top - _DYNAMIC_RANGE_DB,
-      vmax=top,
-      cmap="magma",
+      top_db=float(pictures[0].max()),
+      end_s=len(mixture) / sample_rate_hz,
+      top_khz=sample_rate_hz / 2000,
     )
-    images.append(image)
     spectrum.set(ylabel="frequency (kHz)", title=name)
   for bottom in axes[-1]:
     bottom.set_xlabel("time (s)")
-  figure.colorbar(images[0], ax=axes[:, 1], label="level (dB)", aspect=60)
+  figure.colorbar(image, ax=axes[:, 1], label="level (dB)", aspect=60)
   if title:
     figure.suptitle(title)
   figure.savefig(path, dpi=110)
 
 
-def _spectrogram_db(signal, sample_rate_hz):
-  """Power in dB, shape `[F, N]`."""
-  n_fft = 2 ** round(np.log2(_WINDOW_S * sample_rate_hz))
-  spectrum = dsp.stft(jnp.asarray(signal), n_fft=n_fft, hop_length=n_fft // 4)
-  power = np.square(np.abs(np.asarray(spectrum))).T
-  return 10.0 * np.log10(power + 1e-10)
+def spectrogram_db(
+  signal: Float[Array, "*batch time"],
+  *,
+  sample_rate_hz: int,
+  window_s: float = 0.032,
+) -> np.ndarray:
+  """Power of signals over frequency and time.
+
+  Args:
+    signal: Signals, `[..., T]`.
+    sample_rate_hz: Sample rate.
+    window_s: Duration of the Hann window; the hop is an eighth of it.
+
+  Returns:
+    Levels in dB, `[..., F, N]`.
+  """
+  window = max(2 * round(window_s * sample_rate_hz / 2), 16)
+  stft = dsp.Stft(n_fft=window, hop_length=window // 8)
+  power = np.square(np.abs(np.asarray(stft(jnp.asarray(signal)))))
+  return np.moveaxis(10.0 * np.log10(power + 1e-12), -1, -2)
+
+
+def show_spectrogram(
+  axes: Any,
+  picture: np.ndarray,
+  *,
+  top_db: float,
+  start_s: float = 0.0,
+  end_s: float,
+  top_khz: float,
+) -> Any:
+  """Draws a spectrogram into axes in seconds and kHz.
+
+  Args:
+    axes: Axes of matplotlib.
+    picture: Levels in dB from `start_s` to `end_s`, `[F, N]`.
+    top_db: Level of the brightest colour.
+    start_s: Time of the left edge.
+    end_s: Time of the right edge.
+    top_khz: Frequency of the top edge.
+
+  Returns:
+    The image, for a colour bar.
+  """
+  return axes.imshow(
+    picture,
+    origin="lower",
+    aspect="auto",
+    extent=(start_s, end_s, 0.0, top_khz),
+    vmin=top_db - DYNAMIC_RANGE_DB,
+    vmax=top_db,
+    cmap="magma",
+    interpolation="nearest",
+  )
+
+
+def at_level_of(
+  mixture: Float[Array, "time"], estimate: Float[Array, "sources time"]
+) -> np.ndarray:
+  """Channels with one common gain, so that their sum fits the mixture best.
+
+  A model trained on a scale-invariant loss has no level of its own.
+
+  Args:
+    mixture: The mixture, `[T]`.
+    estimate: Its channels, `[S, T]`.
+
+  Returns:
+    The channels, `[S, T]`; unchanged if they are silent.
+  """
+  total = np.sum(estimate, axis=0)
+  energy = float(np.sum(total**2))
+  gain = abs(float(np.sum(total * mixture))) / energy if energy > 0 else 0.0
+  return np.asarray(estimate) * (gain or 1.0)

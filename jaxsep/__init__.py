@@ -7,11 +7,14 @@ The layers, lowest first; a module imports its own layer or a lower one.
 - `losses`: what training minimises, one value per example.
 - `metrics`: what papers report, one value per example.
 - `models`: published systems as Flax modules.
-- `conversion`: models from the checkpoints of other toolkits.
 - `inference`: models applied to recordings of any length, whole or as they
   come.
 - `tasks`: where a model, a simulation and a loss meet.
 - `train`: the training loop and its side effects.
+
+Beside the layers: `json_values` and `model_io` (options and models in files),
+`audio` (sound files), `conversion` (checkpoints of other toolkits), `cli` (the
+commands).
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
   from jaxsep.model_io import LoadedModel, ModelFolderError, load, save
 
 __version__ = "0.1.0"
+#: Where the project can be cloned from; None until it is published.
+__url__: str | None = None
 
 __all__ = ["LoadedModel", "ModelFolderError", "load", "save"]
 

@@ -9,45 +9,25 @@ and the same values to 0.01 dB.
   python -m experiments.benchmarks.bss_eval --threads=1 --repeats=9
 """
 
-import importlib
 import os
-import time
+import warnings
 
 import numpy as np
-from absl import app, flags
 
-from experiments.benchmarks import targets
-from experiments.cores import allowed_cores
-
-_THREADS = flags.DEFINE_integer("threads", 1, "CPU threads of either side.")
-_REPEATS = flags.DEFINE_integer("repeats", 9, "Runs of each side.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Mixtures.")
-_SOURCES = flags.DEFINE_integer("sources", 2, "Sources of each mixture.")
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "Length at 8 kHz.")
-_CHECKED = flags.DEFINE_integer(
-  "checked", 2, "Mixtures of which mir_eval checks the values; it is slow."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the signals.")
+from experiments.benchmarks.common import in_turns, keep_to, peer, verdict
+from experiments.command import Parser, run_or_exit
 
 _RATE_HZ = 8000
+_SECONDS = 4.0
 _MOST_TIME = 0.8
 _MOST_DIFFERENCE_DB = 0.01
+# Mixtures of which mir_eval checks the values; it is slow.
+_CHECKED = 2
 
 
-def peer(name, package):
-  """An optional peer, or one line that says how to get it."""
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    raise SystemExit(
-      f"This benchmark compares with {package}, which is not installed:"
-      f" pip install {package}  (or all peers: pip install -e '.[test]')"
-    ) from error
-
-
-def signals(batch, sources, length, seed):
+def signals(batch, sources, length):
   """Voice-like references, and estimates as a fair separator leaves them."""
-  rng = np.random.default_rng(seed)
+  rng = np.random.default_rng(0)
   noise = rng.standard_normal((batch, sources, length))
   # A spectrum that falls by 30 dB and a level that moves, as that of speech.
   frequency = np.fft.rfftfreq(length, 1 / _RATE_HZ)
@@ -62,84 +42,45 @@ def signals(batch, sources, length, seed):
   return estimate.astype(np.float32), reference.astype(np.float32)
 
 
-def timed(function):
-  """Seconds of one call, and what it returned."""
-  start = time.perf_counter()
-  result = function()
-  return time.perf_counter() - start, result
-
-
-def compare(name, ours, theirs, repeats):
-  """Prints the ratio of the two, run in turns."""
-  ours()
-  theirs()
-  pairs = [(timed(ours)[0], timed(theirs)[0]) for _ in range(repeats)]
-  own, other = np.median(pairs, axis=0)
-  ratios = [a / b for a, b in pairs]
-  print(
-    f"{name:<24} jaxsep {own * 1e3:7.1f} ms   peer {other * 1e3:7.1f} ms  "
-    f" ratio of medians {own / other:.2f}"
-    f"  (pairs {min(ratios):.2f} to {max(ratios):.2f})  "
-    + targets.verdict(own / other <= _MOST_TIME, f"at most {_MOST_TIME:g}")
-  )
-
-
-def largest_difference(ours, theirs, *, exact=True):
+def largest_difference(ours, theirs, *, is_exact=True):
   """Largest absolute differences of SDR, SIR and SAR, beside the target.
 
-  What is not exact is itself off by more, and is no measure of ours.
+  An approximation is itself off by more, and is no measure of ours.
   """
   gaps = [
     np.abs(np.asarray(a) - np.asarray(b)).max()
     for a, b in zip(ours[:3], theirs[:3], strict=True)
   ]
   line = "SDR {:.4f}  SIR {:.4f}  SAR {:.4f} dB  ".format(*gaps)
-  if not exact:
+  if not is_exact:
     return f"{line}no target: an approximation"
   # Not max(gaps), which may pass over a NaN.
   met = all(gap <= _MOST_DIFFERENCE_DB for gap in gaps)
-  return line + targets.verdict(met, f"at most {_MOST_DIFFERENCE_DB:g} dB")
+  return line + verdict(met, f"at most {_MOST_DIFFERENCE_DB:g} dB")
 
 
-def keep_to(threads):
-  """Lets this process use so many CPUs, where the system can be told."""
-  if not hasattr(os, "sched_setaffinity"):
-    count = os.cpu_count() or 1
-    if threads < count:
-      print(
-        f"this system cannot hold a process to {threads} of its {count} CPUs:"
-        " XLA may use more, so the times do not compare"
-      )
-    return
-  available = allowed_cores()
-  if threads > len(available):
-    raise SystemExit(f"{threads} threads wanted, {len(available)} CPUs allowed")
-  os.sched_setaffinity(0, available[:threads])
-
-
-def main(_):
-  """Runs the comparison."""
-  threads = _THREADS.value
+def run(options):
+  """Prints the comparison."""
   # Before the imports: both thread pools take their size from this.
-  keep_to(threads)
-  os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+  keep_to(options.threads)
+  os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(
+    options.threads
+  )
   os.environ["JAX_PLATFORMS"] = "cpu"
   torch = peer("torch", "torch==2.13.0")
   fast_bss_eval = peer("fast_bss_eval", "fast-bss-eval")
   separation = peer("mir_eval", "mir_eval").separation
-  torch.set_num_threads(threads)
+  torch.set_num_threads(options.threads)
   import jax
 
   from jaxsep import metrics
 
-  length = round(_SECONDS.value * _RATE_HZ)
-  estimate, reference = signals(
-    _BATCH.value, _SOURCES.value, length, _SEED.value
-  )
+  length = round(_SECONDS * _RATE_HZ)
+  estimate, reference = signals(options.batch, options.sources, length)
   print(
-    f"{_BATCH.value} x {_SOURCES.value} x {_SECONDS.value:g} s at 8 kHz,"
-    f" float32, with permutation, {threads} thread(s), medians of"
-    f" {_REPEATS.value}"
+    f"{options.batch} x {options.sources} x {_SECONDS:g} s at 8 kHz, float32,"
+    f" with permutation, {options.threads} thread(s), medians of"
+    f" {options.repeats}"
   )
   on_device = jax.device_put((estimate, reference))
   on_torch = torch.from_numpy(reference), torch.from_numpy(estimate)
@@ -147,46 +88,57 @@ def main(_):
   def ours():
     return jax.block_until_ready(metrics.bss_eval_permuted(*on_device))
 
-  def direct():
-    return fast_bss_eval.bss_eval_sources(*on_torch)
-
-  def iterative():
-    return fast_bss_eval.bss_eval_sources(*on_torch, use_cg_iter=10)
-
   result = ours()
-  for name, theirs in (("direct solver", direct), ("10 CG steps", iterative)):
+  for name, more in (
+    ("direct solver", {}),
+    ("10 CG steps", {"use_cg_iter": 10}),
+  ):
+
+    def theirs(more=more):
+      return fast_bss_eval.bss_eval_sources(*on_torch, **more)
+
     try:
       other = theirs()
     except RuntimeError as error:
       print(f"{name:<24} the peer failed: {str(error).splitlines()[0]}")
       continue
-    compare(f"peer's {name}", ours, theirs, _REPEATS.value)
-    gaps = largest_difference(result, other, exact=theirs is direct)
+    times = np.array(in_turns(options.repeats, ours, theirs))
+    own, their = np.median(times, axis=1)
+    ratios = times[0] / times[1]
+    print(
+      f"peer's {name:<17} jaxsep {own * 1e3:7.1f} ms   peer {their * 1e3:7.1f}"
+      f" ms   ratio of medians {own / their:.2f}  (pairs {ratios.min():.2f} to"
+      f" {ratios.max():.2f})  "
+      + verdict(own / their <= _MOST_TIME, f"at most {_MOST_TIME:g}")
+    )
+    gaps = largest_difference(result, other, is_exact=not more)
     print(f"  differs from it by     {gaps}")
     same = np.array_equal(result[3], np.asarray(other[3]))
     print(f"  same permutations      {same}")
-  check_against_mir_eval(separation, estimate, reference, result)
-
-
-def check_against_mir_eval(separation, estimate, reference, result):
-  """Prints the distance to the float64 oracle on the first mixtures."""
-  import warnings
-
-  count = min(_CHECKED.value, len(estimate))
-  if not count:
-    return
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     truth = [
       separation.bss_eval_sources(
         reference[i].astype(np.float64), estimate[i].astype(np.float64)
       )[:3]
-      for i in range(count)
+      for i in range(min(_CHECKED, len(estimate)))
     ]
-  ours = [np.asarray(value)[:count] for value in result[:3]]
-  theirs = np.swapaxes(np.array(truth), 0, 1)
-  print(f"  differs from mir_eval  {largest_difference(ours, theirs)}")
+  ours_checked = [np.asarray(value)[: len(truth)] for value in result[:3]]
+  theirs_checked = np.swapaxes(np.array(truth), 0, 1)
+  gaps = largest_difference(ours_checked, theirs_checked)
+  print(f"  differs from mir_eval  {gaps}")
+
+
+def main():
+  """Runs; an error is one line."""
+  parser = Parser(__doc__)
+  parser.add_argument("--threads", type=int, default=1, help="Of either side.")
+  parser.add_argument("--repeats", type=int, default=9)
+  parser.add_argument("--batch", type=int, default=16, help="Mixtures.")
+  parser.add_argument("--sources", type=int, default=2)
+  options = parser.parse_args()
+  run_or_exit(lambda: run(options), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

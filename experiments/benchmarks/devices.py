@@ -1,4 +1,4 @@
-r"""Eight forced host devices against one: the same training, step by step.
+"""Eight forced host devices against one: the same training, step by step.
 
   python -m experiments.benchmarks.devices
 
@@ -20,25 +20,28 @@ import json
 import pathlib
 import sys
 import tempfile
-from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+import optax
 
+from experiments.benchmarks.common import verdict
+from experiments.command import Parser
 from jaxsep import models, simulate, tasks, train
-from jaxsep.train import mesh as mesh_lib
+from jaxsep.train.mesh import make_mesh
 
 RATE_HZ = 8000
 
 #: A ConvTasNet of a size that eight devices of a laptop get through.
 MODEL = models.ConvTasNet(
   num_filters=64,
-  bottleneck_channels=32,
-  hidden_channels=64,
-  skip_channels=32,
-  num_blocks=4,
-  num_repeats=2,
+  masker=models.TemporalConvNet(
+    bottleneck_channels=32,
+    hidden_channels=64,
+    skip_channels=32,
+    num_blocks=4,
+    num_repeats=2,
+  ),
 )
 
 
@@ -61,67 +64,57 @@ def batches(start_step: int, *, size: int, length: int):
 
 
 def losses(
-  num_devices: int,
-  *,
-  num_steps: int,
-  size: int,
-  length: int,
-  model: models.ConvTasNet = MODEL,
-) -> list[float]:
+  num_devices: int, *, num_steps: int, size: int, length: int, model=MODEL
+) -> np.ndarray:
   """Loss of every step on so many devices."""
   task = tasks.SeparationTask(
-    model=model, sample_rate_hz=RATE_HZ, simulate=simulate.make_simulator()
+    model=model,
+    sample_rate_hz=RATE_HZ,
+    simulation=simulate.Simulation(RATE_HZ),
   )
   with tempfile.TemporaryDirectory() as workdir:
     train.fit(
       task,
       workdir=workdir,
+      optimizer=optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-3)),
       config=train.TrainConfig(
         num_steps=num_steps, log_every=1, tensorboard=False, progress=True
       ),
       make_train_batches=lambda step: batches(step, size=size, length=length),
-      mesh=mesh_lib.make_mesh(jax.devices()[:num_devices]),
+      mesh=make_mesh(jax.devices()[:num_devices]),
     )
     lines = (pathlib.Path(workdir) / "log.jsonl").read_text().splitlines()
   values = [json.loads(line) for line in lines]
-  return [v["loss"] for v in values if v["split"] == "train"]
+  return np.array([v["loss"] for v in values if v["split"] == "train"])
 
 
-def compare(**options: Any) -> list[tuple[int, float, float, float]]:
-  """Compares the losses, see there for the options.
-
-  Returns:
-    Of every step its number, the loss on one device, the loss on eight and
-    the relative difference.
-  """
-  one, eight = losses(1, **options), losses(8, **options)
-  return [
-    (step, a, b, abs(a - b) / max(abs(a), 1e-12))
-    for step, (a, b) in enumerate(zip(one, eight, strict=True), 1)
-  ]
-
-
-def main(argv):
+def main():
   """Prints the comparison; exits with 1 if a target is missed."""
-  values = flags.FLAGS
-  if len(argv) > 1 or values.batch_size % 8:
-    raise app.UsageError("no arguments, and a batch_size that 8 divides")
-  rows = compare(
-    num_steps=values.num_steps,
-    size=values.batch_size,
-    length=round(values.crop_s * RATE_HZ),
+  parser = Parser(__doc__)
+  parser.add_argument("--num_steps", type=int, default=20)
+  parser.add_argument(
+    "--batch_size", type=int, default=8, choices=range(8, 65, 8)
   )
+  parser.add_argument("--crop_s", type=float, default=0.5)
+  options = parser.parse_args()
+  one, eight = (
+    losses(
+      count,
+      num_steps=options.num_steps,
+      size=options.batch_size,
+      length=round(options.crop_s * RATE_HZ),
+    )
+    for count in (1, 8)
+  )
+  difference = np.abs(one - eight) / np.maximum(np.abs(one), 1e-12)
   print("step   1 device    8 devices  relative difference")
-  for step, one, eight, difference in rows:
-    print(f"{step:4d} {one:10.5f} {eight:10.5f}  {difference:.1e}")
-  first, worst = rows[0][-1], max(row[-1] for row in rows)
-  print(f"first step: {first:.1e} (target 1e-5)")
-  print(f"{len(rows)} steps: {worst:.1e} (target 1e-3)")
+  for step, row in enumerate(zip(one, eight, difference, strict=True), 1):
+    print("{:4d} {:10.5f} {:10.5f}  {:.1e}".format(step, *row))
+  first, worst = difference[0], difference.max()
+  print(f"first step: {first:.1e}  {verdict(first <= 1e-5, '1e-5')}")
+  print(f"{len(one)} steps: {worst:.1e}  {verdict(worst <= 1e-3, '1e-3')}")
   sys.exit(0 if first <= 1e-5 and worst <= 1e-3 else 1)
 
 
 if __name__ == "__main__":
-  flags.DEFINE_integer("num_steps", 20, "Steps to compare.")
-  flags.DEFINE_integer("batch_size", 8, "A multiple of 8.")
-  flags.DEFINE_float("crop_s", 0.5, "Seconds of a mixture.")
-  app.run(main)
+  main()

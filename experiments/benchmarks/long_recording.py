@@ -4,7 +4,7 @@
 
 makes a recording of that length, separates it block by block from file to
 files and once more in memory, and prints the time and by how much the process
-grew beyond what it was after a recording of 20 seconds: that is the model,
+grew beyond what it was after a recording of 64 seconds: that is the model,
 what was compiled for it, and one batch of chunks. An hour is to take less than
 1.5 GB of this, and a shorter recording no more.
 
@@ -13,7 +13,6 @@ cutting, joining, reading and writing; `--model=conv_tasnet` is the paper's
 size with random parameters.
 """
 
-import json
 import pathlib
 import resource
 import sys
@@ -24,21 +23,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
-from experiments.benchmarks import targets
+from experiments.benchmarks.common import verdict
+from experiments.command import Parser, run_or_exit
 from jaxsep import audio, inference, models
 
 _MOST_MB = 1500
-
-_MINUTES = flags.DEFINE_float("minutes", 60.0, "Length of the recording.")
-_RATE = flags.DEFINE_integer("sample_rate_hz", 8000, "Its sample rate.")
-_MODEL = flags.DEFINE_enum(
-  "model", "bands", ["bands", "conv_tasnet"], "What separates it."
-)
-_BATCH = flags.DEFINE_integer("batch_size", 8, "Chunks per call.")
-_JSON = flags.DEFINE_bool("json", False, "Print one line of JSON.")
-_IN_MEMORY = flags.DEFINE_bool("in_memory", True, "Also separate() as a whole.")
+_RATE_HZ = 8000
+_BATCH_SIZE = 8
+_CUT = inference.Overlapping(chunk_length=8 * _RATE_HZ)
 
 
 class Bands(nn.Module):
@@ -47,7 +40,7 @@ class Bands(nn.Module):
   num_sources: int = 2
 
   @nn.compact
-  def __call__(self, mixture):
+  def __call__(self, mixture, **options):
     """Maps `[B, T]` to `[B, S, T]`."""
     spectrum = jnp.fft.rfft(mixture)
     is_high = jnp.arange(spectrum.shape[-1]) >= spectrum.shape[-1] // 2
@@ -67,96 +60,92 @@ def peak_megabytes() -> float:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def make_recording(path: pathlib.Path, length_s: float, rate: int) -> None:
+def make_recording(path: pathlib.Path, length_s: int) -> None:
   """Writes noise that comes and goes as speech does."""
   generator = np.random.default_rng(0)
-  with audio.Writer(path, sample_rate_hz=rate, encoding="pcm16") as writer:
-    for _ in range(round(length_s)):
-      loudness = np.repeat(generator.random(10) > 0.3, rate // 10)
+  with audio.Writer(path, sample_rate_hz=_RATE_HZ, encoding="pcm16") as writer:
+    for _ in range(length_s):
+      loudness = np.repeat(generator.random(10) > 0.3, _RATE_HZ // 10)
       second = generator.normal(0, 0.1, len(loudness)) * loudness
       writer.write(np.clip(second, -1, 1)[np.newaxis].astype(np.float32))
 
 
-def separate_file(path, model, params, batch_size) -> int:
+def separate_file(path, model, variables) -> int:
   """From file to files, block by block; returns the number of samples."""
-  rate = audio.info(path).sample_rate_hz
   blocks = (block[0] for block in audio.read_blocks(path))
-  voices = inference.separate_blocks(
-    model, params, blocks, chunk_length=8 * rate, batch_size=batch_size
+  estimates = inference.separate_blocks(
+    model, variables, blocks, cut=_CUT, batch_size=_BATCH_SIZE
   )
   count = 0
   with (
-    audio.Writer(path.with_suffix(".1.wav"), sample_rate_hz=rate) as first,
-    audio.Writer(path.with_suffix(".2.wav"), sample_rate_hz=rate) as second,
+    audio.Writer(path.with_suffix(".1.wav"), sample_rate_hz=_RATE_HZ) as first,
+    audio.Writer(path.with_suffix(".2.wav"), sample_rate_hz=_RATE_HZ) as second,
   ):
-    for block in voices:
+    for block in estimates:
       first.write(block[:1])
       second.write(block[1:])
       count += block.shape[1]
   return count
 
 
-def beside_target(grown_mb, length_s, rate) -> str:
-  """The end of a line: whether the target is met, where it applies."""
-  target = f"below {_MOST_MB} MB for an hour at 8 kHz"
-  if grown_mb < _MOST_MB and length_s * rate < 3600 * 8000:
-    return f"target {target}: not decided, this is shorter"
-  return targets.verdict(grown_mb < _MOST_MB, target)
-
-
-def main(unused_argv):
+def run(options):
   """Prints the table."""
-  rate, batch_size = _RATE.value, _BATCH.value
-  model = Bands() if _MODEL.value == "bands" else models.ConvTasNet()
-  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, rate)))
-  params = params.get("params", {})
-  length_s = round(60 * _MINUTES.value)
+  model = Bands() if options.model == "bands" else models.ConvTasNet()
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, _RATE_HZ)))
+  length_s = round(60 * options.minutes)
   with tempfile.TemporaryDirectory() as folder:
     short = pathlib.Path(folder) / "short.wav"
     long = pathlib.Path(folder) / "long.wav"
-    make_recording(long, length_s, rate)
+    make_recording(long, length_s)
     # Of as many chunks as fill a batch, so that the same shape is compiled.
-    make_recording(short, max(20, 8 * batch_size), rate)
-    separate_file(short, model, params, batch_size)
+    make_recording(short, 8 * _BATCH_SIZE)
+    separate_file(short, model, variables)
     before = peak_megabytes()
-    start = time.perf_counter()
-    count = separate_file(long, model, params, batch_size)
-    blocks_s = time.perf_counter() - start
-    result = {
-      "audio_s": length_s,
-      "before_mb": round(before),
-      "blocks_s": round(blocks_s, 2),
-      "blocks_grown_mb": round(peak_megabytes() - before),
-      "same_length": count == length_s * rate,
-    }
-    if _IN_MEMORY.value:
+    print(
+      f"{length_s} s at {_RATE_HZ} Hz, {options.model}, batches of"
+      f" {_BATCH_SIZE} chunks of 8 s, {jax.default_backend()};"
+      f" {before:.0f} MB before"
+    )
+
+    def in_memory():
       mixture = audio.read(long)[0][0]
+      return inference.separate(
+        model, variables, mixture, cut=_CUT, batch_size=_BATCH_SIZE
+      ).shape[-1]
+
+    for title, work in (
+      (
+        "file to files, block by block",
+        lambda: separate_file(long, model, variables),
+      ),
+      ("separate() of the whole recording", in_memory),
+    ):
       start = time.perf_counter()
-      voices = inference.separate(
-        model, params, mixture, chunk_length=8 * rate, batch_size=batch_size
-      )
-      result["memory_s"] = round(time.perf_counter() - start, 2)
-      result["memory_grown_mb"] = round(peak_megabytes() - before)
-      result["same_length"] &= voices.shape == (2, count)
-  if _JSON.value:
-    print(json.dumps(result))
-    return
-  print(
-    f"{length_s} s at {rate} Hz, {_MODEL.value}, batches of {batch_size} chunks"
-    f" of 8 s, {jax.default_backend()}; {result['before_mb']} MB before"
-  )
-  for name, title in [
-    ("blocks", "file to files, block by block"),
-    ("memory", "separate() of the whole recording"),
-  ]:
-    if f"{name}_s" in result:
-      taken = result[f"{name}_s"]
-      grown = result[f"{name}_grown_mb"]
+      count = work()
+      taken = time.perf_counter() - start
+      if count != length_s * _RATE_HZ:
+        raise ValueError(f"{count} samples came out of {length_s * _RATE_HZ}")
+      grown = peak_megabytes() - before
+      target = f"below {_MOST_MB} MB for an hour at 8 kHz"
+      end = verdict(grown < _MOST_MB, target)
+      if grown < _MOST_MB and length_s < 3600:
+        end = f"target {target}: not decided, this is shorter"
       print(
         f"{title:<36}{taken:8.1f} s {length_s / taken:8.0f} x real time"
-        f" {grown:6} MB more  {beside_target(grown, length_s, rate)}"
+        f" {grown:6.0f} MB more  {end}"
       )
+
+
+def main():
+  """Runs; an error is one line."""
+  parser = Parser(__doc__)
+  parser.add_argument("--minutes", type=float, default=60.0)
+  parser.add_argument(
+    "--model", default="bands", choices=["bands", "conv_tasnet"]
+  )
+  options = parser.parse_args()
+  run_or_exit(lambda: run(options), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -11,77 +11,60 @@ On Linux, large pages (GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command)
 save up to a tenth of the time.
 """
 
-import json
 import time
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
 
-from experiments.benchmarks import targets
-from experiments.command import run_or_exit
+from experiments.benchmarks.common import seconds, verdict
+from experiments.command import Parser, run_or_exit
 from experiments.cores import allowed_cores
-from experiments.harmonic_probes import figure, probe_set, suite
+from experiments.harmonic_probes import figure
+from experiments.harmonic_probes.mixtures import open_mixtures
 from experiments.harmonic_probes.separator import Separator
+from experiments.harmonic_probes.study import Study
 from jaxsep import models
-
-_NUM_EXAMPLES = flags.DEFINE_integer("mixtures", 100, "Mixtures of speech.")
-_JSON = flags.DEFINE_bool("json", False, "Print one line of JSON.")
 
 _RATE_HZ = 8000
 _MOST_S = 300
-_FIGURES = (2, 3, 4, 5, 6, 9)
 
 
-def run():
+def run(num_examples):
   """Computes and draws every figure once and prints the times."""
   begin, begin_cpu = time.perf_counter(), time.process_time()
-  batch_size = flags.FLAGS.batch_size
-  model = models.ConvTasNet(num_sources=2)
-  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1600)))
-  probes = suite.Probes(
-    Separator(
-      model, params["params"], sample_rate_hz=_RATE_HZ, batch_size=batch_size
-    ),
-    lambda: probe_set.open_probe_set(
-      sample_rate_hz=_RATE_HZ,
-      num_examples=_NUM_EXAMPLES.value,
-      corpus="voices",
+  model = models.ConvTasNet()
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1600)))
+  study = Study(
+    Separator(model, variables, sample_rate_hz=_RATE_HZ),
+    lambda: open_mixtures(
+      sample_rate_hz=_RATE_HZ, num_examples=num_examples, corpus="voices"
     ),
   )
-  times = {}
-
-  def measure(name, work):
-    start = time.perf_counter()
-    work()
-    times[name] = time.perf_counter() - start
-    if not _JSON.value:
-      print(f"{name:12} {times[name]:7.1f} s", flush=True)
-
-  measure("mixtures", probes.open)
-  measure("native", lambda: probes.native)
-  for number in _FIGURES:
-    measure(f"figure {number}", lambda number=number: probes.figure(number))
+  work = {"mixtures": lambda: study.mixtures, "native": lambda: study.native}
+  work |= {
+    f"figure {n}": lambda n=n: study.figure(n) for n in (2, 3, 4, 5, 6, 9)
+  }
+  for name, part in work.items():
+    print(f"{name:12} {seconds(part):7.1f} s", flush=True)
   total = time.perf_counter() - begin
-  cpu = time.process_time() - begin_cpu
-  cores = len(allowed_cores())
-  if _JSON.value:
-    print(json.dumps({"seconds": times, "total": total, "cpu": cpu}))
-    return
   held = "the target is for 100 mixtures"
-  if _NUM_EXAMPLES.value >= 100:
-    held = targets.verdict(total < _MOST_S, f"under {_MOST_S} s")
+  if num_examples >= 100:
+    held = verdict(total < _MOST_S, f"under {_MOST_S} s")
   print(
-    f"total {total:.1f} s for {_NUM_EXAMPLES.value} mixtures on {cores} cores, "
-    f"{cpu:.0f} s of processor time; {held}"
+    f"total {total:.1f} s for {num_examples} mixtures on "
+    f"{len(allowed_cores())} cores, {time.process_time() - begin_cpu:.0f} s of "
+    f"processor time; {held}"
   )
 
 
-def main(argv):
+def main():
   """Runs; an error is one line."""
-  figure.use_cores()
-  run_or_exit(run, argv)
+  parser = Parser(__doc__)
+  parser.add_argument("--mixtures", type=int, default=100)
+  options = parser.parse_args()
+  figure.use_cores(4)
+  run_or_exit(lambda: run(options.mixtures), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

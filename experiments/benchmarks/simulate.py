@@ -3,34 +3,34 @@
 python -m experiments.benchmarks.simulate
 """
 
-import time
-
 import jax
 import numpy as np
-from absl import app, flags
 
-from jaxsep import simulate
+from experiments.benchmarks.common import median_s
+from experiments.command import Parser
+from jaxsep.simulate import Simulation, simulate_batch
 
-_BATCH = flags.DEFINE_integer("batch", 16, "Mixtures.")
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "Length at 8 kHz.")
-_TAPS = flags.DEFINE_integer("taps", 4000, "Length of the room responses.")
-_REPEATS = flags.DEFINE_integer("repeats", 9, "Runs; the median is printed.")
-
+_RATE_HZ = 8000
 _CASES = {
-  "WSJ0-2mix style": {},
-  "partial overlap, noise": {"overlap": "partial", "noise_snr_db": (0, 20)},
-  "rooms, early targets, noise": {
-    "noise_snr_db": (0, 20),
-    "early_ms": 50,
-    "sample_rate_hz": 8000,
-  },
+  "WSJ0-2mix style": Simulation(_RATE_HZ),
+  "partial overlap, noise": Simulation(
+    _RATE_HZ, overlap="partial", noise_snr_db=(0, 20)
+  ),
+  "rooms, early targets, noise": Simulation(
+    _RATE_HZ, noise_snr_db=(0, 20), early_ms=50
+  ),
 }
 
 
-def main(_):
+def main():
   """Prints milliseconds a batch and seconds of audio a second."""
-  length = round(_SECONDS.value * 8000)
-  size = _BATCH.value
+  parser = Parser(__doc__)
+  parser.add_argument("--batch", type=int, default=16, help="Mixtures.")
+  parser.add_argument("--seconds", type=float, default=4.0)
+  parser.add_argument("--taps", type=int, default=4000, help="Of the RIRs.")
+  parser.add_argument("--repeats", type=int, default=9)
+  options = parser.parse_args()
+  length, size = round(options.seconds * _RATE_HZ), options.batch
   rng = np.random.default_rng(0)
 
   def noise(*shape):
@@ -39,36 +39,30 @@ def main(_):
   batch = {
     "sources": noise(size, 2, length),
     "length": np.full((size, 2), length, np.int32),
-    "index": np.arange(size, dtype=np.uint32),
     "noise": noise(size, length),
-    "rir": noise(size, 2, _TAPS.value),
+    "rir": noise(size, 2, options.taps),
   }
-  key = jax.random.key(0)
-  for name, options in _CASES.items():
-    mix = simulate.make_simulator(**options)
-    used = {
-      part: value
-      for part, value in batch.items()
-      if (part != "rir" or "early_ms" in options)
-      and (part != "noise" or "noise_snr_db" in options)
-    }
-    run = jax.jit(
-      lambda batch, mix=mix: simulate.simulate_batch(mix, batch, key=key)
-    )
+  keys = jax.random.split(jax.random.key(0), size)
+  for name, simulation in _CASES.items():
+    used = dict(batch)
+    if simulation.early_ms is None:
+      del used["rir"]
+    if simulation.noise_snr_db is None:
+      del used["noise"]
     used = jax.device_put(used)
-    jax.block_until_ready(run(used))
-    seconds = []
-    for _ in range(_REPEATS.value):
-      start = time.perf_counter()
-      jax.block_until_ready(run(used))
-      seconds.append(time.perf_counter() - start)
-    median = float(np.median(seconds))
+    mix = jax.jit(
+      lambda batch, s=simulation: simulate_batch(s, batch, keys=keys)
+    )
+    median = median_s(
+      options.repeats,
+      lambda mix=mix, used=used: jax.block_until_ready(mix(used)),
+    )
     print(
       f"{name:<28} {median * 1e3:7.1f} ms for {size} x 2 x"
-      f" {_SECONDS.value:g} s  ({size * _SECONDS.value / median:,.0f} s of"
+      f" {options.seconds:g} s  ({size * options.seconds / median:,.0f} s of"
       " mixture a second)"
     )
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -13,116 +13,92 @@ one core: where the system allows it, the process keeps to `--num_cores` of
 those that it was started on.
 """
 
-import json
-import os
 import time
 
-from absl import app, flags
+import numpy as np
 
-from experiments.cores import allowed_cores
-
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "Length of the signal.")
-_CHUNKS_MS = flags.DEFINE_multi_float(
-  "chunk_ms", [2.0, 10.0, 20.0, 100.0], "Lengths of a chunk."
-)
-_DTYPE = flags.DEFINE_enum(
-  "dtype", "float32", ["float32", "bfloat16"], "Type of the masker."
-)
-_BATCH = flags.DEFINE_integer("batch", 1, "Signals at a time.")
-_NUM_CORES = flags.DEFINE_integer("num_cores", 1, "Cores to use; 0 for all.")
-_JSON = flags.DEFINE_bool("json", False, "Print one line of JSON a chunk size.")
+from experiments.benchmarks.common import keep_to, verdict
+from experiments.command import Parser, run_or_exit
 
 RATE_HZ = 8000
-_TARGET_CHUNK_MS, _TARGET = 20.0, 0.3
+_CHUNKS_MS = (2, 10, 20, 100)
+_TARGET_CHUNK_MS, _TARGET = 20, 0.3
 
 
-def keep_to(num_cores: int) -> None:
-  """Keeps the process, before it starts threads, to so many cores."""
-  if num_cores and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, allowed_cores()[-num_cores:])
-
-
-def measure(live, params, mixture, length, whole) -> dict[str, float]:
-  """Streams the mixture in chunks of a length, and times each of them."""
+def measure(live, variables, mixture, length, whole) -> str:
+  """Streams the mixture in chunks of a length; returns a line of the table."""
   import jax
-  import numpy as np
 
   batch, total = mixture.shape
   total -= total % length
-  state, _ = live.step(
-    params, live.init(params, batch), np.zeros((batch, length), np.float32)
-  )
-  state = jax.block_until_ready(live.init(params, batch))
+  state = live.init(variables, batch)
+  state, _ = live.step(variables, state, np.zeros((batch, length), np.float32))
+  state = jax.block_until_ready(live.init(variables, batch))
   times, parts = [], []
   cpu_s = -time.process_time()
   for start in range(0, total, length):
-    chunk = mixture[:, start : start + length]
     begin = time.perf_counter()
-    state, estimates = live.step(params, state, chunk)
+    chunk = mixture[:, start : start + length]
+    state, estimates = live.step(variables, state, chunk)
     parts.append(np.asarray(estimates))
     times.append(time.perf_counter() - begin)
   cpu_s += time.process_time()
   estimates = np.concatenate(parts, axis=-1)[..., live.latency :]
   difference = np.abs(estimates - whole[..., : estimates.shape[-1]]).max()
-  return {
-    "chunk_ms": 1000 * length / RATE_HZ,
-    "real_time_factor": sum(times) / (total / RATE_HZ),
-    "cpu_factor": cpu_s / (total / RATE_HZ),
-    "median_ms": 1000 * float(np.median(times)),
-    "worst_ms": 1000 * max(times),
-    "difference": float(difference),
-    "largest": float(np.abs(whole).max()),
-  }
-
-
-def report(result) -> str:
-  """A line of the table."""
-  from experiments.benchmarks import targets
-
+  chunk_ms, factor = 1000 * length / RATE_HZ, sum(times) / (total / RATE_HZ)
   line = (
-    f"{result['chunk_ms']:6.0f} ms {result['real_time_factor']:10.3f}"
-    f" {result['cpu_factor']:10.3f}"
-    f" {result['median_ms']:10.2f} ms {result['worst_ms']:10.2f} ms"
-    f" {result['difference']:12.1e} of {result['largest']:.2f}"
+    f"{chunk_ms:6.0f} ms {factor:10.3f} {cpu_s / (total / RATE_HZ):10.3f}"
+    f" {1000 * np.median(times):10.2f} ms {1000 * max(times):10.2f} ms"
+    f" {difference:12.1e} of {np.abs(whole).max():.2f}"
   )
-  if result["chunk_ms"] == _TARGET_CHUNK_MS:
-    is_met = result["real_time_factor"] < _TARGET
-    line += "  " + targets.verdict(is_met, f"below {_TARGET}")
+  if chunk_ms == _TARGET_CHUNK_MS:
+    line += "  " + verdict(factor < _TARGET, f"below {_TARGET}")
   return line
 
 
-def main(unused_argv):
+def run(options):
   """Prints the table."""
-  keep_to(_NUM_CORES.value)
+  keep_to(options.num_cores)
   import jax
   import jax.numpy as jnp
-  import numpy as np
 
   from jaxsep import inference, models
 
-  model = models.ConvTasNet(causal=True, dtype=getattr(jnp, _DTYPE.value))
+  masker = models.TemporalConvNet(
+    causal=True, dtype=getattr(jnp, options.dtype)
+  )
+  model = models.ConvTasNet(masker=masker)
   live = inference.stream(model)
-  generator = np.random.default_rng(0)
-  size = (_BATCH.value, round(_SECONDS.value * RATE_HZ))
-  mixture = generator.standard_normal(size).astype(np.float32)
-  params = jax.jit(model.init)(jax.random.key(0), mixture[:, :80])["params"]
-  whole = np.asarray(jax.jit(model.apply)({"params": params}, mixture))
-  if not _JSON.value:
-    print(
-      f"{_SECONDS.value:g} s at {RATE_HZ} Hz, {_BATCH.value} at a time,"
-      f" {_DTYPE.value}, {jax.devices()[0]}, cores {_NUM_CORES.value or 'all'};"
-      f" outputs {1000 * live.latency / RATE_HZ:g} ms behind"
-    )
-    print(
-      "    chunk  real time        CPU   median chunk    worst chunk"
-      "  difference from the whole"
-    )
-  for chunk_ms in _CHUNKS_MS.value:
+  size = (options.batch, round(options.seconds * RATE_HZ))
+  mixture = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+  variables = jax.jit(model.init)(jax.random.key(0), mixture[:, :80])
+  whole = np.asarray(jax.jit(model.apply)(variables, mixture))
+  print(
+    f"{options.seconds:g} s at {RATE_HZ} Hz, {options.batch} at a time,"
+    f" {options.dtype}, {jax.devices()[0]}, cores"
+    f" {options.num_cores or 'all'}; outputs"
+    f" {1000 * live.latency / RATE_HZ:g} ms behind\n"
+    "    chunk  real time        CPU   median chunk    worst chunk"
+    "  difference from the whole"
+  )
+  for chunk_ms in _CHUNKS_MS:
     hops = round(chunk_ms * RATE_HZ / 1000 / live.hop_length)
     length = max(1, hops) * live.hop_length
-    result = measure(live, params, mixture, length, whole)
-    print(json.dumps(result) if _JSON.value else report(result), flush=True)
+    print(measure(live, variables, mixture, length, whole), flush=True)
+
+
+def main():
+  """Runs; an error is one line."""
+  parser = Parser(__doc__)
+  parser.add_argument("--seconds", type=float, default=10.0)
+  parser.add_argument(
+    "--dtype", default="float32", choices=["float32", "bfloat16"]
+  )
+  parser.add_argument("--batch", type=int, default=1, help="Signals at a time.")
+  parser.add_argument("--num_cores", type=int, default=1, help="0 for all.")
+  options = parser.parse_args()
+  run_or_exit(lambda: run(options), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

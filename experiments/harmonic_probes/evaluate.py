@@ -30,71 +30,146 @@ over the mixture itself. The table goes next to the rows, with the ending .md.
 Both are replaced where they are in the folder of the run.
 """
 
+import importlib.util
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tqdm
-from absl import app, flags
-from ml_collections import config_dict
 
 import jaxsep
-from data_pipelines.mixture_lists import OpenedList
-from experiments.command import run_or_exit
-from experiments.harmonic_probes import (
-  evaluation_set,
-  job,
-  mixture_flags,
-  scoring,
-)
+from experiments import data as data_lib
+from experiments import evaluation, options, rows
+from experiments.command import Parser, at_least, run_or_exit, say
 from experiments.harmonic_probes.configs import conv_tasnet
-from experiments.harmonic_probes.evaluation_set import WORKDIR
-from experiments.harmonic_probes.mixture_flags import MODEL, OVERWRITE
-from experiments.harmonic_probes.separator import find_model
-from jaxsep.train.workdir import read_config
+from experiments.harmonic_probes.train import make_task
+from jaxsep import losses, train
 
-_OUTPUT = flags.DEFINE_string(
-  "output",
-  None,
-  "Rows as .csv or .jsonl; evaluation_SET.csv in --workdir if that is given.",
-)
-# So that --help shows them.
-for module in (evaluation_set, mixture_flags):
-  flags.adopt_module_key_flags(module)
+#: Of mixtures that are drawn, where flags do not say.
+_NUM_EXAMPLES, _CROP_S = 300, 4.0
+
+#: Columns of the table, and what they are called there.
+TABLE = {
+  "si_sdr": "SI-SDR (dB)",
+  "si_sdr_improvement": "SI-SDRi (dB)",
+  "si_snr_improvement": "SI-SNRi (dB)",
+  "sdr": "SDR (dB)",
+  "sdr_improvement": "SDRi (dB)",
+  "mixture_si_sdr": "mixture SI-SDR (dB)",
+  "mixture_sdr": "mixture SDR (dB)",
+  "stoi": "STOI",
+  "mixture_stoi": "mixture STOI",
+  "pesq": "PESQ",
+  "mixture_pesq": "mixture PESQ",
+}
 
 
-def model_folder() -> pathlib.Path:
-  """The model that the flags name."""
-  named = MODEL.value or WORKDIR.value
-  if not named:
+def make_parser() -> Parser:
+  """The flags."""
+  parser = Parser(__doc__)
+  add = parser.add_argument
+  add("--workdir", help="Folder of a run.")
+  add("--model", help="Model folder, or the folder of another run.")
+  evaluation.add_set_flags(parser)
+  add(
+    "--mode",
+    choices=["min", "max"],
+    help="Of a --corpus of mixtures; min if not given.",
+  )
+  add(
+    "--mixture",
+    choices=["mix_clean", "mix_both", "mix_single"],
+    help="Of a --corpus of librimix; mix_clean if not given.",
+  )
+  add(
+    "--length_multiple_s",
+    type=at_least(0, float),
+    help="Mixtures that exist are cut down to a multiple of this; 0 takes "
+    "them whole, however many lengths there are.",
+  )
+  add("--perceptual", action="store_true", help="STOI and PESQ too.")
+  add(
+    "--num_saved",
+    type=at_least(1),
+    help="Mixtures to write as audio, with their rows, next to the rows.",
+  )
+  add(
+    "--output",
+    help="Rows as .csv or .jsonl; evaluation_SET.csv in --workdir if that is "
+    "given.",
+  )
+  return parser
+
+
+def check_flags(flags: Any) -> None:
+  """Raises ValueError if a flag would not be heeded."""
+  evaluation.check_set(flags)
+  named = flags.mixture_list or flags.corpus
+  for name in ("mode", "mixture"):
+    if getattr(flags, name) and not flags.corpus:
+      raise ValueError(f"--{name} is for a --corpus, and none is given")
+  if not (flags.model or flags.workdir):
     raise ValueError("name a model by --workdir or --model")
-  return find_model(named)
+  if not named and not flags.workdir:
+    raise ValueError("name what to evaluate on: --mixture_list or --corpus")
+  for name in ("num_examples", "crop_s", "length_multiple_s"):
+    if getattr(flags, name) is not None and not named:
+      raise ValueError(
+        f"--{name} is for a --corpus or a --mixture_list; the validation set "
+        "of a run is evaluated as it is"
+      )
+  if flags.length_multiple_s is not None and flags.crop_s is not None:
+    raise ValueError("give --length_multiple_s or --crop_s, not both")
+
+  for package in ("pystoi", "pesq") if flags.perceptual else ():
+    if importlib.util.find_spec(package) is None:
+      raise ValueError(
+        f"--perceptual needs {package}: pip install jaxsep[eval]"
+      )
 
 
-def output_path() -> pathlib.Path | None:
+def set_name(flags: Any) -> str:
+  """What the flags evaluate on, as a part of a file's name."""
+  if flags.mixture_list:
+    parts = [pathlib.Path(flags.mixture_list).stem]
+  elif flags.corpus:
+    parts = [flags.corpus, flags.split, flags.mode, flags.mixture]
+  else:
+    return "valid"
+  for word, value in (
+    ("num", flags.num_examples),
+    ("crop", flags.crop_s),
+    ("multiple", flags.length_multiple_s),
+  ):
+    if value is not None:
+      parts.append(f"{word}_{value}")
+  name = " ".join(part for part in parts if part)
+  return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
+def output_path(flags: Any) -> pathlib.Path | None:
   """Where the rows go, checked before there are any."""
-  if _OUTPUT.value:
-    path = pathlib.Path(_OUTPUT.value)
+  if flags.output:
+    path = pathlib.Path(flags.output)
     if path.suffix not in (".csv", ".jsonl"):
       raise ValueError(f"--output is {path}; it ends in .csv or .jsonl")
-    for there in (path, path.with_suffix(".md")):
-      if there.exists() and not OVERWRITE.value:
-        raise ValueError(
-          f"{there} is there already; choose another --output, or pass "
-          "--overwrite"
-        )
+    rows.refuse_existing(
+      [path, path.with_suffix(".md")], overwrite=flags.overwrite
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-  elif WORKDIR.value and MODEL.value:
+  elif flags.workdir and flags.model:
     raise ValueError(
       "the rows are of --model, not of the run in --workdir: name a file for "
       "them by --output"
     )
-  elif WORKDIR.value:
-    path = (
-      pathlib.Path(WORKDIR.value)
-      / f"evaluation_{evaluation_set.set_name()}.csv"
-    )
+  elif flags.workdir:
+    name = f"evaluation_{set_name(flags)}.csv"
+    path = pathlib.Path(flags.workdir) / name
+  elif flags.num_saved:
+    raise ValueError("--num_saved needs --output: examples are put next to it")
   else:
     return None
   if path.parent.exists() and not os.access(path.parent, os.W_OK):
@@ -102,59 +177,116 @@ def output_path() -> pathlib.Path | None:
   return path
 
 
-def run() -> None:
-  """Evaluates as the flags say."""
-  evaluation_set.check_flags()
-  folder, output = model_folder(), output_path()
-  loaded = jaxsep.load(folder)
-  config = config_dict.ConfigDict(
-    {
-      "sample_rate_hz": loaded.sample_rate_hz,
-      "num_sources": loaded.model.num_sources,
-      "data": conv_tasnet.get_config().data,
-      "simulate": {},
-    }
-  )
-  if WORKDIR.value:
-    made = read_config(WORKDIR.value)
-    if made is None or "data" not in made["run"]:
+def make_config(flags: Any, loaded: Any) -> Any:
+  """The config of the run, or the usual one, for the loaded model."""
+  if flags.workdir:
+    made = train.read_config(flags.workdir)
+    if made is None or "config" not in made["run"]:
       raise ValueError(
-        f"{WORKDIR.value} is not the folder of a run of "
-        "experiments.harmonic_probes.train; give --model and --corpus"
+        f"{flags.workdir} is not the folder of a run of a train command; give "
+        "--model and --corpus"
       )
-    config.data = made["run"]["data"]
-    config.simulate = made["task"]["simulate"]
-    config.loss = made["task"]["loss"]
-  task = job.make_task(config, loaded.model)
-  data, chosen = evaluation_set.open_batches(config)
-  rows = []
-  kept = 0
-  progress = tqdm.tqdm(data, unit="batch", disable=not sys.stderr.isatty())
-  for row in scoring.evaluate(task, loaded.params, progress):
+    return options.make_config(**made["run"]["config"])
+  config = conv_tasnet.get_config()
+  config.sample_rate_hz = loaded.sample_rate_hz
+  config.model = options.options(loaded.model)
+  if hasattr(loaded.model, "estimate_spectra"):
+    config.loss = options.options(losses.magnitude_l2)
+  return config
+
+
+def open_batches(
+  flags: Any, config: Any
+) -> tuple[Any, evaluation.Chosen | None]:
+  """The batches that the flags name, and of mixtures that exist, which."""
+  rate, num_sources = config.sample_rate_hz, config.model.num_sources
+  if not (flags.corpus or flags.mixture_list):
+    return data_lib.open_data(config, say=say).eval_batches(), None
+  if flags.mixture_list:
+    corpus = evaluation.open_mixture_list(
+      flags.mixture_list, flags.root, num_sources
+    )
+  else:
+    config.data.update(
+      mode=flags.mode,
+      mixture=flags.mixture,
+      cache_dir=flags.cache_dir,
+      num_voices=40,
+      num_utterances=10,
+      num_valid_examples=flags.num_examples or _NUM_EXAMPLES,
+      valid_crop_s=flags.crop_s or _CROP_S,
+      batch_size=flags.batch_size,
+      seed=0,
+    )
+    corpus = data_lib.open_corpus(
+      flags.corpus,
+      sample_rate_hz=rate,
+      num_sources=num_sources,
+      split=flags.split,
+      data=options.build(config.data),
+    )
+  if not corpus.is_premixed:
+    if flags.length_multiple_s is not None:
+      raise ValueError(
+        "--length_multiple_s is for a --mixture_list or a --corpus of mixtures"
+      )
+    return data_lib.open_drawn(config, corpus).eval_batches(), None
+  data_lib.check_num_sources(corpus, num_sources)
+  chosen = evaluation.choose(
+    corpus,
+    rate,
+    num_examples=flags.num_examples,
+    crop_s=flags.crop_s,
+    length_multiple_s=flags.length_multiple_s,
+  )
+  return chosen.batches(flags.batch_size), chosen
+
+
+def run(flags: Any) -> None:
+  """Evaluates as the flags say."""
+  check_flags(flags)
+  output = output_path(flags)
+  loaded = jaxsep.load(flags.model or flags.workdir)
+  config = make_config(flags, loaded)
+  task = make_task(config, loaded.model)
+  batches, chosen = open_batches(flags, config)
+  progress = tqdm.tqdm(batches, unit="batch", disable=not sys.stderr.isatty())
+  table, saved, kept = [], [], 0
+  for row, signals in evaluation.evaluate(
+    task, loaded.variables, progress, perceptual=flags.perceptual
+  ):
     kept += row["samples"]
-    row = {"id": "", **row}
+    seconds = round(row.pop("samples") / loaded.sample_rate_hz, 4)
+    named = {"index": row.pop("index")}
     if chosen is not None:
-      row["index"] = int(chosen.rows[row["index"]])
-      row["id"] = str(chosen.mixtures.name[row["index"]])
-      if isinstance(chosen.mixtures, OpenedList):
-        row["folders"] = " ".join(chosen.mixtures.top_folders(row["index"]))
-    row["seconds"] = round(row.pop("samples") / loaded.sample_rate_hz, 4)
-    rows.append(row)
-  rows.sort(key=lambda row: row["index"])
-  captions = [scoring.spread_over_folders(rows)]
+      named = chosen.fields(named["index"])
+    row = named | {"seconds": seconds} | row
+    table.append(row)
+    if len(saved) < (flags.num_saved or 0):
+      saved.append((row, signals))
+  table.sort(key=lambda row: row["index"])
+  captions = [rows.spread(table)]
   captions += [] if chosen is None else [chosen.caption(kept)]
-  text = scoring.table(rows, " ".join(filter(None, captions)))
-  print(f"{folder}\n{text}")
+  text = rows.summary(table, TABLE)
+  text += "\n\n" * any(captions) + " ".join(filter(None, captions))
+  print(f"{loaded.folder}\n{text}")
   if output is not None:
-    scoring.write_rows(output, rows)
+    rows.write(output, table)
     output.with_suffix(".md").write_text(f"{text}\n")
     print(f"rows: {output}")
+    if saved:
+      folder = output.with_name(f"{output.stem}_examples")
+      evaluation.write_examples(
+        folder, saved, sample_rate_hz=loaded.sample_rate_hz
+      )
+      print(f"examples: {folder}")
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs; an error is one line."""
-  run_or_exit(run, argv)
+def main(argv: Sequence[str] | None = None) -> None:
+  """Reads the flags and runs; an error is one line."""
+  flags = make_parser().parse_args(argv)
+  run_or_exit(lambda: run(flags), debug=flags.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -1,4 +1,4 @@
-r"""Computes and draws figures 2 to 9 of the paper for a trained model.
+r"""Computes and draws the figures of the paper for a trained model.
 
   python -m experiments.harmonic_probes.figure --figure=3 --model=DIR \
     --corpus=voices --output_dir=figures
@@ -12,13 +12,14 @@ A model is a model folder, or the folder of a run, whose best model is taken.
 Every figure N leaves figure_N.png, the numbers in it as figure_N.csv and .md,
 and what they are means of as figure_N_rows.csv.
 
-  2  fricatives in the wrong channel       6  gaps in tones (--causal_model)
-  3  low-pass and high-pass filtered       7  4 for --spectrogram_model
-  4  tones that lack harmonics             8  6 for --spectrogram_model
-  5  band-stop filtered speech             9  order of the channels by pitch
+SDRs are of the order of a mixture's channels that BSS-eval finds, the one with
+the highest mean SIR; all that is compared by SI-SDR is of the order with the
+highest mean SI-SDR. (`evaluate` takes one order for all its values, that of the
+training loss.)
+
+Figures:
 """
 
-import contextlib
 import math
 import os
 import pathlib
@@ -27,117 +28,110 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from absl import app, flags
 
-from experiments import output_flags
-from experiments.command import run_or_exit, say
+from experiments import evaluation, rows
+from experiments.command import Parser, run_or_exit, say
 from experiments.cores import allowed_cores
-from experiments.harmonic_probes import (
-  filter_sets,
-  mixture_flags,
-  output,
-  pitch,
-  probe_set,
-  suite,
-  tones,
+from experiments.harmonic_probes.mixtures import open_mixtures
+from experiments.harmonic_probes.separator import load_separator
+from experiments.harmonic_probes.study import (
+  FIGURES,
+  OPTIONS,
+  Result,
+  Study,
+  load_probes,
 )
-from experiments.harmonic_probes.mixture_flags import (
-  BATCH_SIZE,
-  CORPUS,
-  CROP_S,
-  MIXTURE_LIST,
-  MODEL,
-  NUM_EXAMPLES,
-  OVERWRITE,
-  ROOT,
-  SPLIT,
-  USUAL_CROP_S,
-)
-from experiments.harmonic_probes.opening import check_set
-from experiments.harmonic_probes.separator import Separator, load_separator
-from experiments.output_flags import OUTPUT_DIR
 
-#: Mixtures where --num_examples does not say.
-_USUAL_NUM_EXAMPLES = 100
-
-_FIGURE = flags.DEFINE_list(
-  "figure", ["all"], "Numbers of figures, 2 to 9, or all."
-)
-_CAUSAL_MODEL = flags.DEFINE_string(
-  "causal_model", None, "Of figure 6, if not --model; the paper's is causal."
-)
-_SPECTROGRAM_MODEL = flags.DEFINE_string(
-  "spectrogram_model", None, "Of figures 7 and 8."
-)
-_FILTERED_MODELS = flags.DEFINE_list(
-  "filtered_models",
-  [],
-  "Models trained on filtered speech, as lp300=DIR,hp180=DIR,bs350-400=DIR.",
-)
-_FILTER_METHOD = flags.DEFINE_enum(
-  "filter_method", "butterworth", ["butterworth", "fir"], "Kind of filters."
-)
-_NUM_SEEDS = flags.DEFINE_integer(
-  "num_seeds", tones.NUM_SEEDS, "Stimuli of every kind of tones.", lower_bound=1
-)
-_AMPLITUDE = flags.DEFINE_enum(
-  "amplitude",
-  "inverse",
-  tones.AMPLITUDES,
-  "Of the partials, in pictures of tones and in figures 6 and 8: all equal, "
-  "or falling as 1/k. The numbers of figures 4 and 7 are of both.",
-)
-_F0_TRACKER = flags.DEFINE_enum(
-  "f0_tracker", "pyin", pitch.TRACKERS, "pyin of librosa, or WORLD's harvest."
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "That track pitch; as many as cores if not given."
-)
-# So that --help shows them.
-for module in (mixture_flags, output_flags):
-  flags.adopt_module_key_flags(module)
+_ENDINGS = (".png", ".csv", ".md", "_rows.csv")
 
 
-def run() -> None:
-  """Computes, draws and writes what the flags say."""
-  if not MODEL.value:
-    raise ValueError("name a model by --model")
-  numbers = wanted_figures(_FIGURE.value, spectrogram=_SPECTROGRAM_MODEL.value)
-  check_set(CORPUS.value, MIXTURE_LIST.value, ROOT.value, SPLIT.value)
-  folder = pathlib.Path(OUTPUT_DIR.value or "figures")
-  output.claim(folder, numbers, overwrite=OVERWRITE.value)
-  if 9 in numbers:
-    pitch.check_tracker(_F0_TRACKER.value)
-  model = load(MODEL.value)
-  probes = suite.Probes(
-    model,
-    lambda: probe_set.open_probe_set(
-      sample_rate_hz=model.sample_rate_hz,
-      num_examples=NUM_EXAMPLES.value or _USUAL_NUM_EXAMPLES,
-      crop_s=USUAL_CROP_S if CROP_S.value is None else CROP_S.value,
-      corpus=CORPUS.value,
-      mixture_list=MIXTURE_LIST.value,
-      root=ROOT.value,
-      split=SPLIT.value,
-      num_sources=model.num_sources,
-    ),
-    causal_model=load(_CAUSAL_MODEL.value),
-    spectrogram_model=load(_SPECTROGRAM_MODEL.value),
-    filtered_models=load_filtered(_FILTERED_MODELS.value),
-    filter_method=_FILTER_METHOD.value,
-    amplitude=_AMPLITUDE.value,
-    num_seeds=_NUM_SEEDS.value,
-    f0_tracker=_F0_TRACKER.value,
-    num_processes=_NUM_PROCESSES.value,
-    say=say,
+def parser() -> Parser:
+  """The flags of the command, those of the probes among them."""
+  load_probes()
+  lines = [f"  {n}  {FIGURES[n].title}\n" for n in sorted(FIGURES)]
+  made = Parser(f"{__doc__}{''.join(lines)}")
+  evaluation.add_set_flags(made)
+  made.add_argument("--model", help="Model folder, or the folder of a run.")
+  made.add_argument(
+    "--causal_model", help="Of figure 6, if not --model; the paper's is causal."
   )
-  if numbers & suite.OF_SPEECH:
-    probes.open()
-  for number in sorted(numbers):
+  made.add_argument("--spectrogram_model", help="Of figures 7 and 8.")
+  made.add_argument(
+    "--figure", default="all", help="Numbers with commas, or all."
+  )
+  made.add_argument("--output_dir", default="figures", help="Where to.")
+  for name, option in OPTIONS.items():
+    made.add_argument(
+      f"--{name}",
+      type=_reader(option.default),
+      default=option.default,
+      choices=option.choices,
+      help=option.help,
+    )
+  return made
+
+
+def _reader(default):
+  """From the text of a flag to a value like its default; None is a number."""
+  if isinstance(default, tuple):
+    kind = type(default[0]) if default else str
+    return lambda text: tuple(kind(part) for part in text.split(",") if part)
+  return int if default is None else type(default)
+
+
+def run(options: Any) -> None:
+  """Computes, draws and writes what the flags say.
+
+  Args:
+    options: The flags as attributes, see `parser`.
+
+  Raises:
+    ValueError: If a flag is at fault.
+  """
+  if not options.model:
+    raise ValueError("name a model by --model")
+  numbers = read_numbers(options.figure)
+  evaluation.check_set(options)
+  folder = pathlib.Path(options.output_dir)
+  models = {
+    name: load_separator(where, batch_size=options.batch_size)
+    for name in ("model", "causal_model", "spectrogram_model")
+    if (where := getattr(options, name))
+  }
+  model = models["model"]
+  study = Study(
+    **models,
+    open_mixtures=lambda: open_mixtures(
+      sample_rate_hz=model.sample_rate_hz,
+      num_examples=options.num_examples or 100,
+      crop_s=4.0 if options.crop_s is None else options.crop_s,
+      num_sources=model.num_sources,
+      **{
+        name: getattr(options, name)
+        for name in ("corpus", "mixture_list", "root", "split", "cache_dir")
+      },
+    ),
+    batch_size=options.batch_size,
+    say=say,
+    **{name: getattr(options, name) for name in OPTIONS},
+  )
+  problems = {number: study.problem(number) for number in numbers}
+  for problem in problems.values():
+    if problem and options.figure != "all":
+      raise ValueError(problem)
+    if problem:
+      say(f"left out: {problem}")
+  numbers = [number for number in numbers if not problems[number]]
+  for number in numbers:
+    FIGURES[number].check(study)
+  refuse(folder, numbers, overwrite=options.overwrite)
+  if any(FIGURES[number].of_speech for number in numbers):
+    _ = study.mixtures  # So that a fault shows early.
+  for number in numbers:
     started = time.monotonic()
-    result = probes.figure(number)
-    output.write(folder, number, result)
-    print(output.markdown(result.table))
+    result = study.figure(number)
+    write(folder, number, result)
+    print(rows.markdown(result.table))
     print(
       f"figure {number}: {folder / f'figure_{number}.png'} "
       f"({time.monotonic() - started:.1f} s)\n",
@@ -145,83 +139,84 @@ def run() -> None:
     )
 
 
-def wanted_figures(names: Sequence[str], *, spectrogram: Any) -> set[int]:
-  """The numbers that `--figure` means.
+def read_numbers(text: str) -> list[int]:
+  """The numbers that `--figure` means, in order.
 
   Args:
-    names: Numbers as words, or "all".
-    spectrogram: Whether there is a model for figures 7 and 8.
+    text: Numbers with commas, or "all".
 
   Returns:
-    Numbers.
+    Numbers of figures.
 
   Raises:
-    ValueError: If there is no such figure, or a model is missing for it.
+    ValueError: If there is no such figure.
   """
-  needing = suite.OF_SPECTROGRAM_MODEL
-  if "all" in names:
-    if not spectrogram:
-      say("figures 7 and 8 are left out: they need --spectrogram_model")
-    return set(suite.FIGURES) - (set() if spectrogram else needing)
-  if not names:
-    raise ValueError("--figure is empty; it is a number from 2 to 9, or all")
-  numbers = set()
-  for name in names:
-    if not name.isdigit() or int(name) not in suite.FIGURES:
+  if text == "all":
+    return sorted(FIGURES)
+  for name in text.split(","):
+    if not name.isdigit() or int(name) not in FIGURES:
+      known = ", ".join(map(str, sorted(FIGURES)))
       raise ValueError(
-        f"--figure is {name!r}; it is a number from 2 to 9, several with "
-        "commas, or all"
+        f"--figure is {name!r}; it is one of {known}, several with commas, "
+        "or all"
       )
-    numbers.add(int(name))
-  if numbers & needing and not spectrogram:
-    raise ValueError(
-      f"figure {min(numbers & needing)} is of a SpectrogramTasNet: name one "
-      "by --spectrogram_model"
-    )
-  return numbers
+  return sorted({int(name) for name in text.split(",")})
 
 
-def load(folder: str | None) -> Any:
-  """The separator in a folder, or None for none."""
-  if not folder:
-    return None
-  return load_separator(folder, batch_size=BATCH_SIZE.value)
+def refuse(
+  folder: pathlib.Path, numbers: Sequence[int], *, overwrite: bool
+) -> None:
+  """Raises ValueError if figures in the folder would be replaced unasked."""
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"{folder} is a file; choose another --output_dir")
+  paths = [path for number in numbers for path in _paths(folder, number)]
+  rows.refuse_existing(paths, overwrite=overwrite, flag="--output_dir")
 
 
-def load_filtered(options: Sequence[str]) -> dict[str, Separator]:
-  """The models trained on filtered speech, by the short name of the filter."""
-  found = {}
-  for option in options:
-    name, equals, folder = option.partition("=")
-    if not equals or not name or not folder:
-      known = suite.short_names(filter_sets.ALL)
-      raise ValueError(
-        f"--filtered_models has {option!r}; it takes NAME=DIR, where NAME is "
-        f"one of {', '.join(known)}"
-      )
-    found[name] = load(folder)
-  return found
+def write(folder: pathlib.Path, number: int, result: Result) -> None:
+  """Writes the picture, its numbers, and what they are means of."""
+  folder.mkdir(parents=True, exist_ok=True)
+  picture, numbers, text, means_of = _paths(folder, number)
+  result.figure.savefig(picture, dpi=150)
+  rows.write(numbers, result.table)
+  rows.write(means_of, result.rows)
+  text.write_text(f"{result.caption}\n\n{rows.markdown(result.table)}\n")
 
 
-def use_cores() -> None:
+def _paths(folder, number):
+  """The files of a figure."""
+  return [folder / f"figure_{number}{ending}" for ending in _ENDINGS]
+
+
+def use_cores(batch_size: int) -> None:
   """Makes a CPU device of every core that takes a mixture of a batch.
 
   Mixtures side by side on a core each take less time than one after the other
   on all: not every operation is spread over cores.
+
+  Args:
+    batch_size: Mixtures at a time.
   """
   # XLA takes one of the two, the option or a flag that the caller has set.
   if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
     return
-  cores = len(allowed_cores())
-  with contextlib.suppress(RuntimeError):  # JAX is in use already.
-    jax.config.update("jax_num_cpu_devices", math.gcd(cores, BATCH_SIZE.value))
+  try:
+    devices = math.gcd(len(allowed_cores()), batch_size)
+    jax.config.update("jax_num_cpu_devices", devices)
+  except RuntimeError:  # JAX is in use already.
+    pass
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs; an error is one line."""
-  use_cores()
-  run_or_exit(run, argv)
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs; an error is one line.
+
+  Args:
+    argv: The flags; those of the process if None.
+  """
+  options = parser().parse_args(argv)
+  use_cores(options.batch_size)
+  run_or_exit(lambda: run(options), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

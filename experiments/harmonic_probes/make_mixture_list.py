@@ -11,83 +11,54 @@ written; the mixtures are made when it is read, by `mixture_lists`.
 import math
 import pathlib
 from collections.abc import Sequence
-
-from absl import app, flags
+from typing import Any
 
 from data_pipelines import corpora, mixture_lists
-from experiments.command import run_or_exit
-
-_CORPUS = flags.DEFINE_string(
-  "corpus",
-  None,
-  "Utterances as layout:where, such as librispeech:DIR.",
-  required=True,
-)
-_OUTPUT = flags.DEFINE_string(
-  "output", None, "CSV file to write.", required=True
-)
-_NUM_SOURCES = flags.DEFINE_integer("num_sources", 2, "Speakers in a mixture.")
-_NUM_EXAMPLES = flags.DEFINE_integer(
-  "num_examples", None, "Mixtures to draw; all there are if not given."
-)
-_SNR_RANGE_DB = flags.DEFINE_list(
-  "snr_range_db",
-  ["0", "2.5"],
-  "How far the first speaker is raised and the second lowered, in dB.",
-)
-_MODE = flags.DEFINE_enum(
-  "mode", "min", ["min", "max"], "Cut to the shortest or pad to the longest."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of every draw.")
-_OVERWRITE = flags.DEFINE_bool(
-  "overwrite", False, "Replace the file if it is there."
-)
-_CACHE_DIR = flags.DEFINE_string(
-  "cache_dir", None, "Where to remember the scan of the corpus."
-)
+from experiments.command import Parser, run_or_exit
+from experiments.rows import refuse_existing
 
 
-def output_path() -> pathlib.Path:
+def output_path(name: str, *, overwrite: bool) -> pathlib.Path:
   """Where the list goes, checked before there is one."""
-  path = pathlib.Path(_OUTPUT.value or "")
+  path = pathlib.Path(name)
   if not path.name or path.is_dir():
     raise ValueError(f"--output is {path}; it is a CSV file to write")
-  if path.exists() and not _OVERWRITE.value:
-    raise ValueError(
-      f"{path} is there already; choose another --output, or pass --overwrite"
-    )
+  refuse_existing([path], overwrite=overwrite)
   if not path.parent.is_dir():
     raise ValueError(f"--output is {path}, but there is no {path.parent}")
   return path
 
 
-def snr_range_db() -> tuple[float, float]:
+def snr_range_db(text: str) -> tuple[float, float]:
   """The two numbers of --snr_range_db."""
-  words = _SNR_RANGE_DB.value
   try:
-    low, high = (float(word) for word in words)
+    low, high = (float(word) for word in text.split(","))
     good = -math.inf < low <= high < math.inf
   except ValueError:
     good = False
   if not good:
     raise ValueError(
-      f"--snr_range_db is {','.join(words)}; it takes two numbers, the lower "
-      "one first, such as 0,2.5"
+      f"--snr_range_db is {text}; it takes two numbers, the lower one first, "
+      "such as 0,2.5"
     )
   return low, high
 
 
-def run() -> None:
+def run(flags: Any) -> None:
   """Makes and writes the list."""
-  output, snr_db = output_path(), snr_range_db()
-  corpus = corpora.open_corpus(_CORPUS.value, cache_dir=_CACHE_DIR.value)
+  output = output_path(flags.output, overwrite=flags.overwrite)
+  snr_db = snr_range_db(flags.snr_range_db)
+  splits = corpora.splits_of(flags.corpus)
+  corpus = corpora.open_corpus(
+    flags.corpus, cache_dir=flags.cache_dir, split=splits and splits[-1]
+  )
   mixtures = mixture_lists.make_pair_list(
     corpus,
-    num_sources=_NUM_SOURCES.value,
-    num_examples=_NUM_EXAMPLES.value,
+    num_sources=flags.num_sources,
+    num_examples=flags.num_examples,
     snr_range_db=snr_db,
-    mode=_MODE.value,
-    seed=_SEED.value,
+    mode=flags.mode,
+    seed=flags.seed,
   )
   mixture_lists.write_list(mixtures, output)
   seconds = (mixtures.length / mixtures.rate_hz).sum()
@@ -97,10 +68,31 @@ def run() -> None:
   )
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs; an error is one line."""
-  run_or_exit(run, argv)
+def main(argv: Sequence[str] | None = None) -> None:
+  """Reads the flags and runs; an error is one line."""
+  parser = Parser(__doc__)
+  add = parser.add_argument
+  add("--corpus", required=True, help="Utterances as layout:where.")
+  add("--output", required=True, help="CSV file to write.")
+  add("--num_sources", type=int, default=2, help="Speakers in a mixture.")
+  add("--num_examples", type=int, help="Mixtures to draw; all if not given.")
+  add(
+    "--snr_range_db",
+    default="0,2.5",
+    help="How far the first speaker is raised and the second lowered, in dB.",
+  )
+  add(
+    "--mode",
+    default="min",
+    choices=["min", "max"],
+    help="Cut to the shortest or pad to the longest.",
+  )
+  add("--seed", type=int, default=0, help="Seed of every draw.")
+  add("--overwrite", action="store_true", help="Replace the file.")
+  add("--cache_dir", help="Where to remember the scan of the corpus.")
+  flags = parser.parse_args(argv)
+  run_or_exit(lambda: run(flags), debug=flags.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

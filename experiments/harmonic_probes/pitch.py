@@ -25,7 +25,7 @@ F0_RANGE_HZ = (60.0, 400.0)
 HOP_S = 0.01
 FRAME_S = 0.064
 #: Frames so far below the loudest one are left out: what leaks from the other
-#: talker is not to be tracked.
+#: speaker is not to be tracked.
 RANGE_DB = 30.0
 # Of a semitone; a tenth, which librosa takes by itself, is three times slower.
 _RESOLUTION = 0.2

@@ -1,7 +1,6 @@
 """A trained model as the probes use it: mixtures in, estimates out."""
 
 import functools
-import json
 import math
 import pathlib
 from typing import Any
@@ -30,19 +29,17 @@ class Separator:
   def __init__(
     self,
     model: Any,
-    params: Any,
+    variables: Any,
     *,
     sample_rate_hz: int,
-    name: str = "",
     batch_size: int = 4,
   ):
-    """Takes a model and its parameters.
+    """Takes a model and its variables.
 
     Args:
       model: A module `[B, T] -> [B, S, T]`.
-      params: Its parameters.
+      variables: All its collections, `{"params": ...}`.
       sample_rate_hz: Rate of its signals.
-      name: What to call it; that of its class if empty.
       batch_size: Mixtures at a time, shared by the devices of this host as
         far as they divide it.
 
@@ -53,12 +50,13 @@ class Separator:
       raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     self.sample_rate_hz = sample_rate_hz
     self.num_sources = model.num_sources
-    self.name = name or describe(model)
+    causal = "causal " if getattr(model, "is_causal", False) else ""
+    self.name = causal + type(model).__name__
     self._model, self._batch_size = model, batch_size
     devices = jax.devices()
     devices = devices[: math.gcd(len(devices), batch_size)]
     mesh = make_mesh(devices)
-    self._params = jax.device_put(params, replicated(mesh))
+    self._variables = jax.device_put(variables, replicated(mesh))
     self._sharding = by_example(mesh)
 
   def __call__(
@@ -72,38 +70,24 @@ class Separator:
       rest = self._batch_size - len(batch)
       filled = np.pad(batch, ((0, rest), (0, 0)), mode="edge")
       filled = jax.device_put(filled, self._sharding)
-      estimate = _apply(self._model, self._params, filled)
+      estimate = _apply(self._model, self._variables, filled)
       estimates.append(np.asarray(estimate)[: len(batch)])
     return np.concatenate(estimates)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(model, params, mixture):
-  """Estimates, compiled once for all parameters of a model."""
-  return model.apply({"params": params}, mixture).astype(jnp.float32)
-
-
-def describe(model: Any) -> str:
-  """What to call a model in a figure.
-
-  Args:
-    model: A module of `jaxsep.models`.
-
-  Returns:
-    The name of its class, and whether it is causal.
-  """
-  name = type(model).__name__
-  return f"causal {name}" if getattr(model, "causal", False) else name
+def _apply(model, variables, mixture):
+  """Estimates, compiled once for all variables of a model."""
+  return model.apply(variables, mixture).astype(jnp.float32)
 
 
 def load_separator(
-  folder: str | pathlib.Path, *, name: str = "", batch_size: int = 4
+  folder: str | pathlib.Path, *, batch_size: int = 4
 ) -> Separator:
   """Loads a model folder, or the best model of the folder of a run.
 
   Args:
-    folder: Either of them.
-    name: What to call the model.
+    folder: What `jaxsep.load` takes.
     batch_size: Mixtures at a time.
 
   Returns:
@@ -112,37 +96,10 @@ def load_separator(
   Raises:
     ValueError: If there is no model.
   """
-  loaded = jaxsep.load(find_model(folder))
+  loaded = jaxsep.load(folder)
   return Separator(
     loaded.model,
-    loaded.params,
+    loaded.variables,
     sample_rate_hz=loaded.sample_rate_hz,
-    name=name,
     batch_size=batch_size,
   )
-
-
-def find_model(folder: str | pathlib.Path) -> pathlib.Path:
-  """The model folder that a path means.
-
-  Args:
-    folder: A model folder, or the folder of a run, whose best model is meant,
-      and otherwise its last.
-
-  Returns:
-    A model folder.
-
-  Raises:
-    ValueError: If it is the folder of a run that has no model yet.
-  """
-  folder = pathlib.Path(folder)
-  try:
-    config = json.loads((folder / "config.json").read_text())
-  except (OSError, ValueError):
-    return folder  # `jaxsep.load` says what is wrong with it.
-  if not isinstance(config, dict) or config.get("format") != "jaxsep run":
-    return folder
-  for name in ("best", "last"):
-    if (folder / name / "config.json").exists():
-      return folder / name
-  raise ValueError(f"{folder} holds no model yet: neither best nor last")

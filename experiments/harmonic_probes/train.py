@@ -1,4 +1,4 @@
-r"""Trains a separator on mixtures of two voices, made on the fly.
+r"""Trains a separator on mixtures of two speakers, made on the fly.
 
   python -m experiments.harmonic_probes.train \
     --config=experiments/harmonic_probes/configs/conv_tasnet.py \
@@ -8,51 +8,54 @@ r"""Trains a separator on mixtures of two voices, made on the fly.
     --config.optimizer.learning_rate=5e-4
 
 Without a corpus it trains on the built-in voices. Killed at any moment and
-started again with the same line, it goes on. The exit status is 0 when the run
-is over, 143 or 130 when SIGTERM or SIGINT ended it after a checkpoint, and 1
-when something is wrong, which one line explains.
+started again with the same line, it goes on. --print_config shows every option
+there is. The exit status is 0 when the run is over, 143 or 130 when SIGTERM or
+SIGINT ended it after a checkpoint, and 1 for a mistake, which one line
+explains.
 """
 
-import sys
-from collections.abc import Sequence
+from typing import Any
 
-import jax
-from absl import app, flags
-from ml_collections import config_flags
-
-from experiments.command import run_or_exit, say
-from experiments.harmonic_probes import job
-from jaxsep import train
-from jaxsep.train import flags as train_flags
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "File of options; --config.name=value changes one."
-)
-train_flags.define_flags()
+from experiments import job
+from jaxsep import losses, tasks
 
 
-def run() -> int:
-  """Trains as the flags say; returns the exit status."""
-  config = _CONFIG.value
-  if config is None:
+def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
+  """Makes the task: a model, the mixtures, a loss of waveforms or spectra.
+
+  Args:
+    config: See `configs/conv_tasnet.py`.
+    model: The model, if it is not to be made from the config.
+
+  Returns:
+    The task.
+
+  Raises:
+    ValueError: If an option is at fault.
+  """
+  model = model or job.build(config.model, where="config.model")
+  loss = job.build(config.loss, where="config.loss")
+  spectral = (losses.magnitude_l2, losses.complex_l2)
+  is_spectral = getattr(loss, "func", loss) in spectral
+  if is_spectral and not hasattr(model, "estimate_spectra"):
     raise ValueError(
-      "--config is missing, such as --config="
-      "experiments/harmonic_probes/configs/conv_tasnet.py"
+      f"loss is {config.loss.function}, but {type(model).__name__} estimates "
+      "no spectra; choose a loss of waveforms, such as neg_si_snr"
     )
-  workdir = train_flags.require_workdir()
-  train_flags.start_processes()
-  result = job.fit(config, workdir=workdir, say=say)
-  if jax.process_index() == 0 and result.reason != "signal":
-    say(f"{result.reason}; the best model is of step {result.best_step}")
-  return train_flags.exit_code(result.signal)
-
-
-def main(argv: Sequence[str]) -> None:
-  """Runs, and ends with the status of the run."""
-  train.keep_freed_memory()
-  sys.exit(run_or_exit(run, argv, debug=flags.FLAGS.debug))
+  kind = (
+    tasks.SpectrogramSeparationTask if is_spectral else tasks.SeparationTask
+  )
+  return kind(
+    model=model,
+    sample_rate_hz=config.sample_rate_hz,
+    simulation=job.build(
+      config.simulation,
+      where="config.simulation",
+      sample_rate_hz=config.sample_rate_hz,
+    ),
+    loss_function=loss,
+  )
 
 
 if __name__ == "__main__":
-  flags.DEFINE_bool("debug", False, "Show where an error comes from.")
-  app.run(main, flags_parser=train_flags.parse)
+  job.main(make_task, __doc__)

@@ -12,9 +12,9 @@ from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
   check_counts,
+  check_filters,
   choose,
   fit,
-  is_half,
   matrix,
   require,
   same,
@@ -78,17 +78,6 @@ _BOTTLENECK = "masker.bottleneck.1.weight"
 _EXPAND = "masker.TCN.0.shared_block.0.weight"
 _DEPTHWISE = "masker.TCN.0.shared_block.3.weight"
 _CAUSAL_DEPTHWISE = "masker.TCN.0.shared_block.3.0.weight"
-# The weights that tell each size.
-_SOURCES = {
-  "n_src": (FILTERS, _MASKS),
-  "n_filters": (FILTERS,),
-  "kernel_size": (FILTERS,),
-  "bn_chan": (_BOTTLENECK,),
-  "hid_chan": (_EXPAND,),
-  "conv_kernel_size": (_DEPTHWISE,),
-  "causal": (_DEPTHWISE,),
-  "n_repeats": (_EXPAND,),
-}
 
 
 def conv_tasnet_from_asteroid(
@@ -122,7 +111,7 @@ def conv_tasnet_from_asteroid(
   elif "n_repeats" not in given:
     check_counts(args, ("n_blocks",))
     _repeats(args, weights)
-  require(args, needed, weights, _SOURCES)
+  require(args, needed)
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
@@ -143,21 +132,23 @@ def conv_tasnet_from_asteroid(
     )
   model = models.ConvTasNet(
     num_sources=args["n_src"],
-    causal=causal,
     num_filters=args["n_filters"],
     filter_length=args["kernel_size"],
-    bottleneck_channels=args["bn_chan"],
-    hidden_channels=args["hid_chan"],
-    skip_channels=skips,
-    kernel_size=args["conv_kernel_size"],
-    num_blocks=args["n_blocks"],
-    num_repeats=args["n_repeats"],
-    norm=choose(args, "norm_type", _NORMS, _PEER),
-    mask_activation=choose(
-      args, "mask_act", {**ACTIVATIONS, "softmax": "softmax"}, _PEER
-    ),
     encoder_activation=choose(args, "encoder_activation", ACTIVATIONS, _PEER),
     padding="none",
+    masker=models.TemporalConvNet(
+      bottleneck_channels=args["bn_chan"],
+      hidden_channels=args["hid_chan"],
+      skip_channels=skips,
+      kernel_size=args["conv_kernel_size"],
+      num_blocks=args["n_blocks"],
+      num_repeats=args["n_repeats"],
+      causal=causal,
+      norm=choose(args, "norm_type", _NORMS, _PEER),
+      mask_activation=choose(
+        args, "mask_act", {**ACTIVATIONS, "softmax": "softmax"}, _PEER
+      ),
+    ),
   )
   return model, fit(_table(model), weights, model="Asteroid's ConvTasNet")
 
@@ -168,21 +159,10 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
   Raises:
     ConversionError: Naming the first of them.
   """
-  if unknown := sorted(args.keys() - known):
-    raise ConversionError(
-      f"{_PEER}'s {', '.join(unknown)} has no counterpart here."
-    )
+  check_filters(args, known, _PEER)
   choose(
     {"fb_name": "free", **args}, "fb_name", {"free": 0, "FreeFB": 0}, _PEER
   )
-  # Where Asteroid is left to choose it is 8; only None is half a filter.
-  stride = args["stride"] or args["kernel_size"] // 2
-  if not is_half(stride, args["kernel_size"]):
-    raise ConversionError(
-      f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
-      "no counterpart here: filters are of even length and overlap by half. "
-      "Where the file does not say its stride, --set=stride=N does."
-    )
   for name in ("in_chan", "out_chan"):
     if args.get(name) not in (None, "None", args["n_filters"]):
       raise ConversionError(
@@ -227,9 +207,10 @@ def _repeats(args, weights):
 
 def _table(model):
   """The place of every weight."""
-  features, between = model.num_filters, model.bottleneck_channels
+  features, masker = model.num_filters, model.masker
+  between = masker.bottleneck_channels
   filters = (features, 1, model.filter_length)
-  heard = model.skip_channels or between
+  heard = masker.skip_channels or between
   masks = model.num_sources * features
   table = {
     "encoder.filterbank._filters": Place(filters, "encoder.kernel", taps),
@@ -242,29 +223,29 @@ def _table(model):
     "masker.mask_net.0.weight": Place((1,), "masker.mask_slope", scalar),
     **_conv("masker.mask_net.1", "masker.mask", heard, masks),
   }
-  for index in range(model.num_blocks * model.num_repeats):
-    table |= _block(model, f"masker.TCN.{index}", f"masker.block_{index}")
+  for index in range(masker.num_blocks * masker.num_repeats):
+    table |= _block(masker, f"masker.TCN.{index}", f"masker.block_{index}")
   return table
 
 
-def _block(model, theirs, ours):
-  between, hidden = model.bottleneck_channels, model.hidden_channels
+def _block(masker, theirs, ours):
+  between, hidden = masker.bottleneck_channels, masker.hidden_channels
   shared = f"{theirs}.shared_block"
   # A causal convolution shares a box with what cuts its tail.
-  depthwise = f"{shared}.3.0" if model.causal else f"{shared}.3"
+  depthwise = f"{shared}.3.0" if masker.causal else f"{shared}.3"
   places = {
     **_conv(f"{shared}.0", f"{ours}.expand", between, hidden),
     **_active(shared, 1, f"{ours}.expand", hidden),
     f"{depthwise}.weight": Place(
-      (hidden, 1, model.kernel_size), f"{ours}.depthwise.kernel", taps
+      (hidden, 1, masker.kernel_size), f"{ours}.depthwise.kernel", taps
     ),
     f"{depthwise}.bias": Place((hidden,), f"{ours}.depthwise.bias", same),
     **_active(shared, 4, f"{ours}.depthwise", hidden),
     **_conv(f"{theirs}.res_conv", f"{ours}.heads", hidden, between),
   }
-  if model.skip_channels:
+  if masker.skip_channels:
     places |= _conv(
-      f"{theirs}.skip_conv", f"{ours}.heads", hidden, model.skip_channels
+      f"{theirs}.skip_conv", f"{ours}.heads", hidden, masker.skip_channels
     )
   return places
 

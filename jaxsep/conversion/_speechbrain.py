@@ -12,10 +12,10 @@ from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
   check_counts,
+  check_filters,
   choose,
   fit,
   flat,
-  is_half,
   matrix,
   require,
   scalar,
@@ -35,17 +35,6 @@ _MASKS = "masknet.mask_conv1x1.conv.weight"
 _BOTTLENECK = "masknet.bottleneck_conv1x1.conv.weight"
 _EXPAND = f"{_TCN}.temporalblock_0_0.layers.conv.conv.weight"
 _DEPTHWISE = f"{_TCN}.temporalblock_0_0.layers.DSconv.conv_0.conv.weight"
-# The weights that tell each size.
-_SOURCES = {
-  "N": (_FILTERS,),
-  "B": (_BOTTLENECK,),
-  "H": (_EXPAND,),
-  "P": (_DEPTHWISE,),
-  "X": (_EXPAND,),
-  "R": (_EXPAND,),
-  "C": (_FILTERS, _MASKS),
-  "kernel_size": (_FILTERS,),
-}
 
 
 def conv_tasnet_from_speechbrain(
@@ -81,18 +70,9 @@ def conv_tasnet_from_speechbrain(
     **_read_off(weights),
     **(arguments or {}),
   }
-  require(args, (*_COUNTS, *_DEFAULTS), weights, _SOURCES)
+  require(args, (*_COUNTS, *_DEFAULTS))
   check_counts(args, _COUNTS)
-  if unknown := sorted(args.keys() - _KNOWN):
-    raise ConversionError(
-      f"{_PEER}'s {', '.join(unknown)} has no counterpart here."
-    )
-  stride = args.get("stride") or args["kernel_size"] // 2
-  if not is_half(stride, args["kernel_size"]):
-    raise ConversionError(
-      f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
-      "no counterpart here: filters are of even length and overlap by half."
-    )
+  check_filters(args, _KNOWN, _PEER)
   if args["P"] % 2 == 0 or args["X"] > 30 or args["X"] * args["R"] > 1000:
     raise ConversionError(
       f"P={args['P']}, X={args['X']}, R={args['R']} cannot be."
@@ -100,23 +80,27 @@ def conv_tasnet_from_speechbrain(
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
   model = models.ConvTasNet(
     num_sources=args["C"],
-    causal=causal,
     num_filters=args["N"],
     filter_length=args["kernel_size"],
-    bottleneck_channels=args["B"],
-    hidden_channels=args["H"],
-    skip_channels=0,
-    kernel_size=args["P"],
-    num_blocks=args["X"],
-    num_repeats=args["R"],
-    # Its softmax is over features, not over sources.
-    mask_activation=choose(args, "mask_nonlinear", {"relu": "relu"}, _PEER),
     encoder_activation="relu",
-    norm=choose(args, "norm_type", {"gLN": "global", "cLN": "channel"}, _PEER),
-    input_norm="channel",
     padding="none",
-    conv_padding="late" if causal else "reflect",
-    use_bias=False,
+    masker=models.TemporalConvNet(
+      bottleneck_channels=args["B"],
+      hidden_channels=args["H"],
+      skip_channels=0,
+      kernel_size=args["P"],
+      num_blocks=args["X"],
+      num_repeats=args["R"],
+      causal=causal,
+      # Its softmax is over features, not over sources.
+      mask_activation=choose(args, "mask_nonlinear", {"relu": "relu"}, _PEER),
+      norm=choose(
+        args, "norm_type", {"gLN": "global", "cLN": "channel"}, _PEER
+      ),
+      input_norm="channel",
+      conv_padding="late" if causal else "reflect",
+      use_bias=False,
+    ),
   )
   params = fit(_table(model), weights, model="SpeechBrain's ConvTasNet")
   params["masker"]["mask_slope"] = np.ones((), np.float32)
@@ -144,8 +128,8 @@ def _read_off(weights):
 
 def _table(model):
   """The place of every weight."""
-  features, between = model.num_filters, model.bottleneck_channels
-  hidden = model.hidden_channels
+  features, masker = model.num_filters, model.masker
+  between, hidden = masker.bottleneck_channels, masker.hidden_channels
   filters = (features, 1, model.filter_length)
   table = {
     "encoder.conv1d.weight": Place(filters, "encoder.kernel", taps),
@@ -160,10 +144,10 @@ def _table(model):
       (model.num_sources * features, between, 1), "masker.mask.kernel", matrix
     ),
   }
-  for repeat in range(model.num_repeats):
-    for block in range(model.num_blocks):
+  for repeat in range(masker.num_repeats):
+    for block in range(masker.num_blocks):
       theirs = f"{_TCN}.temporalblock_{repeat}_{block}.layers"
-      ours = f"masker.block_{repeat * model.num_blocks + block}"
+      ours = f"masker.block_{repeat * masker.num_blocks + block}"
       inner = f"{theirs}.DSconv"
       table |= {
         f"{theirs}.conv.conv.weight": Place(
@@ -172,7 +156,7 @@ def _table(model):
         f"{theirs}.act.weight": Place((1,), f"{ours}.expand.slope", scalar),
         **_norm(f"{theirs}.norm", f"{ours}.expand.norm_", hidden),
         f"{inner}.conv_0.conv.weight": Place(
-          (hidden, 1, model.kernel_size), f"{ours}.depthwise.kernel", taps
+          (hidden, 1, masker.kernel_size), f"{ours}.depthwise.kernel", taps
         ),
         f"{inner}.act.weight": Place((1,), f"{ours}.depthwise.slope", scalar),
         # The norm is the second layer of this name.

@@ -23,14 +23,13 @@ from jaxsep.dsp._ratios import (
 )
 from jaxsep.dsp._recursive import butterworth_sos, sos_filter
 from jaxsep.dsp._resample import resample
-from jaxsep.dsp._stft import istft, stft
-from jaxsep.dsp._stft_stream import StftState, StftStream
+from jaxsep.dsp._stft import Stft, StftState
 from jaxsep.dsp._windows import get_window
 
 __all__ = [
   "Cutoff",
+  "Stft",
   "StftState",
-  "StftStream",
   "amplitude_to_db",
   "at_least_float32",
   "band_edges",
@@ -46,7 +45,6 @@ __all__ = [
   "frame",
   "gain_for_snr",
   "get_window",
-  "istft",
   "mixture_consistency",
   "overlap_add",
   "paired",
@@ -57,5 +55,4 @@ __all__ = [
   "resample",
   "rms",
   "sos_filter",
-  "stft",
 ]

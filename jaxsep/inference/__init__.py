@@ -1,10 +1,15 @@
 """Models applied to recordings of any length, whole or as they come."""
 
+from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._running_gains import RunningGains
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._stream import Stream, StreamingModel, stream
 
 __all__ = [
+  "Chunk",
+  "CrossFade",
+  "Overlapping",
   "RunningGains",
   "Stream",
   "StreamingModel",

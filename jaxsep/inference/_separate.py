@@ -1,36 +1,49 @@
 """Separates recordings of any length, chunk by chunk."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsep.inference._chunks import Chunk, cut
-from jaxsep.inference._stitch import Stitcher
+from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._overlapping import Chunk, Overlapping, running_level
 from jaxsep.typing import Array, Float, PyTree
 
-# The RMS at which a model gets to hear a recording.
+# RMS of the recording as the model gets it.
 _MODEL_LEVEL = 0.1
-# Recordings shorter than a chunk: the lengths to fill them up to end here.
+# Shortest input of the model; shorter recordings are padded to it.
 _SHORTEST = 256
+_BLOCK = 1 << 16
 
+
+class _Join(Protocol):
+  """Joins separated chunks; see `inference.CrossFade`."""
+
+  def add(self, chunk: Chunk, estimate: np.ndarray) -> np.ndarray: ...
+
+  def flush(self) -> np.ndarray: ...
+
+
+Cut = Callable[[Iterable[np.ndarray]], Iterator[Chunk]]
 Progress = Callable[[int], Any]
 
 
 def separate(
   model: nn.Module,
-  params: PyTree,
+  variables: PyTree,
   mixture: Float[Array, "time"],
   *,
-  chunk_length: int = 64000,
-  overlap: int | None = None,
+  cut: Cut | None = None,
+  join: Callable[[int], _Join] | None = None,
   batch_size: int | None = None,
   progress: Progress | None = None,
+  **conditions: Any,
 ) -> Float[np.ndarray, "sources time"]:
   """Separates a recording of any length that is in memory.
 
@@ -38,12 +51,13 @@ def separate(
 
   Args:
     model: Maps `[B, T]` to `[B, S, T]`.
-    params: Its parameters.
+    variables: Its variables, `{"params": ...}`.
     mixture: Recording at the model's sample rate, shape `[T]`.
-    chunk_length: As in `separate_blocks`.
-    overlap: As in `separate_blocks`.
+    cut: As in `separate_blocks`.
+    join: As in `separate_blocks`.
     batch_size: As in `separate_blocks`.
     progress: As in `separate_blocks`.
+    conditions: As in `separate_blocks`.
 
   Returns:
     The sources, shape `[S, T]`.
@@ -54,52 +68,53 @@ def separate(
 
   Example:
     >>> from jaxsep import models
-    >>> model = models.ConvTasNet(
-    ...     num_filters=8, bottleneck_channels=4, hidden_channels=4,
-    ...     skip_channels=4, num_blocks=1, num_repeats=1)
+    >>> masker = models.TemporalConvNet(num_blocks=1, num_repeats=1)
+    >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = np.sin(0.1 * np.arange(5000, dtype=np.float32))
-    >>> params = model.init(jax.random.key(0), mixture[np.newaxis])["params"]
-    >>> separate(model, params, mixture, chunk_length=2000).shape
+    >>> variables = model.init(jax.random.key(0), mixture[None, :100])
+    >>> separate(model, variables, mixture, cut=Overlapping(2000)).shape
     (2, 5000)
   """
   mixture = _real(mixture)
   if not mixture.size:
     raise ValueError("the recording has no samples")
-  blocks = np.array_split(mixture, -(-len(mixture) // max(1, chunk_length)))
   parts = separate_blocks(
     model,
-    params,
-    blocks,
-    chunk_length=chunk_length,
-    overlap=overlap,
+    variables,
+    np.array_split(mixture, -(-len(mixture) // _BLOCK)),
+    cut=cut,
+    join=join,
     batch_size=batch_size,
     progress=progress,
+    **conditions,
   )
   first = next(parts)
-  voices = np.empty((len(first), len(mixture)), np.float32)
+  sources = np.empty((len(first), len(mixture)), np.float32)
   position = 0
   for part in itertools.chain([first], parts):
-    voices[:, position : position + part.shape[1]] = part
+    sources[:, position : position + part.shape[1]] = part
     position += part.shape[1]
-  return voices
+  return sources
 
 
 def separate_blocks(
   model: nn.Module,
-  params: PyTree,
+  variables: PyTree,
   blocks: Iterable[Float[Array, "_time"]],
   *,
-  chunk_length: int = 64000,
-  overlap: int | None = None,
+  cut: Cut | None = None,
+  join: Callable[[int], _Join] | None = None,
   batch_size: int | None = None,
   progress: Progress | None = None,
+  **conditions: Any,
 ) -> Iterator[Float[np.ndarray, "sources _time"]]:
   """Separates a recording that comes in blocks, in constant memory.
 
-  The recording is cut into chunks of one length that overlap; a batch of them
-  goes through the model in one call, compiled once, while the next one is
-  read. Each voice stays in the same output throughout: the order of the
-  sources of a chunk is settled on its overlap with what came before it.
+  The recording is cut into chunks; a batch of them goes through the model in
+  one call, compiled once, while the next one is read; and the separated chunks
+  are joined. With the defaults, chunks overlap, and each speaker stays in the
+  same output throughout: the order of the sources of a chunk is settled on its
+  overlap with what came before it.
 
   Levels come from the recording, not from the model, whose output may have
   any scale and sign: the sources of a chunk are scaled to add up to it in the
@@ -108,102 +123,117 @@ def separate_blocks(
   silence; and what the model leaves out, such as noise, stays out.
 
   Args:
-    model: Maps `[B, T]` to `[B, S, T]` under `apply({"params": params}, ...)`.
-      It should be hashable, as Flax modules are: what was compiled for it is
-      kept for the next recording.
-    params: Its parameters.
-    blocks: Consecutive stretches of one channel at the model's sample rate,
-      each of shape `[any]`.
-    chunk_length: Samples per chunk; 8 s at 8 kHz if not given. Longer chunks
-      need more memory and settle voices better.
-    overlap: Samples shared by neighbours at least; None for a quarter of a
-      chunk. Where there is no speech in them, the overlap is longer.
+    model: Maps `[B, T]` to `[B, S, T]` under `apply(variables, mixture)`. It
+      should be hashable, as Flax modules are: what was compiled for it is kept
+      for the next recording.
+    variables: Its variables, `{"params": ...}`.
+    blocks: Consecutive parts of one channel at the model's sample rate, each
+      of shape `[any]`.
+    cut: Makes chunks from the blocks, as `inference.Overlapping` does; None
+      for `Overlapping()`. Chunks of equal length are compiled once.
+    join: Called with the number of sources, makes what joins the chunks, with
+      the methods of `inference.CrossFade`; None for `CrossFade`.
     batch_size: Chunks per call; None for 1 on a CPU and 8 elsewhere.
     progress: Called with the number of samples finished since the last call,
       for example `tqdm.tqdm(total=...).update`.
+    conditions: Further arguments of the model, such as `enrollment` or
+      `embedding`: arrays of shape `[1, ...]`, the same for all chunks.
 
   Yields:
-    Consecutive stretches of the sources, shape `[S, any]`; together exactly
-    as long as the blocks.
+    Consecutive parts of the sources, shape `[S, any]`; together exactly as
+    long as the blocks, if `cut` and `join` leave nothing out.
 
   Raises:
     ValueError: If an option is out of range, or a block is not one channel
       of real numbers, or holds NaN or Inf.
     FloatingPointError: If the model's output does.
   """
-  if chunk_length < 1:
-    raise ValueError(f"chunk_length must be positive, got {chunk_length}")
-  if overlap is None:
-    overlap = chunk_length // 4
-  if not 0 <= overlap < chunk_length:
-    raise ValueError(
-      f"overlap must be from 0 to below chunk_length {chunk_length}, got"
-      f" {overlap}"
-    )
   if batch_size is None:
     batch_size = 1 if jax.default_backend() == "cpu" else 8
   if batch_size < 1:
     raise ValueError(f"batch_size must be positive, got {batch_size}")
-  return _separate(
-    model,
-    jax.device_put(params),
-    cut(_checked(blocks), chunk_length=chunk_length, overlap=overlap),
-    chunk_length,
-    batch_size,
-    progress or (lambda count: None),
+  conditions = check_conditions(conditions)
+  cut = cut or Overlapping()
+  chunks = _with_levels(cut(_checked(blocks)))
+  apply = functools.partial(_apply, model, variables, conditions)
+  parts = _separate(
+    apply, chunks, getattr(cut, "chunk_length", 0), batch_size, join
   )
+  return _reported(parts, progress or (lambda count: None))
 
 
-def _separate(model, params, chunks, chunk_length, batch_size, progress):
-  """Runs the batches, one of them ahead, and joins what they give."""
-  stitcher: Stitcher | None = None
+def check_conditions(conditions: dict[str, Any]) -> dict[str, jax.Array]:
+  """The conditions as arrays; each is the same for a whole batch."""
+  arrays = {name: jnp.asarray(value) for name, value in conditions.items()}
+  for name, array in arrays.items():
+    if array.ndim < 1 or len(array) != 1:
+      raise ValueError(f"{name} {array.shape} must have the shape [1, ...]")
+  return arrays
+
+
+def _reported(parts, progress):
+  """The parts that are not empty; reports each when it has been used."""
+  for part in parts:
+    if part.shape[1]:
+      yield part
+      progress(part.shape[1])
+
+
+def _separate(apply, chunks, chunk_length, batch_size, join):
+  """Runs the batches, one of them ahead, and joins their results."""
+  joined: _Join | None = None
 
   def finish(batch, result):
-    nonlocal stitcher
+    nonlocal joined
     estimates = np.asarray(result)
     if not np.isfinite(estimates).all():
       raise FloatingPointError(
         "the model's output holds NaN or Inf: its parameters are damaged"
       )
-    if stitcher is None:
-      stitcher = Stitcher(estimates.shape[1])
+    if joined is None:
+      joined = (join or CrossFade)(estimates.shape[1])
     for chunk, estimate in zip(batch, estimates, strict=False):
-      yield stitcher.add(chunk, estimate[:, : len(chunk.samples)])
-
-  def report(parts):
-    for part in parts:
-      if part.shape[1]:
-        yield part
-        progress(part.shape[1])
+      yield joined.add(chunk, estimate[:, : len(chunk.samples)])
 
   waiting = None
-  is_first = True
   while batch := list(itertools.islice(chunks, batch_size)):
     # A short recording makes no full batch; a long one only full ones.
-    rows = _power_of_two(len(batch)) if is_first else batch_size
-    rows = min(rows, batch_size)
-    is_first = False
+    rows = _power_of_two(len(batch)) if waiting is None else batch_size
+    longest = max(len(chunk.samples) for chunk in batch)
+    chunk_length = chunk_length or longest
+    length = _filled_length(longest, chunk_length)
     # Returns at once: the model computes while the last batch is joined.
-    result = _apply(model, params, _stack(batch, rows, chunk_length))
+    result = apply(_stack(batch, min(rows, batch_size), length))
     if waiting is not None:
-      yield from report(finish(*waiting))
+      yield from finish(*waiting)
     waiting = batch, result
   if waiting is not None:
-    yield from report(finish(*waiting))
-  if stitcher is not None:
-    yield from report([stitcher.flush()])
+    yield from finish(*waiting)
+  if joined is not None:
+    yield joined.flush()
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _apply(model, params, mixture):
-  return model.apply({"params": params}, mixture).astype(jnp.float32)
+def _apply(model, variables, conditions, mixture):
+  conditions = {
+    name: jnp.broadcast_to(value, (len(mixture), *value.shape[1:]))
+    for name, value in conditions.items()
+  }
+  return model.apply(variables, mixture, **conditions).astype(jnp.float32)
 
 
-def _stack(batch: list[Chunk], rows: int, chunk_length: int) -> np.ndarray:
-  """Chunks as a batch `[rows, T]` at the level that the model gets to hear."""
-  length = len(batch[0].samples)
-  if length < chunk_length:
-    length = _filled_length(length, chunk_length)
+def _with_levels(chunks):
+  """The chunks, each with its level."""
+  level = 0.0
+  for chunk in chunks:
+    if chunk.level is None:
+      level = running_level(chunk.samples, level)
+      chunk = dataclasses.replace(chunk, level=level)
+    yield chunk
+
+
+def _stack(batch: list[Chunk], rows: int, length: int) -> np.ndarray:
+  """Chunks as a batch `[rows, T]` at the level that the model expects."""
   stacked = np.zeros((rows, length), np.float32)
   for row, chunk in zip(stacked, batch, strict=False):
     if chunk.level:
@@ -215,6 +245,8 @@ def _stack(batch: list[Chunk], rows: int, chunk_length: int) -> np.ndarray:
 
 def _filled_length(length: int, chunk_length: int) -> int:
   """The next of few lengths, each at least two thirds of the one above."""
+  if length >= chunk_length:
+    return length
   quarters = [(quarter, n) for n in range(32) for quarter in (4, 3)]
   lengths = [chunk_length * quarter >> 2 + n for quarter, n in quarters]
   return min(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxsep.typing import Array, Float, PyTree
 
@@ -24,11 +25,13 @@ class StreamingModel(Protocol):
   stream_latency: int
   is_causal: bool
 
-  def stream_init(self, batch: int) -> PyTree:
+  def stream_init(self, batch: int, **conditions: Array) -> PyTree:
     """The state before the first sample.
 
     Args:
       batch: Mixtures at a time.
+      conditions: What else the model needs, such as `enrollment`; arrays of
+        shape `[batch, ...]`.
 
     Returns:
       The state, a tree of arrays.
@@ -69,19 +72,21 @@ class Stream:
   """A model as pure functions of chunks and a carried state; see `stream`.
 
   Attributes:
-    init: `init(params, batch) -> state` makes the state before the first
-      sample of `batch` mixtures.
-    step: `step(params, state, samples [B, n]) -> (state, estimates [B, S, n])`
-      separates what comes next. It leaves the state it is given as it is.
-    finish: `finish(params, state) -> estimates [B, S, latency]` gives what is
-      still owed after the last sample. Samples after the last chunk that do not
-      fill a hop, `finish(params, state, rest [B, r])`, give r estimates more.
-      It leaves the state as it is.
+    init: `init(variables, batch, **conditions) -> state` makes the state
+      before the first sample of `batch` mixtures. Conditions, such as
+      `enrollment`, have the shape `[batch, ...]`, or `[1, ...]` for all.
+    step: `step(variables, state, samples [B, n])` separates the next samples;
+      it returns the new state and the estimates `[B, S, n]`. The old state
+      stays valid.
+    finish: `finish(variables, state) -> estimates [B, S, latency]` gives the
+      estimates that are still missing after the last sample. Samples after the
+      last chunk that do not fill a hop are passed as `rest [B, r]` and give
+      `r` estimates more.
     hop_length: `n` is a multiple of this.
     latency: Samples that the estimates are behind the mixture.
   """
 
-  init: Callable[[PyTree, int], PyTree]
+  init: Callable[..., PyTree]
   step: Callable[[PyTree, PyTree, Any], tuple[PyTree, jax.Array]]
   finish: Callable[..., jax.Array]
   hop_length: int
@@ -93,25 +98,23 @@ def stream(model: nn.Module) -> Stream:
 
   The estimates are those of the model on the whole mixture at once, delayed by
   `latency` samples: the first `latency` samples are zeros, and `finish` gives
-  as many at the end. A chunk may be of any multiple of `hop_length` samples,
-  another one each time; each new size is compiled once, when it is first met.
-  What is left at the end and fills no hop is for `finish`.
-  Before an output sample is out, `latency` samples after it must be in, and
-  the rest of their hop.
+  as many at the end. A chunk has any multiple of `hop_length` samples; each
+  new size is compiled once. Samples at the end that fill no hop are passed to
+  `finish`. An output sample needs `latency` samples after it, and the rest of
+  their hop.
 
-  `step` and `finish` are compiled and change nothing: a state may be kept, and
-  gone back to.
-
-  The state is a plain tree of arrays: it can be saved, and sent to another
-  device. NaN, Inf or a sample beyond measure, such as 1e20, spoils its row for
-  as long as the convolutions look back, and then is forgotten.
+  `step` and `finish` are compiled and pure. The state is a plain tree of
+  arrays: it can be kept, saved, and sent to another device. NaN, Inf or a huge
+  sample, such as 1e20, disturbs its row for as long as the convolutions look
+  back, and no longer.
 
   Models in bfloat16 round chunks and the whole differently: their estimates
   agree to about 2 % of the largest sample.
 
   Args:
-    model: A causal model: `ConvTasNet(causal=True)`, which is one hop late, or
-      `SpectrogramTasNet(causal=True)`, which is a window less a hop late.
+    model: A causal model: a `ConvTasNet`, which is one hop late, or a
+      `SpectrogramTasNet`, which is a window less a hop late, with
+      `masker=TemporalConvNet(causal=True)`.
 
   Returns:
     The functions `init`, `step` and `finish`, and two numbers.
@@ -122,17 +125,17 @@ def stream(model: nn.Module) -> Stream:
   Example:
     >>> import jax.numpy as jnp
     >>> from jaxsep import models
-    >>> model = models.ConvTasNet(
-    ...     num_filters=8, bottleneck_channels=4, hidden_channels=4,
-    ...     skip_channels=4, num_blocks=1, num_repeats=1, causal=True)
+    >>> masker = models.TemporalConvNet(
+    ...     num_blocks=1, num_repeats=1, causal=True)
+    >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = jnp.sin(0.1 * jnp.arange(800))[None]
-    >>> params = model.init(jax.random.key(0), mixture)["params"]
+    >>> variables = model.init(jax.random.key(0), mixture)
     >>> live = stream(model)
-    >>> state, parts = live.init(params, 1), []
+    >>> state, parts = live.init(variables, 1), []
     >>> for chunk in jnp.split(mixture, 5, axis=1):
-    ...   state, estimates = live.step(params, state, chunk)
+    ...   state, estimates = live.step(variables, state, chunk)
     ...   parts.append(estimates)
-    >>> parts.append(live.finish(params, state))
+    >>> parts.append(live.finish(variables, state))
     >>> jnp.concatenate(parts, axis=-1)[..., live.latency :].shape
     (1, 2, 800)
   """
@@ -158,29 +161,36 @@ def stream(model: nn.Module) -> Stream:
   )
 
 
-def _init(model, params, batch):
+def _init(model, variables, batch, **conditions):
   if batch < 1:
     raise ValueError(f"batch must be at least 1, got {batch}")
-  return model.apply({"params": params}, batch, method="stream_init")
+  for name, value in conditions.items():
+    value = jnp.asarray(value)
+    if value.ndim < 1 or len(value) not in (1, batch):
+      raise ValueError(
+        f"{name} {value.shape} must have the shape [{batch}, ...] or [1, ...]"
+      )
+    conditions[name] = jnp.broadcast_to(value, (batch, *value.shape[1:]))
+  return model.apply(variables, batch, **conditions, method="stream_init")
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _step(model, params, state, samples):
+def _step(model, variables, state, samples):
   hop = model.hop_length
   if samples.ndim != 2 or not samples.shape[1] or samples.shape[1] % hop:
     raise ValueError(
       f"samples {samples.shape} must be [batch, n], n a positive multiple of"
       f" the hop of {hop} samples"
     )
-  return model.apply({"params": params}, state, samples, method="stream_step")
+  return model.apply(variables, state, samples, method="stream_step")
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _finish(model, params, state, rest=None):
+def _finish(model, variables, state, rest=None):
   hop = model.hop_length
   if rest is not None and (rest.ndim != 2 or rest.shape[1] >= hop):
     raise ValueError(
       f"rest {rest.shape} must be [batch, n], n less than the hop of {hop}"
       " samples; whole hops are for step"
     )
-  return model.apply({"params": params}, state, rest, method="stream_finish")
+  return model.apply(variables, state, rest, method="stream_finish")

@@ -1,5 +1,10 @@
-"""Published systems as pure Flax modules."""
+"""Published systems as pure Flax modules.
 
+`__all__` holds every class that may appear in a model folder: the separators,
+their building blocks, and the options that nest in them.
+"""
+
+from jaxsep.dsp import Stft
 from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.conv_tasnet import ConvTasNet
 from jaxsep.models.dptnet import DPTNet
@@ -15,5 +20,6 @@ __all__ = [
   "Encoder",
   "GlobalLayerNorm",
   "SpectrogramTasNet",
+  "Stft",
   "TemporalConvNet",
 ]

@@ -1,5 +1,6 @@
 """Checks of hyper-parameters, when a model is traced."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -16,4 +17,12 @@ def check_floating(dtype: DTypeLike) -> None:
   if not jnp.issubdtype(dtype, jnp.floating):
     raise ValueError(
       f"dtype must be a floating-point type, not {jnp.dtype(dtype).name}."
+    )
+
+
+def check_mixture(mixture: jax.Array) -> None:
+  """Raises a ValueError unless the mixtures are `[B, T]` and not empty."""
+  if mixture.ndim != 2 or mixture.shape[1] < 1:
+    raise ValueError(
+      f"the mixture must have shape [batch, time], not {mixture.shape}."
     )

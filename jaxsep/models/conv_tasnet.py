@@ -3,14 +3,14 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
-from jaxsep.models import norms
+from jaxsep.models._options import check_mixture
 from jaxsep.models._streaming import FrameState
-from jaxsep.models.coders import Decoder, Encoder
-from jaxsep.models.tcn import TemporalConvNet, receptive_field
-from jaxsep.typing import Array, Float
+from jaxsep.models.coders import Decoder, Encoder, num_frames
+from jaxsep.models.tcn import TemporalConvNet
+from jaxsep.typing import Array, Float, Int
 
 
 class ConvTasNetState(NamedTuple):
@@ -32,44 +32,21 @@ class ConvTasNet(nn.Module):
   computing. A level change of the mixture changes the level of the estimates
   and, but for the noise floor of the norms, nothing else.
 
-  In training, give all examples of a batch the same length: padding counts
-  in the statistics of the global norm.
-
   Attributes:
-    num_sources: Voices to separate.
-    causal: Whether estimates depend on the past only, but for the samples of
-      one filter. The norms are then cumulative, unless `norm` says otherwise.
+    num_sources: Speakers to separate.
     num_filters: Filters of the encoder and decoder.
     filter_length: Samples of a filter, even; the hop is half of it.
-    bottleneck_channels: Channels between the blocks.
-    hidden_channels: Channels of the depthwise convolutions.
-    skip_channels: Channels that the blocks add up for the masks; 0 for masks
-      from the channels between the blocks, without skips.
-    kernel_size: Taps of the depthwise convolutions; odd unless causal.
-    num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
-    num_repeats: Times that the dilation starts over.
-    mask_activation: `"sigmoid"` as in the paper, or `"relu"`, with which
-      others report slightly better figures, or another activation.
     encoder_activation: `None` as in the paper's code, or `"relu"`.
     filterbank_init: `"uniform"` noise as in the paper's code, or
       `"fourier"`: encoder and decoder start as a short-time Fourier transform
       and its inverse, which with a rectified encoder learns several times
       faster at first.
-    dtype: Type of the masker's matmuls and hidden maps: `bfloat16` halves
-      time and memory where the hardware has it. Encoder, decoder, statistics
-      and parameters stay float32: eight bits of a waveform are too few.
-    remat: Whether training keeps no map of the hidden width but computes them
-      again: less memory for more time.
-    norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
-      `None` for cumulative if causal, else global. A model whose norms are
-      global sees the future even if its convolutions do not.
-    input_norm: Norm of the features; `None` for that of the blocks.
     padding: Zeros at `"both"` ends of the mixture, or `"none"` as in Asteroid
       and SpeechBrain: what fills no hop at the end is then silent.
-    conv_padding: What the depthwise convolutions see beyond the ends:
-      `"zeros"` or, as SpeechBrain's, the frames in `"reflect"`ion, or `"late"`,
-      causal with taps that lie half a kernel further in the past.
-    use_bias: Whether the convolutions of the masker have biases.
+    masker: The network that estimates the masks. With `causal=True` in it,
+      estimates depend on the past only, but for the samples of one filter.
+      Encoder and decoder are float32 whatever its `dtype` is: eight bits of a
+      waveform are too few.
 
   References:
     Luo and Mesgarani, Conv-TasNet: surpassing ideal time-frequency magnitude
@@ -77,59 +54,30 @@ class ConvTasNet(nn.Module):
 
   Example:
     >>> import jax
-    >>> model = ConvTasNet(num_blocks=2, num_repeats=1)
+    >>> masker = TemporalConvNet(num_blocks=2, num_repeats=1)
+    >>> model = ConvTasNet(masker=masker)
     >>> mixture = jnp.zeros((1, 8000))
-    >>> params = model.init(jax.random.key(0), mixture)["params"]
-    >>> model.apply({"params": params}, mixture).shape
+    >>> variables = model.init(jax.random.key(0), mixture)
+    >>> model.apply(variables, mixture).shape
     (1, 2, 8000)
   """
 
   num_sources: int = 2
-  causal: bool = False
   num_filters: int = 512
   filter_length: int = 16
-  bottleneck_channels: int = 128
-  hidden_channels: int = 512
-  skip_channels: int = 128
-  kernel_size: int = 3
-  num_blocks: int = 8
-  num_repeats: int = 3
-  mask_activation: str | None = "sigmoid"
   encoder_activation: str | None = None
   filterbank_init: str = "uniform"
-  dtype: DTypeLike = jnp.float32
-  remat: bool = False
-  norm: str | None = None
-  input_norm: str | None = None
   padding: str = "both"
-  conv_padding: str = "zeros"
-  use_bias: bool = True
+  masker: TemporalConvNet = TemporalConvNet()
 
   def setup(self):
-    """Builds the three parts."""
+    """Builds the filterbanks."""
     self.encoder = Encoder(
       self.num_filters,
       self.filter_length,
       self.encoder_activation,
       self.filterbank_init,
       self.padding,
-    )
-    self.masker = TemporalConvNet(
-      num_sources=self.num_sources,
-      bottleneck_channels=self.bottleneck_channels,
-      hidden_channels=self.hidden_channels,
-      skip_channels=self.skip_channels,
-      kernel_size=self.kernel_size,
-      num_blocks=self.num_blocks,
-      num_repeats=self.num_repeats,
-      causal=self.causal,
-      mask_activation=self.mask_activation,
-      dtype=self.dtype,
-      remat=self.remat,
-      norm=self.norm,
-      input_norm=self.input_norm,
-      conv_padding=self.conv_padding,
-      use_bias=self.use_bias,
     )
     self.decoder = Decoder(
       self.filter_length, self.filterbank_init, self.padding
@@ -143,27 +91,53 @@ class ConvTasNet(nn.Module):
   @property
   def receptive_field(self) -> int:
     """Samples that one frame of the masks depends on, norms aside."""
-    frames = receptive_field(
-      self.kernel_size, self.num_blocks, self.num_repeats
-    )
+    frames = self.masker.receptive_field
     return (frames - 1) * self.hop_length + self.filter_length
-
-  def __call__(
-    self, mixture: Float[Array, "batch time"]
-  ) -> Float[Array, "batch {self.num_sources} time"]:
-    """Separates the mixture."""
-    if mixture.ndim != 2 or mixture.shape[1] < 1:
-      raise ValueError(
-        f"the mixture must have shape [batch, time], not {mixture.shape}."
-      )
-    features = self.encoder(mixture)
-    masked = self.masker(features) * features[:, None]
-    return self.decoder(masked, length=mixture.shape[1])
 
   @property
   def is_causal(self) -> bool:
     """Whether estimates wait for no more than `stream_latency` samples."""
-    return norms.is_causal(self.norm, self.input_norm, causal=self.causal)
+    return self.masker.is_causal
+
+  @nn.nowrap
+  def example_inputs(self) -> dict[str, jax.Array]:
+    """Small arguments for `init`."""
+    return {"mixture": jnp.zeros((1, 4 * self.filter_length))}
+
+  def __call__(
+    self,
+    mixture: Float[Array, "batch time"],
+    *,
+    length: Int[Array, "batch"] | None = None,
+    train: bool = False,
+  ) -> Float[Array, "batch {self.num_sources} time"]:
+    """Separates the mixtures.
+
+    Args:
+      mixture: Mixtures, shape `[B, T]`.
+      length: Samples of each mixture; the rest is padding, which changes
+        nothing and of which the estimates are zero. None if there is none.
+      train: Whether the model is trained; makes no difference here.
+
+    Returns:
+      Estimates, shape `[B, S, T]`.
+
+    Raises:
+      ValueError: If the mixture is empty or has other axes.
+    """
+    check_mixture(mixture)
+    features = self.encoder(mixture, length)
+    count = None
+    if length is not None:
+      count = num_frames(
+        length, filter_length=self.filter_length, padding=self.padding
+      )
+    masks = self.masker(
+      features, num_sources=self.num_sources, num_frames=count
+    )
+    return self.decoder(
+      masks * features[:, None], length=mixture.shape[1], num_samples=length
+    )
 
   @property
   def stream_latency(self) -> int:
@@ -212,7 +186,10 @@ class ConvTasNet(nn.Module):
     valid = jnp.ones(features.shape[:2], bool).at[:, 0].set(state.started)
     unpadded = self.padding == "none"
     masker, masks = self.masker.stream_step(
-      state.masker, features, valid if unpadded else None
+      state.masker,
+      features,
+      valid if unpadded else None,
+      num_sources=self.num_sources,
     )
     masked = masks * features[:, None]
     if unpadded:

@@ -7,12 +7,22 @@ from jax.typing import DTypeLike
 
 from jaxsep.models._improved_transformer import ImprovedTransformer
 from jaxsep.models._linear import Linear
-from jaxsep.models._options import check_floating, check_positive
+from jaxsep.models._options import check_floating, check_mixture, check_positive
 from jaxsep.models.activations import get_mask_activation
-from jaxsep.models.coders import Decoder, Encoder
-from jaxsep.models.dual_path import DualPathBlock, overlap_add, segment
+from jaxsep.models.coders import (
+  Decoder,
+  Encoder,
+  num_frames,
+  zero_padding,
+)
+from jaxsep.models.dual_path import (
+  DualPathBlock,
+  num_chunks,
+  overlap_add,
+  segment,
+)
 from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 _INPUT_NORMS = {
   "layer": GlobalLayerNorm,
@@ -31,11 +41,8 @@ class DPTNet(nn.Module):
   sample; longer filters, such as 16 samples, make fewer frames and a small
   part of the work.
 
-  In training, give all examples of a batch the same length: padding counts
-  in the statistics of the global norm.
-
   Attributes:
-    num_sources: Voices to separate.
+    num_sources: Speakers to separate.
     num_filters: Filters of the encoder and decoder.
     filter_length: Samples of a filter, even; the hop is half of it.
     feature_size: Features of a frame between the layers; a multiple of
@@ -49,8 +56,8 @@ class DPTNet(nn.Module):
     norm: Of the layers: `"layer"` normalises each frame, as the authors' code,
       with an eps of 1e-5; `"channel"` the same with 1e-8, also of the input;
       `"global"` whole sequences, as Asteroid.
-    dropout: Share of attention weights and features to drop when not
-      `deterministic`; needs a `"dropout"` key then.
+    dropout: Share of attention weights and features to drop in training, which
+      then needs a `"dropout"` key.
     project_features: Whether linear layers without bias lead from the filters
       to the features and back to the masks; else both have one size, as in
       Asteroid.
@@ -75,8 +82,8 @@ class DPTNet(nn.Module):
   Example:
     >>> model = DPTNet(filter_length=16, chunk_length=20, num_blocks=1)
     >>> mixture = jnp.zeros((1, 800))
-    >>> params = model.init(jax.random.key(0), mixture)["params"]
-    >>> model.apply({"params": params}, mixture).shape
+    >>> variables = model.init(jax.random.key(0), mixture)
+    >>> model.apply(variables, mixture).shape
     (1, 2, 800)
   """
 
@@ -106,12 +113,35 @@ class DPTNet(nn.Module):
     """Samples from one frame to the next."""
     return self.filter_length // 2
 
+  @nn.nowrap
+  def example_inputs(self) -> dict[str, jax.Array]:
+    """Small arguments for `init`."""
+    return {"mixture": jnp.zeros((1, 4 * self.filter_length))}
+
   @nn.compact
   def __call__(
-    self, mixture: Float[Array, "batch time"], *, deterministic: bool = True
+    self,
+    mixture: Float[Array, "batch time"],
+    *,
+    length: Int[Array, "batch"] | None = None,
+    train: bool = False,
   ) -> Float[Array, "batch {self.num_sources} time"]:
-    """Separates the mixture; `deterministic` switches the dropout off."""
-    self._check(mixture)
+    """Separates the mixtures.
+
+    Args:
+      mixture: Mixtures, shape `[B, T]`.
+      length: See `ConvTasNet.__call__`.
+      train: Whether dropout acts.
+
+    Returns:
+      Estimates, shape `[B, S, T]`.
+
+    Raises:
+      ValueError: If the mixture is empty or has other axes, or if an option
+        is impossible.
+    """
+    check_mixture(mixture)
+    self._check()
     features = Encoder(
       self.num_filters,
       self.filter_length,
@@ -119,30 +149,48 @@ class DPTNet(nn.Module):
       self.filterbank_init,
       self.padding,
       name="encoder",
-    )(mixture)
-    y = _INPUT_NORMS[self.norm](name="input_norm")(features)
+    )(mixture, length)
+    frames = None
+    if length is not None:
+      frames = num_frames(
+        length, filter_length=self.filter_length, padding=self.padding
+      )
+    y = _INPUT_NORMS[self.norm](name="input_norm")(features, frames)
     if self.project_features:
       y = self._linear(self.feature_size, "bottleneck", use_bias=False)(y)
+    valid_chunks = None
+    if frames is not None:
+      y = zero_padding(y, frames, axis=-2)
+      valid_chunks = num_chunks(
+        frames, chunk_length=self.chunk_length, padding=self.chunk_padding
+      )
     chunks = segment(
       y, chunk_length=self.chunk_length, padding=self.chunk_padding
     )
     for index in range(self.num_blocks):
-      chunks = self._block(index, deterministic)(chunks)
+      chunks = self._block(index, train)(chunks, valid_chunks)
     masks = self._masks(chunks, features.shape[1])
     decode = Decoder(
-      self.filter_length, self.filterbank_init, self.padding, name="decoder"
+      self.filter_length,
+      self.filterbank_init,
+      self.padding,
+      # The authors synthesise by a linear layer.
+      fan_in=self.num_filters,
+      name="decoder",
     )
-    return decode(masks * features[:, None], length=mixture.shape[1])
+    return decode(
+      masks * features[:, None], length=mixture.shape[1], num_samples=length
+    )
 
   @nn.nowrap
-  def _block(self, index, deterministic):
+  def _block(self, index, train):
     def make(bidirectional):
       return ImprovedTransformer(
         num_heads=self.num_heads,
         hidden_size=self.hidden_size,
         bidirectional=bidirectional,
         norm=self.norm,
-        dropout=0.0 if deterministic else self.dropout,
+        dropout=self.dropout if train else 0.0,
         dtype=self.dtype,
         remat=self.remat,
         parent=None,
@@ -174,11 +222,7 @@ class DPTNet(nn.Module):
     return Linear(features, use_bias, self.dtype, name=name)
 
   @nn.nowrap
-  def _check(self, mixture):
-    if mixture.ndim != 2 or mixture.shape[1] < 1:
-      raise ValueError(
-        f"the mixture must have shape [batch, time], not {mixture.shape}."
-      )
+  def _check(self):
     check_floating(self.dtype)
     check_positive(
       num_sources=self.num_sources,

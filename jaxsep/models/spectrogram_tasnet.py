@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from jaxsep import dsp
+from jaxsep.models._options import check_mixture
 from jaxsep.models._streaming import FrameState
-from jaxsep.models.tcn import TemporalConvNet, receptive_field
-from jaxsep.typing import Array, Complex, Float
+from jaxsep.models.coders import zero_padding
+from jaxsep.models.tcn import TemporalConvNet
+from jaxsep.typing import Array, Complex, Float, Int
 
 # Magnitude below which a bin counts as empty.
 _FLOOR = 1e-8
@@ -46,27 +48,16 @@ class SpectrogramTasNet(nn.Module):
   but for the floors of compression and norms, nothing else.
 
   Attributes:
-    num_sources: Voices to separate.
-    causal: Whether estimates depend on the past only, but for the samples of
-      one window: `jaxsep.inference.stream` then gives them as the mixture
-      comes, 24 ms late by default at 8 kHz. The norms are then cumulative.
-    n_fft: Samples of a window and of its transform, with `n_fft // 2 + 1` bins.
-    hop_length: Samples from one frame to the next.
-    window: Name of the window, see `dsp.get_window`.
+    num_sources: Speakers to separate.
+    stft: The short-time Fourier transform.
     compression: Of the magnitudes that the network sees: `"log"`, `"power"`
       for the power of 0.3, or `None`. The masks apply to the linear ones.
-    bottleneck_channels: Channels between the blocks.
-    hidden_channels: Channels of the depthwise convolutions.
-    skip_channels: Channels that the blocks add up for the masks.
-    kernel_size: Taps of the depthwise convolutions; odd unless causal.
-    num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
-    num_repeats: Times that the dilation starts over.
-    mask_activation: `"sigmoid"`, which keeps masks below one, `"relu"`, or
-      `"softmax"`, with which the estimates add up to the mixture.
-    dtype: Type of the masker's matmuls and hidden maps; spectra, statistics
-      and parameters stay float32.
-    remat: Whether training keeps no map of the hidden width but computes them
-      again: less memory for more time.
+    masker: The network that estimates the masks, with a `mask_activation` of
+      `"sigmoid"`, which keeps masks below one, `"relu"`, or `"softmax"`, with
+      which the estimates add up to the mixture. With `causal=True` in it,
+      estimates depend on the past only, but for the samples of one window:
+      `jaxsep.inference.stream` then gives them as the mixture comes, 24 ms
+      late by default at 8 kHz.
 
   References:
     Parikh, Rochette, Espy-Wilson and Shamma, Interspeech 2022,
@@ -74,71 +65,69 @@ class SpectrogramTasNet(nn.Module):
 
   Example:
     >>> import jax
-    >>> model = SpectrogramTasNet(num_blocks=2, num_repeats=1)
+    >>> masker = TemporalConvNet(num_blocks=2, num_repeats=1)
+    >>> model = SpectrogramTasNet(masker=masker)
     >>> mixture = jnp.zeros((1, 8000))
-    >>> params = model.init(jax.random.key(0), mixture)["params"]
-    >>> model.apply({"params": params}, mixture).shape
+    >>> variables = model.init(jax.random.key(0), mixture)
+    >>> model.apply(variables, mixture).shape
     (1, 2, 8000)
-    >>> model.apply(
-    ...   {"params": params}, mixture, method="estimate_spectra").shape
+    >>> model.apply(variables, mixture, method="estimate_spectra").shape
     (1, 2, 126, 129)
   """
 
   num_sources: int = 2
-  causal: bool = False
-  n_fft: int = 256
-  hop_length: int = 64
-  window: str = "hann"
+  stft: dsp.Stft = dsp.Stft(n_fft=256, hop_length=64)
   compression: str | None = "log"
-  bottleneck_channels: int = 128
-  hidden_channels: int = 512
-  skip_channels: int = 128
-  kernel_size: int = 3
-  num_blocks: int = 8
-  num_repeats: int = 3
-  mask_activation: str = "sigmoid"
-  dtype: DTypeLike = jnp.float32
-  remat: bool = False
+  masker: TemporalConvNet = TemporalConvNet()
 
-  def setup(self):
-    """Builds the masker."""
-    self._check()
-    self.masker = TemporalConvNet(
-      num_sources=self.num_sources,
-      bottleneck_channels=self.bottleneck_channels,
-      hidden_channels=self.hidden_channels,
-      skip_channels=self.skip_channels,
-      kernel_size=self.kernel_size,
-      num_blocks=self.num_blocks,
-      num_repeats=self.num_repeats,
-      causal=self.causal,
-      mask_activation=self.mask_activation,
-      dtype=self.dtype,
-      remat=self.remat,
-    )
+  @property
+  def hop_length(self) -> int:
+    """Samples from one frame to the next."""
+    return self.stft.hop_length
 
   @property
   def receptive_field(self) -> int:
     """Samples that one frame of the masks depends on, norms aside."""
-    frames = receptive_field(
-      self.kernel_size, self.num_blocks, self.num_repeats
-    )
-    return (frames - 1) * self.hop_length + self.n_fft
+    frames = self.masker.receptive_field
+    return (frames - 1) * self.hop_length + self.stft.n_fft
+
+  @property
+  def is_causal(self) -> bool:
+    """Whether estimates wait for no more than `stream_latency` samples."""
+    return self.masker.is_causal
+
+  @nn.nowrap
+  def example_inputs(self) -> dict[str, jax.Array]:
+    """Small arguments for `init`."""
+    return {"mixture": jnp.zeros((1, 2 * self.stft.n_fft))}
 
   def __call__(
-    self, mixture: Float[Array, "batch time"]
+    self,
+    mixture: Float[Array, "batch time"],
+    *,
+    length: Int[Array, "batch"] | None = None,
+    train: bool = False,
   ) -> Float[Array, "batch {self.num_sources} time"]:
-    """Separates the mixture."""
-    spectra = self.estimate_spectra(mixture)
-    return self.synthesize(spectra, length=mixture.shape[1])
+    """Separates the mixtures; see `ConvTasNet.__call__`."""
+    spectra = self.estimate_spectra(mixture, length=length, train=train)
+    estimates = self.stft.inverse(
+      spectra, length=mixture.shape[1], num_frames=self._num_frames(length)
+    )
+    return estimates if length is None else zero_padding(estimates, length)
 
   def estimate_spectra(
-    self, mixture: Float[Array, "batch time"]
+    self,
+    mixture: Float[Array, "batch time"],
+    *,
+    length: Int[Array, "batch"] | None = None,
+    train: bool = False,
   ) -> Complex[Array, "batch {self.num_sources} frames bins"]:
     """Masked spectra of the mixture; their magnitudes are the estimates.
 
     Args:
       mixture: Mixtures, shape `[B, T]`.
+      length: See `ConvTasNet.__call__`; so is `train`.
+      train: Whether the model is trained.
 
     Returns:
       A mask times the mixture's spectrum for each source, `[B, S, N, F]`.
@@ -146,12 +135,11 @@ class SpectrogramTasNet(nn.Module):
     Raises:
       ValueError: If the mixture is empty or has other axes.
     """
-    if mixture.ndim != 2 or mixture.shape[1] < 1:
-      raise ValueError(
-        f"the mixture must have shape [batch, time], not {mixture.shape}."
-      )
+    check_mixture(mixture)
+    self._check()
     spectrum = self.analyze(mixture)
-    return self.masker(self._features(spectrum)) * spectrum[:, None]
+    masks = self.masker(self._features(spectrum), num_sources=self.num_sources)
+    return masks * spectrum[:, None]
 
   @nn.nowrap
   def analyze(
@@ -165,9 +153,7 @@ class SpectrogramTasNet(nn.Module):
     Returns:
       Spectra, shape `[..., N, F]` with `N = 1 + T // hop_length`.
     """
-    return dsp.stft(
-      signal, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
-    )
+    return self.stft(signal)
 
   @nn.nowrap
   def synthesize(
@@ -182,23 +168,12 @@ class SpectrogramTasNet(nn.Module):
     Returns:
       Waveforms, shape `[..., T]`.
     """
-    return dsp.istft(
-      spectra,
-      n_fft=self.n_fft,
-      hop_length=self.hop_length,
-      window=self.window,
-      length=length,
-    )
-
-  @property
-  def is_causal(self) -> bool:
-    """Whether estimates wait for no more than `stream_latency` samples."""
-    return self.causal
+    return self.stft.inverse(spectra, length=length)
 
   @property
   def stream_latency(self) -> int:
     """Samples that estimates are behind the mixture in a stream."""
-    return self._stft.latency
+    return self.stft.stream_latency
 
   def stream_init(self, batch: int) -> SpectrogramTasNetState:
     """The state before the first sample; see `jaxsep.inference.stream`.
@@ -210,7 +185,7 @@ class SpectrogramTasNet(nn.Module):
       The state.
     """
     return SpectrogramTasNetState(
-      stft=self._stft.init(batch, num_sources=self.num_sources),
+      stft=self.stft.stream_init(batch, num_sources=self.num_sources),
       masker=self.masker.stream_init(batch),
     )
 
@@ -237,11 +212,14 @@ class SpectrogramTasNet(nn.Module):
         f"the mixture {mixture.shape} must have the batch of the state,"
         f" {len(state.stft.past)}."
       )
-    stft, spectrum, valid = self._stft.analyze(state.stft, mixture)
+    stft, spectrum, valid = self.stft.stream_forward(state.stft, mixture)
     masker, masks = self.masker.stream_step(
-      state.masker, self._features(spectrum), valid
+      state.masker,
+      self._features(spectrum),
+      valid,
+      num_sources=self.num_sources,
     )
-    stft, estimates = self._stft.synthesize(stft, masks * spectrum[:, None])
+    stft, estimates = self.stft.stream_inverse(stft, masks * spectrum[:, None])
     return SpectrogramTasNetState(stft=stft, masker=masker), estimates
 
   def stream_finish(
@@ -261,12 +239,12 @@ class SpectrogramTasNet(nn.Module):
     if rest is None:
       rest = jnp.zeros((len(state.stft.past), 0))
     parts = []
-    ending = self._stft.ending(rest)
+    ending = self.stft.stream_ending(rest)
     # With an odd window and a long hop, no frame may be left to come.
     if ending.shape[1]:
       state, estimates = self.stream_step(state, ending)
       parts.append(estimates)
-    parts.append(self._stft.finish(state.stft))
+    parts.append(self.stft.stream_finish(state.stft))
     estimates = jnp.concatenate(parts, axis=-1)
     length = rest.shape[1] + self.stream_latency
     # What a long hop leaves behind the last frame is silent.
@@ -274,22 +252,17 @@ class SpectrogramTasNet(nn.Module):
     estimates = jnp.pad(estimates, ((0, 0), (0, 0), (0, missing)))
     return estimates[..., :length]
 
-  @property
-  def _stft(self):
-    return dsp.StftStream(
-      n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
-    )
+  def _num_frames(self, length):
+    return None if length is None else self.stft.num_frames(length)
 
   def _features(self, spectrum):
     """What the masker sees."""
     return _COMPRESSIONS[self.compression](jnp.abs(spectrum))
 
   def _check(self):
-    for name, known in (
-      ("compression", tuple(_COMPRESSIONS)),
-      ("mask_activation", _MASK_ACTIVATIONS),
+    for name, value, known in (
+      ("compression", self.compression, tuple(_COMPRESSIONS)),
+      ("mask_activation", self.masker.mask_activation, _MASK_ACTIVATIONS),
     ):
-      if getattr(self, name) not in known:
-        raise ValueError(
-          f"{name} must be one of {known}, not {getattr(self, name)!r}."
-        )
+      if value not in known:
+        raise ValueError(f"{name} must be one of {known}, not {value!r}.")

@@ -12,7 +12,7 @@ from jaxsep.models._stream_block import stream_block
 from jaxsep.models._streaming import FrameState, FrameStream
 from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.typing import Array, Bool, Float
+from jaxsep.typing import Array, Bool, Float, Int
 
 _SLOPE = nn.initializers.constant(0.25)
 
@@ -62,34 +62,27 @@ class ConvBlock(nn.Module):
     hidden_channels: Channels of the depthwise convolution.
     skip_channels: Channels of the sum of skips.
     kernel_size: Taps of the depthwise convolution.
-    dilation: Frames between two taps.
-    causal: Whether frames see only the past.
-    dtype: Type of the matmuls and of the hidden maps.
-    remat: Whether the gradient computes the first matmul again.
-    skip_only: Whether to return the sum of skips alone, shape
-      `[B, N, skip_channels]`: the last block of a network has no use for a
-      residual. The parameters stay the same.
-    norm: See `TemporalConvNet`, also for the next two.
-    conv_padding: `"zeros"`, `"reflect"` or `"late"`.
+    options: The other options, which need no parameters.
     use_bias: Whether the convolutions have biases.
+    dtype: Type of the matmuls and of the hidden maps.
+    skip_only: Whether to return the sum of skips alone, shape
+      `[B, N, skip_channels]`: the last block of a network does not need a
+      residual. The parameters stay the same.
   """
 
   hidden_channels: int
   skip_channels: int
   kernel_size: int
-  dilation: int
-  causal: bool = False
-  dtype: DTypeLike = jnp.float32
-  remat: bool = False
-  skip_only: bool = False
-  norm: str | None = None
-  conv_padding: str = "zeros"
+  options: BlockOptions
   use_bias: bool = True
+  dtype: DTypeLike = jnp.float32
+  skip_only: bool = False
 
   @nn.compact
   def __call__(
     self,
     sums: Float[Array, "batch frames channels"],
+    num_frames: Int[Array, "batch"] | None = None,
     stream: FrameStream | None = None,
   ) -> Float[Array, "batch frames _"]:
     """Adds the heads of the block; to the next frames of a stream if given."""
@@ -105,13 +98,6 @@ class ConvBlock(nn.Module):
       name: _Parameters(shape, activated, self.use_bias, name=name)()
       for name, (shape, activated) in layers.items()
     }
-    options = BlockOptions(
-      dilation=self.dilation,
-      causal=self.causal,
-      keep_hidden=not self.remat,
-      norm=norms.norm_name(self.norm, causal=self.causal),
-      padding=self.conv_padding,
-    )
     x = sums[..., :channels].astype(self.dtype)
     if self.skip_only:
       params["heads"] = {
@@ -119,8 +105,8 @@ class ConvBlock(nn.Module):
       }
       sums = sums[..., channels:]
     if stream is not None:
-      return jnp.add(sums, stream_block(params, x, options, stream))
-    return jnp.add(sums, conv_block(params, x, options))
+      return jnp.add(sums, stream_block(params, x, self.options, stream))
+    return jnp.add(sums, conv_block(params, x, self.options, num_frames))
 
 
 class TemporalConvNet(nn.Module):
@@ -130,8 +116,9 @@ class TemporalConvNet(nn.Module):
   `[[B]atch, [S]ources, [N]frames, [F]eatures]`. The features may be those of a
   learned encoder or a spectrogram.
 
+  It is the field `masker` of `ConvTasNet` and `SpectrogramTasNet`.
+
   Attributes:
-    num_sources: Masks per frame.
     bottleneck_channels: Channels between the blocks.
     hidden_channels: Channels of the depthwise convolutions.
     skip_channels: Channels that the blocks add up for the masks; 0 for masks
@@ -139,16 +126,19 @@ class TemporalConvNet(nn.Module):
     kernel_size: Taps of the depthwise convolutions; odd unless causal.
     num_blocks: Blocks of a repeat, with dilations 1, 2, 4 and so on.
     num_repeats: Times that the dilation starts over.
-    causal: Whether the convolutions see only the past.
-    mask_activation: Name of the activation: `"sigmoid"`, `"relu"`, `"softmax"`
-      over the sources or another.
+    causal: Whether the convolutions see only the past. The norms are then
+      cumulative, unless `norm` says otherwise.
+    mask_activation: `"sigmoid"` as in the paper, `"relu"`, with which others
+      report slightly better figures, `"softmax"` over the sources, or `"tanh"`
+      or `None`.
     dtype: Type of the matmuls and of the hidden maps. Parameters, statistics,
       the sums over the blocks and the masks are float32 in any case.
     remat: Whether training keeps, of each block, its input alone and not
       also the output of its first matmul, the one map of the hidden width; it
       is computed again then: less memory for more time.
     norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
-      `None` for cumulative if causal, else global.
+      `None` for cumulative if causal, else global. With global norms, a frame
+      depends on the future even if the convolutions are causal.
     input_norm: Norm of the features; `None` for that of the blocks.
     conv_padding: What the depthwise convolutions see beyond the ends:
       `"zeros"` or, as SpeechBrain's, the frames in `"reflect"`ion, or `"late"`,
@@ -159,7 +149,6 @@ class TemporalConvNet(nn.Module):
     Luo and Mesgarani, Conv-TasNet, 2019, section II-C.
   """
 
-  num_sources: int = 2
   bottleneck_channels: int = 128
   hidden_channels: int = 512
   skip_channels: int = 128
@@ -190,10 +179,27 @@ class TemporalConvNet(nn.Module):
     return norms.norm_names(self.norm, self.input_norm, causal=self.causal)
 
   def __call__(
-    self, features: Float[Array, "batch frames features"]
-  ) -> Float[Array, "batch {self.num_sources} frames features"]:
-    """Estimates the masks."""
-    return self._masks(features, None)
+    self,
+    features: Float[Array, "batch frames features"],
+    *,
+    num_sources: int = 2,
+    num_frames: Int[Array, "batch"] | None = None,
+  ) -> Float[Array, "batch {num_sources} frames features"]:
+    """Estimates the masks.
+
+    Args:
+      features: Features, shape `[B, N, F]`.
+      num_sources: Masks per frame, S.
+      num_frames: Frames of each example that are not padding, shape `[B]`; None
+        for all. Padding changes nothing, and its masks mean nothing.
+
+    Returns:
+      Masks, shape `[B, S, N, F]`.
+    """
+    # If no frame sees a later one, none sees padding.
+    return self._masks(
+      features, num_sources, None if self.is_causal else num_frames
+    )
 
   def stream_init(self, batch: int) -> FrameState:
     """The state before the first frame, for `stream_step`.
@@ -225,7 +231,9 @@ class TemporalConvNet(nn.Module):
     state: FrameState,
     features: Float[Array, "batch frames features"],
     valid: Bool[Array, "batch frames"] | None = None,
-  ) -> tuple[FrameState, Float[Array, "batch _ frames features"]]:
+    *,
+    num_sources: int = 2,
+  ) -> tuple[FrameState, Float[Array, "batch {num_sources} frames features"]]:
     """Estimates the masks of the next frames of causal features.
 
     Args:
@@ -233,23 +241,24 @@ class TemporalConvNet(nn.Module):
       features: The next frames.
       valid: Which of them count; others are as if they were never there, but
         for the time that they take. None for all.
+      num_sources: Masks per frame.
 
     Returns:
       The state after them, and their masks.
     """
     stream = FrameStream(state, features.shape[1], valid)
-    masks = self._masks(features, stream)
+    masks = self._masks(features, num_sources, None, stream)
     return stream.state(), masks
 
   @nn.compact
-  def _masks(self, features, stream):
-    self._check()
+  def _masks(self, features, num_sources, num_frames, stream=None):
+    self._check(num_sources)
     num_features = features.shape[-1]
-    input_norm = self._norms[0]
+    input_norm, norm = self._norms
     statistics = None
     if stream is not None and input_norm == "cumulative":
       statistics = stream.cumulative_statistics
-    y = norms.NORMS[input_norm](name="norm")(features, statistics)
+    y = norms.NORMS[input_norm](name="norm")(features, num_frames, statistics)
     y = Linear(
       self.bottleneck_channels, self.use_bias, self.dtype, name="bottleneck"
     )(y)
@@ -259,32 +268,33 @@ class TemporalConvNet(nn.Module):
     num_blocks = self.num_repeats * self.num_blocks
     for index in range(num_blocks):
       sums = ConvBlock(
-        hidden_channels=self.hidden_channels,
-        skip_channels=self.skip_channels,
-        kernel_size=self.kernel_size,
-        dilation=2 ** (index % self.num_blocks),
-        causal=self.causal,
-        dtype=self.dtype,
-        remat=self.remat,
+        self.hidden_channels,
+        self.skip_channels,
+        self.kernel_size,
+        BlockOptions(
+          dilation=2 ** (index % self.num_blocks),
+          causal=self.causal,
+          keep_hidden=not self.remat,
+          norm=norm,
+          padding=self.conv_padding,
+        ),
+        self.use_bias,
+        self.dtype,
         skip_only=index == num_blocks - 1 and self.skip_channels > 0,
-        norm=self.norm,
-        conv_padding=self.conv_padding,
-        use_bias=self.use_bias,
         name=f"block_{index}",
-      )(sums, stream)
-    skips = sums
+      )(sums, num_frames, stream)
     slope = self.param("mask_slope", _SLOPE, ())
-    skips = jnp.where(skips >= 0, skips, slope * skips)
+    skips = jnp.where(sums >= 0, sums, slope * sums)
     masks = Linear(
-      self.num_sources * num_features, self.use_bias, self.dtype, name="mask"
+      num_sources * num_features, self.use_bias, self.dtype, name="mask"
     )(skips)
-    masks = masks.reshape(*y.shape[:2], self.num_sources, num_features)
+    masks = masks.reshape(*y.shape[:2], num_sources, num_features)
     return get_mask_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
 
-  def _check(self):
+  def _check(self, num_sources):
     check_floating(self.dtype)
     check_positive(
-      num_sources=self.num_sources,
+      num_sources=num_sources,
       bottleneck_channels=self.bottleneck_channels,
       hidden_channels=self.hidden_channels,
       kernel_size=self.kernel_size,

@@ -17,13 +17,13 @@ class Filter:
     cutoff_hz: One frequency for the first two, `(low, high)` for the others.
       A list becomes a tuple.
     method: "butterworth" for `dsp.butterworth`, "fir" for `dsp.fir`.
-    order: Order of the Butterworth prototype; "fir" has no use for it.
-    num_taps: Length of the linear-phase filter; "butterworth" has no use for
-      it.
+    order: Order of the Butterworth prototype; not used by "fir".
+    fir_s: Duration of the linear-phase filter, so that its transition band is
+      the same at every sample rate; not used by "butterworth".
 
   Raises:
-    ValueError: If the band, the method or the frequencies cannot be; those
-      beyond half the sample rate only when the filter is called.
+    ValueError: If the band, the method or the frequencies are not as above;
+      half the sample rate is checked when the filter is called.
 
   Example:
     >>> low = Filter("lowpass", 300)
@@ -36,7 +36,7 @@ class Filter:
   cutoff_hz: dsp.Cutoff
   method: str = "butterworth"
   order: int = 8
-  num_taps: int = 1025
+  fir_s: float = 0.128
 
   def __post_init__(self):
     edges = dsp.band_edges(self.band, self.cutoff_hz)
@@ -44,9 +44,7 @@ class Filter:
     cutoff = edges[0] if len(edges) == 1 else edges
     object.__setattr__(self, "cutoff_hz", cutoff)
     if self.method not in _METHODS:
-      raise ValueError(
-        f"method {self.method!r} must be one of {', '.join(_METHODS)}"
-      )
+      raise ValueError(f"method {self.method!r} must be one of {_METHODS}")
 
   def __call__(
     self, signal: Float[Array, "*batch time"], *, sample_rate_hz: float | int
@@ -69,7 +67,8 @@ class Filter:
       "sample_rate_hz": sample_rate_hz,
     }
     if self.method == "fir":
-      return dsp.fir(signal, num_taps=self.num_taps, **where)
+      num_taps = 1 + 2 * round(self.fir_s * sample_rate_hz / 2)
+      return dsp.fir(signal, num_taps=num_taps, **where)
     return dsp.butterworth(signal, order=self.order, **where)
 
   def __str__(self) -> str:

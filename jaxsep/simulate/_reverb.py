@@ -1,4 +1,4 @@
-"""Rooms: convolution with a given response, and its early part."""
+"""Rooms: convolution with a room impulse response (RIR), and its early part."""
 
 import jax.numpy as jnp
 
@@ -9,7 +9,7 @@ from jaxsep.typing import Array, Float
 def early_response(
   rir: Float[Array, "*batch taps"], *, early_length: int
 ) -> Float[Array, "*batch taps"]:
-  """The room response up to a time after its direct sound.
+  """The room impulse response up to a time after its direct sound.
 
   The direct sound is the largest tap. Nothing is shifted: what is convolved
   with the early part lines up with what is convolved with the whole.
@@ -43,10 +43,10 @@ def reverberate(
   *,
   early_length: int | None = None,
 ) -> tuple[Float[Array, "sources time"], Float[Array, "sources time"]]:
-  """Talkers as they sound in a room, and the part of it that is the target.
+  """Speakers as they sound in a room, and the part of it that is the target.
 
   Args:
-    sources: Dry talkers, shape `[S, T]`.
+    sources: Dry speakers, shape `[S, T]`.
     rir: Room impulse response of each, shape `[S, R]`.
     early_length: Samples after the direct sound that belong to the target; None
       makes the whole response the target.
@@ -66,6 +66,6 @@ def reverberate(
     image = dsp.fft_convolve(sources, rir)[..., :time]
     return image, image
   early = early_response(rir, early_length=early_length)
-  # Stacked, so that the talkers are transformed once.
+  # Stacked, so that the speakers are transformed once.
   both = dsp.fft_convolve(sources[None], jnp.stack([rir, early]))[..., :time]
   return both[0], both[1]

@@ -7,6 +7,13 @@ their waveforms, `SpectrogramSeparationTask` by their spectra.
 
 from jaxsep.tasks.separation import SeparationTask
 from jaxsep.tasks.spectrogram import SpectrogramSeparationTask
-from jaxsep.tasks.task import Batch, Task
+from jaxsep.tasks.task import Batch, Keys, Mean, Task
 
-__all__ = ["Batch", "SeparationTask", "SpectrogramSeparationTask", "Task"]
+__all__ = [
+  "Batch",
+  "Keys",
+  "Mean",
+  "SeparationTask",
+  "SpectrogramSeparationTask",
+  "Task",
+]

@@ -34,10 +34,8 @@ class SpectrogramSeparationTask(SeparationTask):
       `[B, T]` to complex spectra `[B, S, N, F]`, and, without parameters,
       `analyze` and `synthesize`, such as `models.SpectrogramTasNet`.
     sample_rate_hz: Sample rate of everything.
-    simulate: See `SeparationTask`, also for the next.
-    premixed_filter: Filters what comes mixed already.
+    simulation: See `SeparationTask`.
     loss_function: Compares two spectra `[..., N, F]`.
-    settings: What fixes the examples, as JSON values; part of `describe`.
   """
 
   loss_function: Callable = losses.magnitude_l2

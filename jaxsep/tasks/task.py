@@ -1,7 +1,12 @@
 """The protocol between the training loop and what it trains."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from flax import struct
 
 from jaxsep.typing import Array, Float, Key
 
@@ -9,110 +14,171 @@ from jaxsep.typing import Array, Float, Key
 Batch = Mapping[str, Any]
 
 
+@struct.dataclass
+class Keys:
+  """The random keys of a batch.
+
+  Attributes:
+    examples: One key per example, shape `[B]`. It depends on the root key and
+      the example's global index alone: not on the step, the batch layout, the
+      devices or the microbatches.
+    step_key: A key that differs at every step and microbatch.
+  """
+
+  examples: Any
+  step_key: Any
+
+  @classmethod
+  def of(cls, root: Key, index: Any, *, step: Any, microbatch: Any = 0):
+    """Makes the keys of a batch.
+
+    Args:
+      root: Root key of the run.
+      index: Global index of each example, shape `[B]`.
+      step: Step of the run, from 0.
+      microbatch: Which part of the step's batch this is, from 0.
+
+    Returns:
+      The keys.
+    """
+    examples = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
+    for number in (_STEPS, step, microbatch):
+      root = jax.random.fold_in(root, number)
+    return cls(examples=examples, step_key=root)
+
+  @classmethod
+  def evaluation(cls, index: Any):
+    """The keys of evaluation examples, the same in every run.
+
+    Their root is the key of no training seed: those are 32-bit numbers, so
+    the first word of their root keys is 0.
+
+    Args:
+      index: Global index of each example, shape `[B]`.
+
+    Returns:
+      The keys.
+    """
+    words = np.array([0x6576616C, 0], np.uint32)
+    root = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return cls.of(root, index, step=0)
+
+  def step(self, name: str) -> Key:
+    """The key of a named use, such as `"dropout"`, at this step."""
+    return jax.random.fold_in(self.step_key, zlib.crc32(name.encode()))
+
+
+# Folded in before the step: no example's key is a key of a step.
+_STEPS = zlib.crc32(b"steps")
+
+
+@struct.dataclass
+class Mean:
+  """A weighted mean: the sum of all totals over the sum of all weights.
+
+  An error rate per word, say, whose examples have different numbers of words.
+
+  Attributes:
+    total: Weighted sum of each example, shape `[B]`.
+    weight: Sum of the weights of each example, shape `[B]`.
+  """
+
+  total: Any
+  weight: Any
+
+
 @runtime_checkable
 class Task(Protocol):
   """What the training loop asks of a task.
 
   `init`, `loss`, `evaluate` and `demo` are pure: they are traced and compiled.
-  Every random draw comes from `key`, the root key of the run, folded with the
-  global `index` of an example, so an example's draws do not depend on the
-  batch it arrives in, nor on the number of devices.
+  `variables` is always one tree of all collections, such as `{"params": ...,
+  "batch_stats": ...}`. Optimised are `params` and `loss_params` (what only a
+  loss learns, such as class weights; never exported). `constants`, such as
+  the statistics of features, are neither trained nor averaged.
+
+  A task may have more than the protocol asks for:
+
+  * `demo(variables, batch, *, keys, frozen=None) -> {name: [T] or [S, T]}`:
+    signals of the batch's first example, for TensorBoard.
+  * `summarize(rows) -> {name: number}`: values that need the host, such as a
+    word error rate. `rows` has one dict per real example, in the order of
+    their `index`: the `index` and all that `evaluate` returned of it, as NumPy
+    arrays, the same in every process.
+  * `whole_batch_loss = True`: the loss compares the examples of a batch with
+    each other, so that the batch cannot be split into microbatches.
+  * `save_options`: a dict of further arguments of `jaxsep.save`, such as
+    `files` and `parts`, for the model folders of the run.
+
+  Attributes:
+    model: The Flax module that is exported.
+    sample_rate_hz: Sample rate of its signals.
   """
 
-  @property
-  def sample_rate_hz(self) -> int:
-    """Sample rate of everything."""
-    ...
+  model: Any
+  sample_rate_hz: int
 
-  def init(self, key: Key, batch: Batch) -> tuple[Any, Any]:
-    """Makes the parameters.
+  def init(self, key: Key, batch: Batch) -> Any:
+    """Makes the variables.
 
     Args:
-      key: Key of the draws.
-      batch: A batch of the shapes to come.
+      key: Key of the initial values.
+      batch: A batch of the shapes to come; only the shapes count.
 
     Returns:
-      `(params, model_state)`.
+      The variables, at least `{"params": ...}`.
     """
     ...
 
   def loss(
-    self, params: Any, model_state: Any, batch: Batch, *, key: Key
-  ) -> tuple[Float[Array, "batch"], tuple[Any, Mapping[str, Array]]]:
-    """What the optimizer makes smaller; not reduced.
+    self,
+    variables: Any,
+    batch: Batch,
+    *,
+    keys: Keys,
+    step: Any,
+    frozen: Any = None,
+  ) -> tuple[Float[Array, "batch"], tuple[Any, Mapping[str, Any]]]:
+    """What the optimizer makes smaller, per example.
 
     Args:
-      params: Parameters of the model.
-      model_state: What else the model keeps.
+      variables: All collections.
       batch: Examples.
-      key: Root key of the run.
+      keys: Random keys of the batch.
+      step: Steps done so far, an int32 number.
+      frozen: The tree that `fit` was given: variables of teachers, recognisers
+        or speaker encoders, which no step changes.
 
     Returns:
-      `(loss [B], (model_state, {name: [B]}))`.
+      `(values [B], (changed, scalars))`: the collections that changed, such
+      as `{"batch_stats": ...}`, and further values to log, as `evaluate`
+      returns them.
     """
     ...
 
   def evaluate(
-    self, params: Any, model_state: Any, batch: Batch, *, key: Key
-  ) -> Mapping[str, Array]:
+    self, variables: Any, batch: Batch, *, keys: Keys, frozen: Any = None
+  ) -> Mapping[str, Any]:
     """Scores every example.
 
     Args:
-      params: Parameters of the model.
-      model_state: What else the model keeps.
+      variables: All collections, averaged if the run keeps averages.
       batch: Examples.
-      key: Root key of the run.
+      keys: Random keys, the same at every evaluation.
+      frozen: See `loss`.
 
     Returns:
-      `{name: [B]}`, with the entry `"loss"` among them.
-    """
-    ...
-
-  def demo(
-    self, params: Any, model_state: Any, batch: Batch, *, key: Key
-  ) -> Mapping[str, Array]:
-    """Signals to hear and see of the batch's first example.
-
-    Args:
-      params: Parameters of the model.
-      model_state: What else the model keeps.
-      batch: Examples.
-      key: Root key of the run.
-
-    Returns:
-      Signals by name. The names `"mixture"` `[T]`, `"estimate"` and
-      `"reference"` `[S, T]` are conventional; any name may come with either
-      shape.
+      Values by name: `[B]`, `[B, ...]` or `Mean`. Floats are averaged over
+      their trailing axes, then over the examples. Integers are for
+      `summarize` only; so are arrays of rank 2 or more if the task has a
+      `summarize`.
     """
     ...
 
   def describe(self) -> Mapping[str, Any]:
     """Everything that fixes the meaning of the parameters, as JSON values.
 
-    A run is only continued by a task with the same description.
-    """
-    ...
-
-  def num_seconds(self, batch: Batch) -> float:
-    """Seconds of audio in a batch, from its shapes.
-
-    Args:
-      batch: Examples.
-
-    Returns:
-      Seconds of all examples together.
-    """
-    ...
-
-  def save(
-    self, folder: Any, params: Any, model_state: Any, *, metadata: Any = None
-  ) -> None:
-    """Writes the model folder that `jaxsep.load` reads.
-
-    Args:
-      folder: Where to.
-      params: Parameters of the model.
-      model_state: What else the model keeps.
-      metadata: Anything that JSON can hold.
+    Its entry "task" names the task in model folders. A run is only continued
+    by a task with the same description.
     """
     ...

@@ -5,19 +5,20 @@ folder with checkpoints, a log and the best model. What varies is the task;
 there is one loop.
 """
 
-from jaxsep.train.config import OptimizerConfig, TrainConfig
+from jaxsep.train.config import Plateau, TrainConfig
 from jaxsep.train.errors import TrainingError
-from jaxsep.train.loop import fit
+from jaxsep.train.loop import FitResult, fit
 from jaxsep.train.memory import keep_freed_memory
-from jaxsep.train.run import FitResult
 from jaxsep.train.state import TrainState
+from jaxsep.train.workdir import read_config
 
 __all__ = [
   "FitResult",
-  "OptimizerConfig",
+  "Plateau",
   "TrainConfig",
   "TrainState",
   "TrainingError",
   "fit",
   "keep_freed_memory",
+  "read_config",
 ]

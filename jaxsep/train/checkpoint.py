@@ -1,162 +1,125 @@
-"""Checkpoints that are complete or not there at all.
+"""Checkpoints of a run: Orbax writes them, in the background.
 
-A checkpoint is written to a hidden folder, listed in a manifest with the size
-and checksum of every file, flushed to the disk, and only then renamed to its
-step. Whatever kills the run in between leaves debris that the next start
-clears away, and the checkpoints before it untouched.
+The state is the same on every device, so process 0 alone reads and writes.
+Orbax makes a checkpoint visible once it is complete; a checksum beside the
+arrays tells later if they are still what was written.
 """
 
-import os
-import pathlib
-import shutil
-import threading
-from collections.abc import Callable, Mapping
+import contextlib
+import gc
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from orbax.checkpoint import v1 as ocp
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
 
-from jaxsep.train import manifest
 from jaxsep.train.errors import TrainingError
-
-_REPLACED = ".replaced-"
-_ARRAYS = "arrays"
 
 
 class Checkpoints:
   """The checkpoints of one run, in one folder.
 
-  Saving copies the state on the device and writes the copy in the background.
-  All methods are called by every process of the run; the folder is shared.
-
   Attributes:
-    folder: Where the checkpoints are.
-    steps: Steps of the checkpoints on disk, oldest first.
+    best: Step of a checkpoint that is kept however old it is, or None.
   """
 
   def __init__(
     self,
-    folder: str | os.PathLike,
+    folder: epath.PathLike,
     *,
     keep: int,
     say: Callable[[str], None] = print,
   ):
-    if keep < 1:
-      raise ValueError(f"keep_checkpoints is {keep}; it is at least 1")
-    self.folder = pathlib.Path(folder).absolute()
+    self.best: int | None = None
+    self._folder = epath.Path(folder)
     self._keep = keep
     self._say = say
-    self._writer: threading.Thread | None = None
-    self._failure: tuple[int, BaseException] | None = None
-    if jax.process_index() == 0:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      # A kill while a step was saved again left the older one under this name.
-      for replaced in self.folder.glob(f"{_REPLACED}*"):
-        path = self.folder / replaced.name.removeprefix(_REPLACED)
-        if not path.exists():
-          os.rename(replaced, path)
-      for debris in self.folder.glob(".*"):
-        shutil.rmtree(debris, ignore_errors=True)
+    self._folder.mkdir(parents=True, exist_ok=True)
+    names = ocp.path.step.standard_name_format(step_format_fixed_length=8)
+    with _quiet():
+      self._manager = ocp.CheckpointManager(
+        self._folder,
+        options=ocp.CheckpointManagerOptions(
+          create=False,
+          preservation_policy=self,
+          step_name_format=names,
+          cleanup_tmp_directories=True,
+          multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=0,
+            active_processes={0},
+            barrier_sync_key_prefix="process_0",
+          ),
+        ),
+      )
 
   @property
   def steps(self) -> list[int]:
-    """Steps of the checkpoints on disk, oldest first."""
-    return sorted(
-      int(path.name) for path in self.folder.glob("[0-9]*") if _is_step(path)
-    )
+    """Steps of the complete checkpoints, oldest first."""
+    return sorted(self._manager.all_steps())
 
-  def newest(self) -> int | None:
-    """The newest checkpoint whose files are all as they were written.
+  def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+    """Orbax's question which checkpoints to keep: the latest and the best."""
+    del context
+    latest = sorted(info.step for info in checkpoints)[-self._keep :]
+    return [info.step in (*latest, self.best) for info in checkpoints]
+
+  def newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
+    """Reads the newest checkpoint that is as it was written.
 
     Damaged ones are set aside with a warning that names them.
 
     Returns:
-      Its step, or None if there never was a checkpoint.
+      Its step, its arrays by path, and the values that were saved beside
+      them; None if there never was a checkpoint.
 
     Raises:
       TrainingError: If there are checkpoints and all of them are damaged.
     """
-    damaged = []
     for step in reversed(self.steps):
-      path = self._path(step)
-      problem = manifest.problem(path)
-      if problem is None:
-        return step
-      self._say(f"warning: checkpoint {path} is damaged ({problem})")
-      damaged.append(path)
-      self._set_aside(path)
-    damaged += self.folder.glob("damaged-*")
-    if damaged:
+      try:
+        return step, *self._read(step)
+      except Exception as error:  # whatever a damaged file leads to
+        path = self._folder / f"{step:08d}"
+        reason = _one_line(error)
+        self._say(f"warning: checkpoint {path} is damaged ({reason})")
+        path.rename(self._folder / f"damaged-{path.name}")
+        self._manager.reload()
+    if damaged := list(self._folder.glob("damaged-*")):
       raise TrainingError(
-        f"no usable checkpoint is left in {self.folder}: {len(damaged)} "
+        f"no usable checkpoint is left in {self._folder}: {len(damaged)} "
         "damaged; restore them from a copy, or remove the folder to start over"
       )
     return None
 
-  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-    """Reads a checkpoint into the structure of a state.
-
-    Args:
-      step: One of `steps`.
-      like: The state as a pytree of `jax.ShapeDtypeStruct` with shardings.
-
-    Returns:
-      The state, and the values that were saved beside it.
-
-    Raises:
-      TrainingError: If the checkpoint holds other arrays than the state.
-    """
-    path = self._path(step)
-    flat, treedef = _flatten(like)
-    with _quiet():
-      stored = ocp.metadata(str(path / _ARRAYS)).metadata
-    _compare(path, stored, flat)
-    with _quiet():
-      arrays = ocp.load(str(path / _ARRAYS), flat)
-    # Copied, since a buffer of the reader must not be given away to a step.
-    arrays = _copy(arrays)
-    state = jax.tree.unflatten(treedef, [arrays[name] for name in flat])
-    return state, manifest.read_beside(path)
-
-  def save(
-    self,
-    step: int,
-    state: Any,
-    *,
-    beside: Mapping[str, Any],
-    protect: tuple[int, ...] = (),
-  ) -> None:
+  def save(self, step: int, state: Any, *, beside: Mapping[str, Any]) -> None:
     """Starts to write a checkpoint; waits for the one before it.
 
+    Nothing is done if there is one of this step.
+
     Args:
-      step: Its name. A checkpoint of this step is replaced.
+      step: Its name.
       state: A pytree of arrays; it may be donated as soon as this returns.
       beside: JSON values to keep with it.
-      protect: Steps that are kept however old they are.
 
     Raises:
       TrainingError: If this or the write before it fails.
     """
     self.wait()
-    hidden = self.folder / f".writing-{step}"
-    flat, _ = _flatten(state)
-    try:
-      if jax.process_index() == 0:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir()
-      _barrier(f"checkpoint-{step}")
-      with _quiet():
-        response = ocp.save_async(str(hidden / _ARRAYS), _copy(flat))
-    except Exception as error:  # whatever the file system comes up with
-      self._failure = (step, error)
-      return self._raise_failure()
-    self._writer = threading.Thread(
-      target=self._finish,
-      args=(step, response, hidden, dict(beside), protect),
-      name=f"checkpoint-{step}",
+    if step in self.steps:
+      return
+    arrays = flatten(state)
+    text = json.dumps(beside)
+    beside = {"text": text, "checksum": _checksum(arrays, text)}
+    items = ocp.args.Composite(
+      arrays=ocp.args.StandardSave(arrays), beside=ocp.args.JsonSave(beside)
     )
-    self._writer.start()
+    with self._failures(), _quiet():
+      self._manager.save(step, args=items, force=True)
 
   def wait(self) -> None:
     """Returns when nothing is being written any more.
@@ -164,10 +127,8 @@ class Checkpoints:
     Raises:
       TrainingError: If the last write failed.
     """
-    if self._writer is not None:
-      self._writer.join()
-      self._writer = None
-    self._raise_failure()
+    with self._failures(), _quiet():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Lets a write under way finish; a failure of it is said, not raised."""
@@ -175,125 +136,115 @@ class Checkpoints:
       self.wait()
     except TrainingError as error:
       self._say(f"warning: {error}")
+    with contextlib.suppress(Exception):
+      self._manager.close()
 
-  def _finish(self, step, response, hidden, beside, protect):
-    """Completes a write, in the background."""
-    try:
-      response.result()
-      if jax.process_index() == 0:
-        manifest.seal(hidden, beside)
-        self._commit(hidden, step)
-        self._prune({step, *protect})
-    except Exception as error:
-      shutil.rmtree(hidden, ignore_errors=True)
-      self._failure = (step, error)
-
-  def _commit(self, hidden, step):
-    """Gives a complete checkpoint its name."""
-    path = self._path(step)
-    replaced = self.folder / f"{_REPLACED}{path.name}"
-    shutil.rmtree(replaced, ignore_errors=True)
-    if path.exists():
-      os.rename(path, replaced)
-    os.rename(hidden, path)
-    manifest.flush(self.folder)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-  def _prune(self, protect):
-    """Removes what is older than the checkpoints to keep."""
-    for step in self.steps[: -self._keep]:
-      if step not in protect:
-        self._discard(self._path(step))
-
-  def _discard(self, path):
-    """Removes a checkpoint; half removed, it is no longer taken for one."""
-    hidden = path.with_name(f".discarded-{path.name}")
-    shutil.rmtree(hidden, ignore_errors=True)
-    os.rename(path, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-  def _set_aside(self, path):
-    """Renames a damaged checkpoint, so that its step can be saved again."""
-    aside = path.with_name(f"damaged-{path.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    os.rename(path, aside)
-
-  def _raise_failure(self):
-    """Turns a failed write into one line."""
-    if self._failure is None:
-      return
-    (step, error), self._failure = self._failure, None
-    kept = self.steps
-    intact = (
-      f"the checkpoint of step {kept[-1]} is intact"
-      if kept
-      else "there is no earlier one"
+  def _read(self, step):
+    """Arrays and values of a checkpoint, compared with their checksum."""
+    items = ocp.args.Composite(
+      arrays=ocp.args.StandardRestore(), beside=ocp.args.JsonRestore()
     )
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    raise TrainingError(
-      f"cannot write the checkpoint of step {step} to {self.folder} "
-      f"({reason}); {intact}. Make room there and start the same line again"
-    ) from error
+    with _quiet():
+      try:
+        stored = self._manager.restore(step, args=items)
+      finally:
+        # What went wrong in Orbax's threads is reported when it is collected.
+        gc.collect()
+    arrays, beside = dict(stored["arrays"]), stored["beside"]
+    if _checksum(arrays, beside["text"]) != beside["checksum"]:
+      raise ValueError("its content is not what was written")
+    return arrays, json.loads(beside["text"])
 
-  def _path(self, step):
-    return self.folder / f"{step:08d}"
+  @contextlib.contextmanager
+  def _failures(self) -> Iterator[None]:
+    """Turns a failed write into one line."""
+    try:
+      yield
+    except Exception as error:  # whatever the file system comes up with
+      self._manager.reload()
+      kept = self.steps
+      intact = (
+        f"the checkpoint of step {kept[-1]} is intact"
+        if kept
+        else "there is no earlier one"
+      )
+      raise TrainingError(
+        f"cannot write a checkpoint to {self._folder} ({_one_line(error)}); "
+        f"{intact}. Make room there and start the same line again"
+      ) from error
 
 
-def _is_step(path):
-  return path.name.isdigit() and path.is_dir()
+def flatten(state: Any) -> dict[str, np.ndarray]:
+  """Copies a pytree of arrays to the host, by path."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  # Copied, since on a CPU the host's array is the device's.
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.array(
+      leaf.addressable_data(0)
+    )
+    for path, leaf in leaves
+  }
 
 
-def _flatten(tree):
-  """A pytree as a flat dict by path, and its structure."""
-  leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
-  flat = {
+def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
+  """Puts the arrays of a checkpoint into the structure of a state.
+
+  Args:
+    arrays: Arrays by path.
+    like: The state as a pytree of `jax.ShapeDtypeStruct`.
+
+  Returns:
+    The state, of NumPy arrays.
+
+  Raises:
+    TrainingError: If the checkpoint holds other arrays than the state.
+  """
+  leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+  wanted = {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf
     for path, leaf in leaves
   }
-  return flat, treedef
-
-
-# A new buffer per leaf; a plain identity would hand back the same ones.
-_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-
-
-def _compare(path, stored, wanted):
-  """Raises if stored arrays and wanted ones differ, naming the first."""
-  differences = [f"{name} is missing" for name in wanted if name not in stored]
-  differences += [f"{name} is unknown" for name in stored if name not in wanted]
-  for name in wanted:
-    if name in stored:
-      old, new = stored[name], wanted[name]
-      if tuple(old.shape) != tuple(new.shape) or old.dtype != new.dtype:
-        differences.append(
-          f"{name} is {old.dtype}{list(old.shape)}, "
-          f"not {new.dtype}{list(new.shape)}"
-        )
+  differences = [f"{name} is missing" for name in wanted if name not in arrays]
+  differences += [f"{name} is unknown" for name in arrays if name not in wanted]
+  for name, new in wanted.items():
+    old = arrays.get(name, new)
+    if tuple(old.shape) != tuple(new.shape) or old.dtype != new.dtype:
+      differences.append(
+        f"{name} is {old.dtype}{list(old.shape)}, "
+        f"not {new.dtype}{list(new.shape)}"
+      )
   if differences:
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise TrainingError(
-      f"checkpoint {path} is of another model or optimizer: "
+      "the checkpoint is of another model or optimizer: "
       f"{'; '.join(differences[:3])}{more}; go on with the settings it was "
       "made with, or choose another workdir"
     )
+  return jax.tree.unflatten(treedef, [arrays[name] for name in wanted])
 
 
-def _barrier(name):
-  if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
+def _checksum(arrays, text):
+  """Of everything that a checkpoint holds."""
+  checksum = zlib.crc32(text.encode())
+  for name in sorted(arrays):
+    array = np.ascontiguousarray(arrays[name])
+    checksum = zlib.crc32(array.reshape(-1).view(np.uint8), checksum)
+  return checksum
 
-    multihost_utils.sync_global_devices(name)
+
+def _one_line(error):
+  return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-class _quiet:
-  """Keeps the reader's and writer's progress notes out of the terminal."""
-
-  def __enter__(self):
-    import logging
-
-    self._logger = logging.getLogger("absl")
-    self._level = self._logger.level
-    self._logger.setLevel(logging.ERROR)
-
-  def __exit__(self, *error):
-    self._logger.setLevel(self._level)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps notes of Orbax and its event loop out of the terminal."""
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+  levels = [logger.level for logger in loggers]
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    for logger, level in zip(loggers, levels, strict=True):
+      logger.setLevel(level)

@@ -1,59 +1,27 @@
-"""Plain, frozen options of the training loop and of the optimizer."""
+"""Plain, frozen options of the training loop."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-  """Adam or Muon with clipping, a schedule and gradient accumulation.
+class Plateau:
+  """Smaller updates when the evaluations bring no improvement.
 
   Attributes:
-    name: `"adam"`, or `"muon"`, which updates kernels by orthogonalised
-      momentum and everything else as Adam does. Its updates have the size of
-      Adam's: the same learning rates are a fair start.
-    learning_rate: The highest learning rate of the schedule.
-    schedule: `"constant"`, `"cosine"`, `"linear"` (both decay to
-      `end_learning_rate` at `decay_steps`), `"rsqrt"` (decays with the root of
-      the step), `"staircase"` (multiplied by `decay_rate` every `decay_every`
-      steps from step 0 on, as DPTNet's authors do every two epochs) or
-      `"plateau"` (multiplied by `plateau_factor` whenever
-      `plateau_patience` evaluations in a row bring no improvement). Every one
-      may start with a linear warm-up.
-    warmup_steps: Steps from 0 up to `learning_rate`.
-    decay_steps: Where the decay ends; None means at the run's `num_steps`.
-    end_learning_rate: Where `"cosine"` and `"linear"` end.
-    decay_rate: What a stair multiplies the learning rate by.
-    decay_every: Steps of a stair.
-    plateau_factor: What a plateau multiplies the learning rate by.
-    plateau_patience: Evaluations without improvement that make a plateau.
-    plateau_min_learning_rate: Plateaus do not go below this rate.
-    clip_norm: Gradients with a longer global L2 norm are scaled down to it;
-      None does not clip.
-    b1: Decay of Adam's mean.
-    b2: Decay of Adam's variance.
-    eps: Added to the root of Adam's variance.
-    weight_decay: Decoupled weight decay (AdamW), times the learning rate.
-    num_microbatches: The batch is worked through in this many equal parts
-      whose gradients are summed: the same step in a fraction of the memory.
+    factor: What the updates are multiplied by each time.
+    patience: Evaluations in a row without improvement that make a plateau.
+    min_scale: The factors together do not go below this.
   """
 
-  name: str = "adam"
-  learning_rate: float = 1e-3
-  schedule: str = "constant"
-  warmup_steps: int = 0
-  decay_steps: int | None = None
-  end_learning_rate: float = 0.0
-  decay_rate: float = 0.98
-  decay_every: int | None = None
-  plateau_factor: float = 0.5
-  plateau_patience: int = 3
-  plateau_min_learning_rate: float = 0.0
-  clip_norm: float | None = 5.0
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
-  weight_decay: float = 0.0
-  num_microbatches: int = 1
+  factor: float = 0.5
+  patience: int = 3
+  min_scale: float = 0.0
+
+  def __post_init__(self):
+    if not 0 < self.factor < 1:
+      raise ValueError(f"factor is {self.factor}; it is between 0 and 1")
+    if self.patience < 1:
+      raise ValueError(f"patience is {self.patience}; it is at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +30,14 @@ class TrainConfig:
 
   Attributes:
     num_steps: Steps of the whole run, resumed parts included.
-    optimizer: See `OptimizerConfig`.
     seed: Initial parameters and every random draw of training, from 0 to
       2**32 - 1.
-    ema_decay: Decay of an exponential moving average of the parameters, which
-      is then what is evaluated and exported; None keeps no average.
+    num_microbatches: The batch is worked through in this many equal parts
+      whose gradients are added up: a step in a fraction of the memory, the
+      same but for dropout and batch statistics.
+    ema_decay: Decay of an exponential moving average of the parameters and of
+      every other float collection but `constants`. The average is what is
+      evaluated and exported; None keeps none.
     log_every: Steps between lines of the log.
     eval_every: Steps between evaluations; 0 evaluates at the end only.
     checkpoint_every: Steps between checkpoints. The last step, an improved
@@ -80,13 +51,18 @@ class TrainConfig:
       ends; None never does.
     max_skipped_in_row: Updates skipped in a row, for a loss or gradient that
       is not finite, after which the run stops.
+    profile_step: A trace of the three steps after this one is written to
+      `profile/`, for TensorBoard's or Perfetto's profile viewer; None writes
+      none.
+    wandb_project: Weights & Biases project that gets the values of the log
+      too; None uses none.
     tensorboard: Whether to write TensorBoard events.
     progress: A progress bar; None shows one on a terminal only.
   """
 
   num_steps: int
-  optimizer: OptimizerConfig = OptimizerConfig()
   seed: int = 0
+  num_microbatches: int = 1
   ema_decay: float | None = None
   log_every: int = 50
   eval_every: int = 1000
@@ -97,54 +73,35 @@ class TrainConfig:
   monitor_mode: str = "min"
   early_stop_patience: int | None = None
   max_skipped_in_row: int = 20
+  profile_step: int | None = None
+  wandb_project: str | None = None
   tensorboard: bool = True
   progress: bool | None = None
 
-
-def check_config(config: TrainConfig) -> None:
-  """Raises ValueError for options of the loop that cannot be meant.
-
-  The optimizer's are checked where it is made.
-  """
-  for name in (
-    "num_steps",
-    "log_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "max_skipped_in_row",
-  ):
-    if getattr(config, name) < 1:
-      raise ValueError(f"{name} is {getattr(config, name)}; it is at least 1")
-  for name in ("eval_every", "demo_every"):
-    if getattr(config, name) < 0:
-      raise ValueError(f"{name} is {getattr(config, name)}; it is at least 0")
-  if not 0 <= config.seed < 2**32:
-    raise ValueError(f"seed is {config.seed}; it is from 0 to 2**32 - 1")
-  if config.monitor_mode not in ("min", "max"):
-    raise ValueError(
-      f"monitor_mode is {config.monitor_mode!r}; it is 'min' or 'max'"
-    )
-  if config.ema_decay is not None and not 0 < config.ema_decay < 1:
-    raise ValueError(
-      f"ema_decay is {config.ema_decay}; it is between 0 and 1, or None"
-    )
-  patience = config.early_stop_patience
-  if patience is not None and patience < 1:
-    raise ValueError(
-      f"early_stop_patience is {patience}; it is at least 1, or None"
-    )
-
-
-def resolved(config: TrainConfig) -> TrainConfig:
-  """Writes out what depends on another option.
-
-  A decay that ends with the run moves when the run gets longer; written out,
-  the change shows.
-  """
-  optimizer = config.optimizer
-  if optimizer.decay_steps is None and optimizer.schedule in (
-    "cosine",
-    "linear",
-  ):
-    optimizer = dataclasses.replace(optimizer, decay_steps=config.num_steps)
-  return dataclasses.replace(config, optimizer=optimizer)
+  def __post_init__(self):
+    least = {
+      "num_steps": 1,
+      "num_microbatches": 1,
+      "log_every": 1,
+      "checkpoint_every": 1,
+      "keep_checkpoints": 1,
+      "max_skipped_in_row": 1,
+      "early_stop_patience": 1,
+      "eval_every": 0,
+      "demo_every": 0,
+      "profile_step": 0,
+    }
+    for name, minimum in least.items():
+      value = getattr(self, name)
+      if value is not None and value < minimum:
+        raise ValueError(f"{name} is {value}; it is at least {minimum}")
+    if not 0 <= self.seed < 2**32:
+      raise ValueError(f"seed is {self.seed}; it is from 0 to 2**32 - 1")
+    if self.monitor_mode not in ("min", "max"):
+      raise ValueError(
+        f"monitor_mode is {self.monitor_mode!r}; it is 'min' or 'max'"
+      )
+    if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+      raise ValueError(
+        f"ema_decay is {self.ema_decay}; it is between 0 and 1, or None"
+      )

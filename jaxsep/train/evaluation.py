@@ -1,97 +1,100 @@
-"""Means over an evaluation set."""
+"""Means and summaries of an evaluation set."""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxsep.metrics import MaskedMean
-from jaxsep.tasks import Batch, Task
+from jaxsep.tasks import Batch, Keys, Mean, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train.errors import TrainingError
-from jaxsep.train.state import pack
-
-#: Evaluation mixtures are the same in every run, whatever its seed.
-EVAL_SEED = 0
+from jaxsep.train.state import pack, reduce
 
 
 class Evaluator:
-  """Evaluates parameters on a set of batches, compiled once per shape.
+  """Evaluates variables on a set of batches, compiled once per shape.
 
   Batches are padded to the number of devices; whatever their `mask` leaves
   out counts for nothing.
   """
 
-  def __init__(self, task: Task, *, mesh: Mesh):
-    self._mesh = mesh
-    sharding = mesh_lib.replicated(mesh)
+  def __init__(self, task: Task, *, mesh: Mesh, frozen: Any = None):
+    self._task, self._mesh, self._frozen = task, mesh, frozen
+    has_summary = hasattr(task, "summarize")
 
-    def step(params, model_state, batch):
+    def step(variables, batch, frozen):
       batch = dict(batch)
       mask = batch.pop("mask")
-      values = task.evaluate(params, model_state, batch, key=eval_key())
-      totals = {
-        name: MaskedMean.from_values(value, mask).total
-        for name, value in values.items()
-      }
-      return pack({**totals, "count": mask.sum()})
+      values = _values(task, variables, batch, frozen)
+      sums = {}
+      for name, value in values.items():
+        if _is_averaged(value, has_summary):
+          total, weight = reduce(value, mask)
+          sums |= {f"{name}/total": total, f"{name}/weight": weight}
+      rows = {**values, "index": batch["index"], "mask": mask}
+      return pack(sums), rows if has_summary else mask.sum()
 
-    def demo(params, model_state, batch):
+    def demo(variables, batch, frozen):
       batch = {name: x for name, x in batch.items() if name != "mask"}
-      return task.demo(params, model_state, batch, key=eval_key())
+      keys = Keys.evaluation(batch["index"])
+      return task.demo(variables, batch, keys=keys, frozen=frozen)
 
+    sharding = mesh_lib.replicated(mesh)
     self._step = jax.jit(step, out_shardings=sharding)
     self._demo = jax.jit(demo, out_shardings=sharding)
     self._first: Any = None
     self._size = 0
 
-  def means(
+  def evaluate(
     self,
-    params: Any,
-    model_state: Any,
+    variables: Any,
     batches: Iterable[Batch],
     *,
     interrupted: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    """Means over a set.
+    """Means over a set, and what the task makes of its rows.
 
     Args:
-      params: Parameters.
-      model_state: Other variables of the model.
+      variables: All collections.
       batches: The set; in every process as many batches.
       interrupted: Asked before every batch.
 
     Returns:
-      Means by name, or None if interrupted.
+      Values by name, or None if interrupted.
 
     Raises:
       TrainingError: If the set has no example.
     """
-    totals = []
+    results: list[Any] = []
     for batch in batches:
       if interrupted():
         return None
       batch = self._padded(batch)
       if self._first is None:
         self._first = batch
-      totals.append(self._step(params, model_state, batch))
+      results.append(self._step(variables, batch, self._frozen))
       # One batch is under way while the next is read, and no more.
-      if len(totals) > 1:
-        jax.block_until_ready(totals[-2])
-    # Added up in float64: a long set is as exact as a short one.
-    rows = [np.asarray(total.values, np.float64) for total in totals]
-    columns = zip(*rows, strict=True)
-    names = list(totals[0].names) if totals else []
-    sums: dict[str, float] = dict(
-      zip(names, map(math.fsum, columns), strict=True)
-    )
-    count = sums.pop("count", 0.0)
-    if not count:
+      if len(results) > 1:
+        results[-2] = jax.device_get(results[-2])
+    results = jax.device_get(results)
+    if not hasattr(self._task, "summarize"):
+      if not sum(int(count) for _, count in results):
+        raise TrainingError("the evaluation set has no examples")
+      return _means([scalars for scalars, _ in results])
+    rows = _rows([rows for _, rows in results])
+    if not rows:
       raise TrainingError("the evaluation set has no examples")
-    return {name: total / count for name, total in sums.items()}
+    means = _means([scalars for scalars, _ in results])
+    summary = self._task.summarize(rows)
+    return {**means, **{name: float(x) for name, x in summary.items()}}
+
+  def demo(self, variables: Any) -> Any:
+    """Signals of the first example of the first set."""
+    return jax.device_get(self._demo(variables, self._first, self._frozen))
 
   def _padded(self, batch):
     """A batch on the devices, the last as large as the first."""
@@ -103,20 +106,20 @@ class Evaluator:
     self._size = self._size or mesh_lib.batch_size(batch)
     return mesh_lib.shard_batch(batch, self._mesh)
 
-  def demo(self, params: Any, model_state: Any) -> Any:
-    """Signals of the first example of the first set."""
-    return jax.device_get(self._demo(params, model_state, self._first))
 
-
-def check_monitor(task: Task, batches: Iterable[Batch], monitor: str) -> None:
+def check_monitor(
+  task: Task, batches: Iterable[Batch], monitor: str, *, frozen: Any = None
+) -> None:
   """Refuses a value to monitor that the evaluation does not give.
 
-  Traces the evaluation of the first batch; computes nothing.
+  Traces the evaluation of the first batch and computes nothing, unless the
+  value is one that `summarize` would have to give.
 
   Args:
     task: What is evaluated.
     batches: The evaluation set.
     monitor: Name of the value.
+    frozen: Frozen variables.
 
   Raises:
     TrainingError: If there is no such value, or no batch.
@@ -124,13 +127,23 @@ def check_monitor(task: Task, batches: Iterable[Batch], monitor: str) -> None:
   batch = next(iter(batches), None)
   if batch is None:
     raise TrainingError("the evaluation set has no examples")
-  batch = {name: x for name, x in batch.items() if name != "mask"}
+  batch = dict(batch)
+  mask = batch.pop("mask", np.ones(mesh_lib.batch_size(batch), bool))
+  has_summary = hasattr(task, "summarize")
 
-  def values():
-    params, model_state = task.init(eval_key(), batch)
-    return task.evaluate(params, model_state, batch, key=eval_key())
+  def values(batch, frozen):
+    variables = task.init(jax.random.key(0), batch)
+    return _values(task, variables, batch, frozen)
 
-  names = jax.eval_shape(values)
+  names = {
+    name
+    for name, value in jax.eval_shape(values, batch, frozen).items()
+    if _is_averaged(value, has_summary)
+  }
+  if monitor not in names and has_summary:
+    rows = jax.device_get(jax.jit(values)(batch, frozen))
+    rows |= {"index": batch["index"], "mask": mask}
+    names |= set(task.summarize(_rows([rows])))
   if monitor not in names:
     raise TrainingError(
       f"cannot monitor {monitor!r}: the evaluation gives "
@@ -138,6 +151,45 @@ def check_monitor(task: Task, batches: Iterable[Batch], monitor: str) -> None:
     )
 
 
-def eval_key() -> jax.Array:
-  """The root key of evaluation mixtures."""
-  return jax.random.key(EVAL_SEED)
+def _values(task, variables, batch, frozen):
+  """What the task says of a batch."""
+  keys = Keys.evaluation(batch["index"])
+  return dict(task.evaluate(variables, batch, keys=keys, frozen=frozen))
+
+
+def _is_averaged(value, has_summary):
+  """Whether a value has a mean, or is for `summarize` only."""
+  if isinstance(value, Mean):
+    return True
+  if jnp.issubdtype(value.dtype, jnp.integer):
+    return False
+  return value.ndim == 1 or not has_summary
+
+
+def _means(results):
+  """Means by name, of sums per batch."""
+  # Added up in float64: a long set is as exact as a short one.
+  values = np.stack([scalars.values for scalars in results])
+  sums = {
+    name: math.fsum(column)
+    for name, column in zip(
+      results[0].names, values.astype(np.float64).T, strict=True
+    )
+  }
+  names = [name.removesuffix("/total") for name in sums if "/total" in name]
+  return {
+    name: sums[f"{name}/total"] / (sums[f"{name}/weight"] or math.nan)
+    for name in names
+  }
+
+
+def _rows(batches):
+  """One dict per real example of evaluated batches, in order of the index."""
+  rows = []
+  for batch in batches:
+    mask = batch.pop("mask")
+    rows += [
+      jax.tree.map(lambda x, i=i: np.asarray(x)[i], batch)
+      for i in np.flatnonzero(mask)
+    ]
+  return sorted(rows, key=lambda row: int(row["index"]))

@@ -5,7 +5,8 @@ devices of one process: `XLA_FLAGS=--xla_force_host_platform_device_count=2` in
 the environment gave about 1.3 times the speed on two cores.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxsep.tasks import Batch
+from jaxsep.train.errors import TrainingError
 
 AXIS = "data"
 
@@ -130,13 +132,55 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
   )
 
 
-def agree(value: int) -> int:
-  """Returns process 0's value in every process."""
+def in_first(function: Callable[[], Any]) -> Any:
+  """Calls a function in process 0; what it raises, every process raises.
+
+  Every process calls this at the same point, so that none waits for a process
+  that has failed.
+
+  Args:
+    function: Does the work of one process, such as writing a file.
+
+  Returns:
+    What the function returns in process 0, None in the others.
+
+  Raises:
+    TrainingError: In the other processes, with the message of process 0.
+  """
   if jax.process_count() == 1:
-    return value
+    return function()
+  result, error, message = None, None, b""
+  if jax.process_index() == 0:
+    try:
+      result = function()
+    except Exception as raised:
+      error, message = raised, str(raised).encode() or b"process 0 failed"
+  # Of a fixed size, since all processes have to know it.
+  text = np.zeros(2000, np.uint8)
+  text[: len(message)] = np.frombuffer(message[:2000], np.uint8)
+  text = broadcast(text).tobytes().rstrip(b"\0")
+  if error is not None:
+    raise error
+  if text:
+    raise TrainingError(text.decode(errors="replace"))
+  return result
+
+
+def broadcast(tree: Any) -> Any:
+  """NumPy arrays of process 0, in every process; all give the same shapes."""
+  if jax.process_count() == 1:
+    return tree
   from jax.experimental import multihost_utils
 
-  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+  return multihost_utils.broadcast_one_to_all(tree)
+
+
+def broadcast_json(value: Any) -> Any:
+  """A JSON value of process 0, in every process."""
+  text = json.dumps(value).encode()
+  size = int(broadcast(np.int32(len(text))))
+  text = np.frombuffer(text.ljust(size)[:size], np.uint8)
+  return json.loads(broadcast(text).tobytes())
 
 
 def ahead(batches: Iterator[Any]) -> Iterator[Any]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsep.train.config import TrainConfig
+from jaxsep.train.config import Plateau, TrainConfig
 
 
 @dataclasses.dataclass
@@ -52,7 +52,7 @@ class Monitor:
       name: value if math.isfinite(value) else None
       for name, value in metrics.items()
     }
-    value = self.metrics[config.monitor]
+    value = self.metrics.get(config.monitor)
     sign = 1 if config.monitor_mode == "min" else -1
     improved = value is not None and (
       self.best_value is None or sign * value < sign * self.best_value
@@ -65,11 +65,9 @@ class Monitor:
       self.num_worse_here += 1
     return improved
 
-  def take_plateau(self, config: TrainConfig) -> bool:
-    """Whether the learning rate is to go down now; counts anew if so."""
-    if config.optimizer.schedule != "plateau":
-      return False
-    if self.num_worse_here < config.optimizer.plateau_patience:
+  def take_plateau(self, plateau: Plateau | None) -> bool:
+    """Whether the updates are to be scaled down now; counts anew if so."""
+    if plateau is None or self.num_worse_here < plateau.patience:
       return False
     self.num_worse_here = 0
     return True
@@ -79,19 +77,20 @@ class Monitor:
     patience = config.early_stop_patience
     return patience is not None and self.num_worse >= patience
 
-  def period_means(self) -> dict[str, float]:
+  def period_means(self) -> dict[str, float | int]:
     """Means over the log's period, which starts anew.
 
-    The learning rate and the counters are those of the last step; updates
-    that were skipped do not count towards the means.
+    Learning rate, scale and counter are those of the last step; updates that
+    were skipped do not count towards the means.
     """
     rows, self.period = self.period, []
     if not rows:
       return {}
-    means = {name: rows[-1][name] for name in ("learning_rate", "skipped")}
+    latest = {"learning_rate", "update_scale", "skipped"} & set(rows[-1])
+    means = {name: rows[-1][name] for name in sorted(latest)}
     good = [row for row in rows if row["is_finite"]]
     for name in good[0] if good else ():
-      if name not in (*means, "is_finite", "skipped_in_row", "stop"):
+      if name not in (*means, "is_finite", "skipped_in_row"):
         means[name] = math.fsum(row[name] for row in good) / len(good)
     means["skipped"] = int(means["skipped"])
     return means

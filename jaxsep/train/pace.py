@@ -56,15 +56,15 @@ class Pace:
     if running:
       self._since = time.monotonic()
 
-  def speeds(self, *, seconds_per_step: float) -> dict[str, float]:
+  def speeds(self, *, batch_size: int) -> dict[str, float]:
     """Speeds since the last call.
 
     Args:
-      seconds_per_step: Seconds of audio in a global batch.
+      batch_size: Examples of a global batch.
 
     Returns:
-      `steps_per_second` and `audio_seconds_per_second`, nothing before the
-      second step.
+      `steps_per_second` and `examples_per_second`, nothing before the second
+      step.
     """
     self._stop_clock()
     if not self._num_steps_timed:
@@ -73,15 +73,15 @@ class Pace:
     self._num_steps_timed, self._seconds = 0, 0.0
     return {
       "steps_per_second": self._rate,
-      "audio_seconds_per_second": self._rate * seconds_per_step,
+      "examples_per_second": self._rate * batch_size,
     }
 
-  def report(self, step: int, values: dict[str, float]) -> None:
+  def report(self, step: int, values: dict[str, float | int]) -> None:
     """Shows the values of a period of the log."""
     parts = [f"loss {values['loss']:.3f}"] if "loss" in values else []
     if "steps_per_second" in values:
       parts.append(f"{values['steps_per_second']:.3g} steps/s")
-      parts.append(f"{values['audio_seconds_per_second']:.3g} s audio/s")
+      parts.append(f"{values['examples_per_second']:.3g} examples/s")
     if values.get("skipped"):
       parts.append(f"{values['skipped']} skipped")
     if not self._bar.disable:

@@ -1,43 +1,87 @@
-"""The state of a run, one pytree."""
+"""The state of a run, one pytree, and the collections of its variables."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
+
+#: Collections that the optimizer trains.
+TRAINED = ("params", "loss_params")
 
 
 @struct.dataclass
 class TrainState:
   """Everything that a training step reads and writes.
 
-  Random keys are not part of it: they are folded from the seed and the index
-  of an example. The position in the data is `step` alone.
+  Random keys are not part of it: they are folded from the seed, the step and
+  the index of an example. The position in the data is `step` alone.
 
   Attributes:
     step: Steps done, skipped updates included; int32.
-    params: Parameters of the model.
+    variables: All collections of the task.
     opt_state: State of the optimizer.
-    model_state: Variables that the model updates by itself.
-    ema_params: Moving average of the parameters, or None.
-    lr_scale: What plateaus have made of the learning rate; float32.
+    ema: Moving average of every collection but `constants`, or None.
+    update_scale: What plateaus have made of the updates; float32.
     skipped: Updates skipped so far; int32.
     skipped_in_row: Updates skipped since the last good one; int32.
   """
 
   step: Any
-  params: Any
+  variables: Any
   opt_state: Any
-  model_state: Any
-  ema_params: Any
-  lr_scale: Any
+  ema: Any
+  update_scale: Any
   skipped: Any
   skipped_in_row: Any
 
   @property
-  def eval_params(self) -> Any:
-    """The parameters to use: the moving average when there is one."""
-    return self.params if self.ema_params is None else self.ema_params
+  def eval_variables(self) -> Any:
+    """The variables to use: the moving averages where there are any."""
+    return {**self.variables, **(self.ema or {})}
+
+
+def trained(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """The collections that the optimizer trains, as it sees them."""
+  return {name: variables[name] for name in TRAINED if name in variables}
+
+
+def averaged(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """The collections that a moving average covers."""
+  return {name: x for name, x in variables.items() if name != "constants"}
+
+
+def count(tree: Any) -> int:
+  """How many numbers a tree of arrays holds."""
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def reduce(values: Any, mask: Any) -> tuple[Any, Any]:
+  """Sum and weight of values over the examples that a mask keeps.
+
+  Args:
+    values: `[B, ...]`, a `Mean`, or one number for the whole batch.
+    mask: True for the examples that count, `[B]`.
+
+  Returns:
+    `(total, weight)`, whose quotient is the mean.
+  """
+  num_kept = jnp.sum(mask).astype(jnp.float32)
+  if hasattr(values, "weight"):
+    return _sum(values.total, mask), _sum(values.weight, mask)
+  if jnp.ndim(values) == 0:
+    return jnp.asarray(values, jnp.float32) * num_kept, num_kept
+  axes = tuple(range(1, jnp.ndim(values)))
+  values = jnp.mean(jnp.asarray(values, jnp.float32), axis=axes)
+  return jnp.sum(jnp.where(mask, values, 0)), num_kept
+
+
+def _sum(values, mask):
+  """Sum over the examples kept; what stands in the others has no effect."""
+  values = jnp.asarray(values, jnp.float32)
+  mask = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
+  return jnp.sum(jnp.where(mask, values, 0))
 
 
 @struct.dataclass

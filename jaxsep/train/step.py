@@ -9,109 +9,121 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxsep.tasks import Task
+from jaxsep.tasks import Keys, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train.config import TrainConfig
-from jaxsep.train.optimizer import make_optimizer, make_schedule
-from jaxsep.train.state import Scalars, TrainState, pack
+from jaxsep.train.state import (
+  Scalars,
+  TrainState,
+  averaged,
+  pack,
+  reduce,
+  trained,
+)
+from jaxsep.train.variables import merge
 
 
 def make_init(
-  task: Task, config: TrainConfig, mesh: Mesh
-) -> Callable[[Any], TrainState]:
+  task: Task, config: TrainConfig, optimizer: optax.GradientTransformation
+) -> Callable[[Any, Any], tuple[TrainState, list[str]]]:
   """Makes the function from the shapes of a batch to the first state.
 
   Args:
     task: What is trained.
     config: Options of the run.
-    mesh: Every device of it gets the whole state.
+    optimizer: Its state is part of the run's.
 
   Returns:
-    A compiled function of a pytree of `jax.ShapeDtypeStruct`; its attribute
-    `shapes` is the same function without the arithmetic.
+    A function of a dict of `jax.ShapeDtypeStruct` and of `init_from`, a tree
+    that is merged into the variables or None. It returns the state and the
+    paths that were merged. To be traced.
   """
-  tx = make_optimizer(config.optimizer)
 
-  def init(shapes):
+  def init(shapes, init_from):
     # Parameters depend on shapes only, and not on how many examples there are.
     batch = {
       name: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
       for name, leaf in shapes.items()
+      if name != "mask"
     }
-    params, model_state = task.init(jax.random.key(config.seed), batch)
-    ema = None if config.ema_decay is None else jax.tree.map(jnp.copy, params)
-    return TrainState(
+    variables = dict(task.init(jax.random.key(config.seed), batch))
+    variables, taken = merge(variables, init_from or {})
+    ema = averaged(variables) if config.ema_decay is not None else None
+    state = TrainState(
       step=jnp.int32(0),
-      params=params,
-      opt_state=tx.init(params),
-      model_state=model_state,
-      ema_params=ema,
-      lr_scale=jnp.float32(1),
+      variables=variables,
+      opt_state=optimizer.init(trained(variables)),
+      ema=jax.tree.map(jnp.copy, ema),
+      update_scale=jnp.float32(1),
       skipped=jnp.int32(0),
       skipped_in_row=jnp.int32(0),
     )
+    return state, taken
 
-  def compiled(shapes):
-    make = functools.partial(init, shapes)
-    return jax.jit(make, out_shardings=mesh_lib.replicated(mesh))()
-
-  compiled.shapes = lambda shapes: jax.eval_shape(lambda: init(shapes))
-  return compiled
+  return init
 
 
 def make_train_step(
-  task: Task, config: TrainConfig, mesh: Mesh
-) -> Callable[[TrainState, Any], tuple[TrainState, Scalars]]:
+  task: Task,
+  config: TrainConfig,
+  mesh: Mesh,
+  optimizer: optax.GradientTransformation,
+  schedule: Callable[[Any], Any] | None = None,
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, Scalars]]:
   """Makes the training step, compiled once; it consumes the state it is given.
 
-  An update whose loss or gradient is not finite is not applied: parameters,
-  optimizer and model state stay as they were, the counters of the state say
-  so, and the step counts as done.
+  An update whose loss or gradient is not finite is not applied: variables and
+  optimizer stay as they were, the counters of the state say so, and the step
+  counts as done.
 
   Args:
     task: What is trained.
     config: Options of the run.
     mesh: The state is on all of it, the batch spread over it.
+    optimizer: Makes updates, with their learning rate and sign, of gradients.
+    schedule: The learning rate of an update, to be logged.
 
   Returns:
-    A function from a state and a global batch to the next state and scalars:
-    `loss`, `grad_norm`, `learning_rate`, `is_finite`, `skipped`,
-    `skipped_in_row`, and the mean of every value that the task adds.
+    A function from a state, a global batch and the frozen variables to the
+    next state and scalars: `loss`, `grad_norm`, `learning_rate` if there is a
+    schedule, `update_scale`, `is_finite`, `skipped`, `skipped_in_row`, and the
+    mean of every value that the task adds.
   """
-  tx = make_optimizer(config.optimizer)
-  schedule = make_schedule(config.optimizer, num_steps=config.num_steps)
   gradients = _make_gradients(task, config, mesh)
 
-  def step(state, batch):
+  def step(state, batch, frozen):
     batch = dict(batch)
     stop = batch.pop("stop", None)
-    loss, extra, grads, model_state = gradients(state, batch)
+    loss, extra, grads, variables = gradients(state, batch, frozen)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    rate = schedule(state.step) * state.lr_scale
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-    ema = state.ema_params
+    before = trained(state.variables)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    updates = jax.tree.map(lambda u: state.update_scale * u, updates)
+    variables |= optax.apply_updates(before, updates)
+    ema = state.ema
     if ema is not None:
-      ema = _averaged(ema, params, config.ema_decay, state)
+      ema = _moved(ema, averaged(variables), config.ema_decay, state)
     keep = functools.partial(
       jax.tree.map, lambda new, old: jnp.where(is_finite, new, old)
     )
     skip = 1 - is_finite.astype(jnp.int32)
+    scalars = {**extra, "update_scale": state.update_scale}
+    if schedule is not None:
+      # The optimizer counts the updates that were applied.
+      rate = schedule(state.step - state.skipped)
+      scalars["learning_rate"] = rate * state.update_scale
     state = state.replace(
       step=state.step + 1,
-      params=keep(params, state.params),
+      variables=keep(variables, state.variables),
       opt_state=keep(opt_state, state.opt_state),
-      model_state=keep(model_state, state.model_state),
-      ema_params=keep(ema, state.ema_params),
+      ema=keep(ema, state.ema),
       skipped=state.skipped + skip,
       skipped_in_row=(state.skipped_in_row + 1) * skip,
     )
-    scalars = {
-      **extra,
+    scalars |= {
       "loss": loss,
       "grad_norm": grad_norm,
-      "learning_rate": rate,
       "is_finite": is_finite,
       "skipped": state.skipped,
       "skipped_in_row": state.skipped_in_row,
@@ -126,62 +138,72 @@ def make_train_step(
 
 
 def _make_gradients(task, config, mesh):
-  """Loss, values and gradient of a batch, in one piece or in several."""
+  """Loss, values, gradient and changed variables of a batch."""
 
-  def total(params, model_state, batch, mask):
-    values, (model_state, extra) = task.loss(
-      params, model_state, batch, key=jax.random.key(config.seed)
+  def total(weights, variables, part, step, frozen):
+    batch, mask, microbatch = part
+    keys = Keys.of(
+      jax.random.key(config.seed),
+      batch["index"],
+      step=step,
+      microbatch=microbatch,
     )
-    add = functools.partial(_masked_sum, mask=mask)
-    return add(values), (model_state, jax.tree.map(add, dict(extra)))
+    variables = {**variables, **weights}
+    values, (changed, scalars) = task.loss(
+      variables, batch, keys=keys, step=step, frozen=frozen
+    )
+    sums = {name: reduce(value, mask) for name, value in scalars.items()}
+    loss, num_kept = reduce(values, mask)
+    others = {name: x for name, x in variables.items() if name not in weights}
+    changed = {**others, **jax.lax.stop_gradient(dict(changed))}
+    return loss, (changed, {**sums, "loss": (loss, num_kept)})
 
-  grad = jax.value_and_grad(total, has_aux=True)
+  grad = jax.grad(total, has_aux=True)
 
-  def gradients(state, batch):
-    size = next(iter(batch.values())).shape[0]
-    mask = batch.pop("mask", jnp.ones(size, bool))
-    count = jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
-    parts = config.optimizer.num_microbatches
+  def gradients(state, batch, frozen):
+    mask = batch.pop("mask", jnp.ones(batch["index"].shape, bool))
+    weights = trained(state.variables)
+    others = {
+      name: x for name, x in state.variables.items() if name not in weights
+    }
+
+    def part_of(others, part):
+      return grad(weights, others, part, state.step, frozen)
+
+    parts = config.num_microbatches
     if parts == 1:
-      (loss, (model_state, extra)), grads = grad(
-        state.params, state.model_state, batch, mask
-      )
+      grads, (others, sums) = part_of(others, (batch, mask, 0))
     else:
       split = functools.partial(_split, parts=parts, mesh=mesh)
-      loss, extra, grads, model_state = _scan_sum(
-        grad, state, jax.tree.map(split, (batch, mask))
+      batch, mask = jax.tree.map(split, (batch, mask))
+      grads, sums, others = _scan_sum(
+        part_of, others, (batch, mask, jnp.arange(parts))
       )
-    loss, extra, grads = jax.tree.map(
-      lambda x: x / count.astype(x.dtype), (loss, extra, grads)
-    )
-    return loss, extra, grads, model_state
+    means = {name: x / jnp.maximum(n, _TINY) for name, (x, n) in sums.items()}
+    count = jnp.maximum(sums["loss"][1], 1)
+    grads = jax.tree.map(lambda x: x / count.astype(x.dtype), grads)
+    return means.pop("loss"), means, grads, others
 
   return gradients
 
 
-def _masked_sum(values, *, mask):
-  return jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0))
+# In place of a weight of nothing.
+_TINY = 1e-30
 
 
-def _scan_sum(grad, state, parts):
-  """Adds up loss, values and gradients over the parts of a batch."""
+def _scan_sum(part_of, others, parts):
+  """Adds up gradients and values over the parts of a batch."""
 
   def body(carry, part):
-    model_state, sums = carry
-    (loss, (model_state, extra)), grads = grad(state.params, model_state, *part)
-    return (model_state, jax.tree.map(jnp.add, sums, (loss, extra, grads))), ()
+    others, sums = carry
+    grads, (others, values) = part_of(others, part)
+    return (others, jax.tree.map(jnp.add, sums, (grads, values))), ()
 
   first = jax.tree.map(lambda x: x[0], parts)
-  (loss, (_, extra)), grads = jax.eval_shape(
-    grad, state.params, state.model_state, *first
-  )
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype), (loss, extra, grads)
-  )
-  (model_state, sums), () = jax.lax.scan(
-    body, (state.model_state, zeros), parts
-  )
-  return *sums, model_state
+  grads, (_, values) = jax.eval_shape(part_of, others, first)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, values))
+  (others, sums), () = jax.lax.scan(body, (others, zeros), parts)
+  return *sums, others
 
 
 def _split(x, *, parts, mesh):
@@ -201,8 +223,14 @@ def _split(x, *, parts, mesh):
   )
 
 
-def _averaged(ema, params, decay, state):
+def _moved(ema, variables, decay, state):
   """The moving average; it forgets faster while the run is young."""
   age = (state.step - state.skipped).astype(jnp.float32)
   decay = jnp.minimum(decay, (1.0 + age) / (10.0 + age))
-  return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
+
+  def move(old, new):
+    if not jnp.issubdtype(new.dtype, jnp.floating):
+      return new
+    return old + (1.0 - decay).astype(new.dtype) * (new - old)
+
+  return jax.tree.map(move, ema, variables)

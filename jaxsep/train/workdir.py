@@ -1,13 +1,21 @@
-"""The folder of a run: whose it is, who writes to it, what made it."""
+"""The folder of a run: whose it is, and what made it.
+
+A workdir is a path on this machine or in a bucket (`gs://`, `s3://`), which
+needs the packages of `etils[epath-gcs]` or `etils[epath-s3]`. Nothing here was
+ever tested with a real bucket.
+"""
 
 import contextlib
-import fcntl
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+# Buckets are reached by fsspec: TensorFlow stays out of the training process.
+os.environ.setdefault("EPATH_USE_TF", "0")
+
+from etils import epath
 
 from jaxsep.train.errors import TrainingError
 
@@ -17,6 +25,7 @@ _FORMAT = "jaxsep run"
 #: Options of the loop that a continued run may change.
 MAY_CHANGE = (
   "train.num_steps",
+  "train.num_microbatches",
   "train.log_every",
   "train.eval_every",
   "train.checkpoint_every",
@@ -24,19 +33,48 @@ MAY_CHANGE = (
   "train.demo_every",
   "train.early_stop_patience",
   "train.max_skipped_in_row",
+  "train.profile_step",
+  "train.wandb_project",
   "train.tensorboard",
   "train.progress",
-  "train.optimizer.num_microbatches",
 )
+
+
+def as_path(folder: epath.PathLike) -> epath.Path:
+  """A workdir as a path.
+
+  Raises:
+    TrainingError: If it has a scheme that cannot be opened.
+  """
+  scheme, found, _ = os.fspath(folder).partition("://")
+  if not found:
+    return epath.Path(os.path.abspath(os.path.expanduser(folder)))
+  try:
+    path = epath.Path(folder)
+    if is_local(path):
+      raise ValueError(f"unknown scheme {scheme}://")
+    path.exists()
+  except Exception as error:  # each kind of bucket has its own
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    raise TrainingError(
+      f"cannot open {os.fspath(folder)} ({reason}); buckets need "
+      "pip install 'jaxsep[cloud]' and your credentials"
+    ) from error
+  return path
+
+
+def is_local(path: epath.Path) -> bool:
+  """Whether a path is on a file system, with appends and locks."""
+  return "://" not in os.fspath(path)
 
 
 @contextlib.contextmanager
 def open_workdir(
-  folder: str | os.PathLike,
+  folder: epath.PathLike,
   config: Mapping[str, Any],
   *,
   may_change: Sequence[str] = MAY_CHANGE,
-) -> Iterator[pathlib.Path]:
+) -> Iterator[epath.Path]:
   """Makes or reopens the folder of a run, and holds it while in use.
 
   Args:
@@ -45,65 +83,69 @@ def open_workdir(
     may_change: Dotted keys of it that may differ from the earlier start.
 
   Yields:
-    The folder.
+    The folder. The config is written to it by `write_config`.
 
   Raises:
     TrainingError: If it cannot be written, holds something else, is in use,
       or was made with another config.
   """
-  path = pathlib.Path(folder).absolute()
+  path = as_path(folder)
   try:
     path.mkdir(parents=True, exist_ok=True)
     _refuse_foreign(path)
-    with open(path / ".lock", "a") as lock:
-      _lock(path, lock)
+    with _locked(path):
       earlier = read_config(path)
-      config = json.loads(json.dumps(config))
       if earlier is not None:
+        config = json.loads(json.dumps(config))
         _refuse_changes(path, earlier, config, may_change)
-      _replace(path / _CONFIG, {"format": _FORMAT, "version": 1, **config})
-      for name in ("best", "last"):
-        _recover_folder(path / name)
       yield path
   except OSError as error:
-    if error.filename is None or not str(error.filename).startswith(str(path)):
+    if not str(error.filename or "").startswith(os.fspath(path)):
       raise
     raise TrainingError(
       f"cannot write to the workdir {path} ({error.strerror}); choose another"
     ) from error
 
 
-def read_config(folder: str | os.PathLike) -> dict[str, Any] | None:
+def write_config(path: epath.Path, config: Mapping[str, Any]) -> None:
+  """Writes what fixes a run, in one piece or not at all."""
+  text = json.dumps({"format": _FORMAT, **config}, indent=2) + "\n"
+  hidden = path / f".{_CONFIG}"
+  hidden.write_text(text)
+  hidden.replace(path / _CONFIG)
+
+
+def read_config(folder: epath.PathLike) -> dict[str, Any] | None:
   """Reads what made a run.
 
   Args:
     folder: A workdir.
 
   Returns:
-    The config that `open_workdir` was given, or None if there is none.
+    `{"train": ..., "task": ..., "run": ...}`: the options of the loop, the
+    task's description and the `run_config` of `fit`; None if there is none.
 
   Raises:
     TrainingError: If the folder is of something else.
   """
-  path = pathlib.Path(folder) / _CONFIG
+  path = as_path(folder) / _CONFIG
   if not path.exists():
     return None
   try:
     config = json.loads(path.read_text())
     if config.pop("format") != _FORMAT:
       raise KeyError("format")
-    version = config.pop("version")
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise TrainingError(
       f"{path} is not the config of a run; choose another workdir"
     ) from error
-  if version != 1:
-    raise TrainingError(f"{path} was written by a newer jaxsep")
   return config
 
 
-def check_space(folder: pathlib.Path, *, num_bytes: int) -> None:
+def check_space(folder: epath.Path, *, num_bytes: int) -> None:
   """Raises TrainingError unless the disk has room for so many bytes."""
+  if not is_local(folder):
+    return
   free = shutil.disk_usage(folder).free
   if free < num_bytes:
     raise TrainingError(
@@ -111,29 +153,6 @@ def check_space(folder: pathlib.Path, *, num_bytes: int) -> None:
       f"run need about {num_bytes / 1e6:.0f} MB; make room, lower "
       "keep_checkpoints or choose another workdir"
     )
-
-
-@contextlib.contextmanager
-def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a new folder that then takes the place of an older one."""
-  new, old = path.with_name(f".new-{path.name}"), _old(path)
-  shutil.rmtree(new, ignore_errors=True)
-  yield new
-  shutil.rmtree(old, ignore_errors=True)
-  if path.exists():
-    os.rename(path, old)
-  os.rename(new, path)
-  shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover_folder(path):
-  """Undoes a replacement that was cut off between its two renames."""
-  if _old(path).exists() and not path.exists():
-    os.rename(_old(path), path)
-
-
-def _old(path):
-  return path.with_name(f".old-{path.name}")
 
 
 def _refuse_foreign(path):
@@ -152,17 +171,25 @@ def _refuse_foreign(path):
     )
 
 
-def _lock(path, file):
-  """Raises if another process holds the folder; it lets go when it dies."""
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError as error:
-    raise TrainingError(
-      f"another process is training in {path}; wait for it or stop it"
-    ) from error
-  except OSError:
-    # A file system without locks; the user is on their own.
-    pass
+@contextlib.contextmanager
+def _locked(path):
+  """Refuses a folder that another process holds; it lets go when it dies."""
+  if not is_local(path):
+    yield
+    return
+  import fcntl
+
+  with open(path / ".lock", "a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise TrainingError(
+        f"another process is training in {path}; wait for it or stop it"
+      ) from error
+    except OSError:
+      # A file system without locks; the user is on their own.
+      pass
+    yield
 
 
 def _refuse_changes(path, earlier, config, may_change):
@@ -171,7 +198,7 @@ def _refuse_changes(path, earlier, config, may_change):
   differences = [
     f"{key} is {json.dumps(new.get(key))}, was {json.dumps(old.get(key))}"
     for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key) and not _covered(key, may_change)
+    if old.get(key) != new.get(key) and not _may_change(key, may_change)
   ]
   if differences:
     more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
@@ -182,8 +209,10 @@ def _refuse_changes(path, earlier, config, may_change):
     )
 
 
-def _covered(key, prefixes):
-  return any(key == p or key.startswith(p + ".") for p in prefixes)
+def _may_change(key, prefixes):
+  """Whether a continued run may change a key; `remat` costs time only."""
+  listed = any(key == p or key.startswith(p + ".") for p in prefixes)
+  return listed or key.rsplit(".")[-1] == "remat"
 
 
 def _dotted(tree, prefix=""):
@@ -195,13 +224,3 @@ def _dotted(tree, prefix=""):
     else:
       flat[prefix + name] = value
   return flat
-
-
-def _replace(path, value):
-  """Writes JSON in one piece or not at all."""
-  hidden = path.with_name(f".{path.name}")
-  with open(hidden, "w") as file:
-    file.write(json.dumps(value, indent=2) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(hidden, path)

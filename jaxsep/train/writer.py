@@ -1,70 +1,91 @@
-"""What a run leaves to read: a log in JSON lines, TensorBoard, the terminal."""
+"""What a run leaves to read: a log in JSON lines, TensorBoard, W&B, lines."""
 
 import contextlib
-import io
+import hashlib
 import json
 import math
 import os
-import pathlib
-import struct
 import sys
-import wave
-import zlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tqdm
+from etils import epath
+
+from jaxsep.train.errors import TrainingError
+from jaxsep.train.workdir import is_local
 
 
 class Writer:
-  """Writes scalars and signals of a run; the silent one writes nothing.
+  """Writes scalars and signals of a run.
 
   The log has one JSON object a line, with `step`, `split` and the values;
   values that are not finite are null. Lines past the step at which a run goes
   on are cut off, so a step is never there twice.
 
+  Files are written on this machine; those of a workdir in a bucket, which
+  cannot be appended to, are copied there by `upload`.
+
+  Args:
+    folder: The workdir.
+    start_step: Where the run starts or goes on.
+    evaluated: Whether the evaluation of that step is done.
+    tensorboard: Whether to write TensorBoard events.
+    wandb_project: Weights & Biases project, or None.
+    run_config: What Weights & Biases shows as the config of the run.
+
   Attributes:
-    path: The log.
+    local: Where the files are written.
   """
 
   def __init__(
     self,
-    folder: str | os.PathLike,
+    folder: epath.Path,
     *,
     start_step: int = 0,
     evaluated: bool = True,
     tensorboard: bool = True,
-    active: bool = True,
+    wandb_project: str | None = None,
+    run_config: Mapping[str, Any] | None = None,
   ):
-    self.path = pathlib.Path(folder) / "log.jsonl"
-    self._log = self._events = None
+    self._folder = self.local = folder
+    if not is_local(folder):
+      self.local = epath.Path(tempfile.mkdtemp(prefix="jaxsep-"))
+      if (folder / "log.jsonl").exists():
+        (folder / "log.jsonl").copy(self.local / "log.jsonl")
     self._shown: set[str] = set()
-    if not active:
-      return
-    cut_log(self.path, start_step, evaluated=evaluated)
-    self._log = open(self.path, "a")
+    self._events = self._wandb = None
+    # The optional packages first: they may be missing.
     if tensorboard:
-      self._events = _open_events(self.path.parent, start_step)
+      self._events = _open_events(self.local, start_step)
+    if wandb_project is not None:
+      self._wandb = _open_wandb(wandb_project, folder, self.local, run_config)
+    path = self.local / "log.jsonl"
+    cut_log(path, start_step, evaluated=evaluated)
+    self._log = open(path, "a")
 
   def scalars(
-    self, step: int, split: str, values: Mapping[str, float | int | str]
+    self, step: int, split: str, values: Mapping[str, float | int]
   ) -> None:
     """Writes the values of a step."""
-    if self._log is not None:
-      line = {"step": step, "split": split}
-      line.update((name, _plain(value)) for name, value in values.items())
-      self._log.write(json.dumps(line) + "\n")
-      self._log.flush()
-    if self._events is not None:
-      for name, value in values.items():
-        if isinstance(value, int | float) and math.isfinite(value):
-          self._events.add_scalar(f"{split}/{name}", value, step)
+    finite = {name: x for name, x in values.items() if math.isfinite(x)}
+    line = {"step": step, "split": split}
+    line |= {name: finite.get(name) for name in values}
+    self._log.write(json.dumps(line) + "\n")
+    self._log.flush()
+    for name, value in finite.items():
+      if self._events is not None:
+        self._events.add_scalar(f"{split}/{name}", value, step)
+    if self._wandb is not None:
+      named = {f"{split}/{name}": value for name, value in finite.items()}
+      self._wandb.log(named, step=step)
 
   def signals(
     self, step: int, signals: Mapping[str, Any], *, sample_rate_hz: int
   ) -> None:
-    """Writes signals as audio and as spectrograms.
+    """Writes signals as audio and as spectrograms to TensorBoard.
 
     Only what starts with "estimate" changes in the course of a run; the rest
     is written once.
@@ -81,21 +102,39 @@ class Writer:
         continue
       self._shown.add(name)
       array = np.asarray(array, np.float32)
-      rows = array[None] if array.ndim == 1 else array
-      for i, row in enumerate(rows):
+      for i, row in enumerate(np.atleast_2d(array)):
         tag = name if array.ndim == 1 else f"{name}_{i + 1}"
-        _add_signal(self._events, step, tag, row, sample_rate_hz)
+        # Estimates may be louder than full scale.
+        row = row / max(1.0, float(np.max(np.abs(row), initial=0.0)))
+        self._events.add_audio(f"audio/{tag}", row, step, sample_rate_hz)
+        image = spectrogram_image(row, sample_rate_hz=sample_rate_hz)
+        self._events.add_image(
+          f"spectrogram/{tag}", image, step, dataformats="HW"
+        )
     self._events.flush()
+
+  def upload(self) -> None:
+    """Copies the files to a workdir in a bucket; nothing on a disk."""
+    if self.local == self._folder:
+      return
+    if self._events is not None:
+      self._events.flush()
+    for folder, _, names in self.local.walk():
+      target = self._folder / folder.relative_to(self.local)
+      target.mkdir(parents=True, exist_ok=True)
+      for name in names:
+        (folder / name).copy(target / name, overwrite=True)
 
   def close(self) -> None:
     """Flushes and closes all files."""
-    if self._log is not None:
-      # Every line was flushed: what is left is one that failed, and said so.
-      with contextlib.suppress(OSError):
-        self._log.close()
+    # Every line was flushed: what is left is one that failed, and said so.
+    with contextlib.suppress(OSError):
+      self._log.close()
     if self._events is not None:
       self._events.close()
-    self._log = self._events = None
+    if self._wandb is not None:
+      self._wandb.finish()
+    self.upload()
 
 
 def say(line: str) -> None:
@@ -104,7 +143,7 @@ def say(line: str) -> None:
   sys.stderr.flush()
 
 
-def cut_log(path: pathlib.Path, step: int, *, evaluated: bool = True) -> None:
+def cut_log(path: epath.Path, step: int, *, evaluated: bool = True) -> None:
   """Drops what a run that goes on will write again.
 
   Args:
@@ -116,7 +155,7 @@ def cut_log(path: pathlib.Path, step: int, *, evaluated: bool = True) -> None:
   if not path.exists():
     return
   kept = []
-  for line in path.read_text(errors="replace").splitlines():
+  for line in path.read_text().splitlines():
     try:
       values = json.loads(line)
       again = values["step"] == step and values["split"] == "eval"
@@ -124,43 +163,9 @@ def cut_log(path: pathlib.Path, step: int, *, evaluated: bool = True) -> None:
         kept.append(line + "\n")
     except (ValueError, KeyError, TypeError):
       continue
-  hidden = path.with_name(f".{path.name}")
+  hidden = path.parent / f".{path.name}"
   hidden.write_text("".join(kept))
-  os.replace(hidden, path)
-
-
-def png(image: np.ndarray) -> bytes:
-  """Encodes an image `[height, width, 3]` of uint8 as PNG."""
-  height, width, _ = image.shape
-  # Every row starts with the number of its filter; 0 is none.
-  rows = np.zeros((height, 1 + 3 * width), np.uint8)
-  rows[:, 1:] = image.reshape(height, -1)
-
-  def chunk(kind, data):
-    checksum = zlib.crc32(kind + data)
-    return (
-      struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-    )
-
-  header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-  return (
-    b"\x89PNG\r\n\x1a\n"
-    + chunk(b"IHDR", header)
-    + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6))
-    + chunk(b"IEND", b"")
-  )
-
-
-def wav(signal: np.ndarray, *, sample_rate_hz: int) -> bytes:
-  """Encodes a signal `[T]` as 16-bit WAV; what is too loud is clipped."""
-  pcm = np.round(np.clip(signal, -1.0, 1.0) * 32767).astype("<i2")
-  buffer = io.BytesIO()
-  with wave.open(buffer, "wb") as file:
-    file.setnchannels(1)
-    file.setsampwidth(2)
-    file.setframerate(sample_rate_hz)
-    file.writeframes(pcm.tobytes())
-  return buffer.getvalue()
+  hidden.replace(path)
 
 
 def spectrogram_image(
@@ -174,7 +179,7 @@ def spectrogram_image(
     max_width: Longer signals get a longer hop.
 
   Returns:
-    The image, uint8 of shape `[height, width, 3]`.
+    The image, uint8 of shape `[height, width]`.
   """
   n_fft = max(sample_rate_hz * 32 // 1000, 16)
   hop = max(n_fft // 4, -(-len(signal) // max_width))
@@ -183,21 +188,7 @@ def spectrogram_image(
   frames = padded[starts[:, None] + np.arange(n_fft)] * np.hanning(n_fft)
   power = np.square(np.abs(np.fft.rfft(frames)))
   level = 10 * np.log10(power / max(float(power.max()), 1e-12) + 1e-12)
-  shade = np.clip(1 + level / 70, 0, 1).T[::-1]
-  # Dark blue over red to pale yellow, evenly growing in lightness.
-  stops = np.array(
-    [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]]
-  )
-  places = np.linspace(0, 1, len(stops))
-  image = np.stack([np.interp(shade, places, stop) for stop in stops.T], -1)
-  return image.astype(np.uint8)
-
-
-def _plain(value):
-  """A JSON value; what is not finite has none in JSON."""
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
+  return np.uint8(255 * np.clip(1 + level / 70, 0, 1).T[::-1])
 
 
 def _open_events(folder, start_step):
@@ -205,40 +196,30 @@ def _open_events(folder, start_step):
   try:
     import tensorboardX
   except ImportError as error:
-    raise ValueError(
+    raise TrainingError(
       "TensorBoard events need tensorboardX: pip install 'jaxsep[train]', or "
       "set tensorboard to False"
     ) from error
   purge = start_step + 1 if start_step else None
   return tensorboardX.SummaryWriter(
-    str(folder / "tensorboard"), purge_step=purge
+    os.fspath(folder / "tensorboard"), purge_step=purge
   )
 
 
-def _add_signal(events, step, tag, signal, sample_rate_hz):
-  """Adds a signal's audio and spectrogram to the events."""
-  from tensorboardX.proto.summary_pb2 import Summary
-
-  # Estimates may be louder than full scale; the ear needs no exact level.
-  signal = signal / max(1.0, float(np.max(np.abs(signal), initial=0.0)))
-  image = spectrogram_image(signal, sample_rate_hz=sample_rate_hz)
-  audio = Summary.Audio(
-    sample_rate=sample_rate_hz,
-    num_channels=1,
-    length_frames=len(signal),
-    encoded_audio_string=wav(signal, sample_rate_hz=sample_rate_hz),
-    content_type="audio/wav",
+def _open_wandb(project, folder, local, run_config):
+  """The Weights & Biases run of a workdir, which a later start goes on."""
+  try:
+    import wandb
+  except ImportError as error:
+    raise TrainingError(
+      "wandb_project needs Weights & Biases: pip install wandb, or set "
+      "wandb_project to None"
+    ) from error
+  return wandb.init(
+    project=project,
+    name=folder.name,
+    id=hashlib.sha256(os.fspath(folder).encode()).hexdigest()[:16],
+    resume="allow",
+    dir=os.fspath(local),
+    config=dict(run_config or {}),
   )
-  picture = Summary.Image(
-    height=image.shape[0],
-    width=image.shape[1],
-    colorspace=3,
-    encoded_image_string=png(image),
-  )
-  summary = Summary(
-    value=[
-      Summary.Value(tag=f"audio/{tag}", audio=audio),
-      Summary.Value(tag=f"spectrogram/{tag}", image=picture),
-    ]
-  )
-  events.file_writer.add_summary(summary, step)

@@ -73,7 +73,7 @@ def test_sizes_are_read_off_the_weights():
   told, _ = conversion.conv_tasnet_from_asteroid(weights, UNTOLD)
   assert told == full
   assert told.num_sources == 3
-  assert told.num_repeats == 2
+  assert told.masker.num_repeats == 2
 
 
 def test_sizes_of_a_dptnet_are_read_off_the_weights():
@@ -101,8 +101,8 @@ def test_old_files_have_asteroids_defaults():
   model, _ = conversion.conv_tasnet_from_asteroid(
     weights, {"n_blocks": 2}, complete=True
   )
-  assert model.norm == "global"
-  assert model.mask_activation == "sigmoid"
+  assert model.masker.norm == "global"
+  assert model.masker.mask_activation == "sigmoid"
   assert model.encoder_activation is None
 
 
@@ -112,7 +112,7 @@ def test_causal_norm_is_the_one_that_asteroid_puts_there():
     weights, {**arguments, "norm_type": "gLN"}
   )
   assert isinstance(model, models.ConvTasNet)
-  assert model.norm == "channel"
+  assert model.masker.norm == "channel"
 
 
 # Failures.

@@ -7,10 +7,12 @@ import soundfile
 from data_pipelines import corpora
 
 
-def tone(num_samples, rate_hz, frequency_hz, level=0.3):
-  """A sine; the level of 16-bit noise is far below any tolerance used."""
-  time = np.arange(num_samples) / rate_hz
-  return (level * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory, monkeypatch):
+  """A user's cache folder for each test."""
+  home = tmp_path_factory.mktemp("cache")
+  monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+  return home
 
 
 @pytest.fixture

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from small_batches import TRAIN, assert_same, take
+from small_batches import assert_hosts_equal, assert_same, mixtures, reading
 
-from data_pipelines import batches, corpora, table
+from data_pipelines import corpora
 
 
 def test_contract(corpus):
-  batch = take(
-    batches.train_batches(
-      corpus, **TRAIN, noise=corpus, rirs=corpus, rir_length=700
-    ),
-    1,
-  )[0]
+  batch = mixtures(corpus, 1, noise=corpus, rirs=corpus, rir_length=700)[0]
   assert {k: (v.shape, v.dtype.name) for k, v in batch.items()} == {
     "index": ((4,), "uint32"),
     "sources": ((4, 2, 1500), "float32"),
@@ -28,15 +23,15 @@ def test_contract(corpus):
   assert batch["index"].tolist() == [0, 1, 2, 3]
   assert batch["mask"].all()
   assert (batch["speaker"][:, 0] != batch["speaker"][:, 1]).all()
-  # Noise and responses are found in the corpus, from the beginning on.
+  # Noises and RIRs are found in the corpus, from the beginning on.
   starts = [corpus.read(row, 0, 700) for row in range(len(corpus))]
-  for response in batch["rir"].reshape(-1, 700):
-    assert any(np.array_equal(response, start) for start in starts)
+  for rir in batch["rir"].reshape(-1, 700):
+    assert any(np.array_equal(rir, start) for start in starts)
 
 
 def test_crops_come_from_the_speakers_utterances(corpus):
   whole = [corpus.read(row) for row in range(len(corpus))]
-  for batch in take(batches.train_batches(corpus, **TRAIN), 3):
+  for batch in mixtures(corpus, 3):
     for crops, speakers in zip(batch["sources"], batch["speaker"], strict=True):
       for crop, speaker in zip(crops, speakers, strict=True):
         rows = np.flatnonzero(corpus.speaker == speaker)
@@ -48,8 +43,7 @@ def test_crops_come_from_the_speakers_utterances(corpus):
 
 
 def test_short_utterances_are_padded_at_the_end(corpus):
-  options = TRAIN | {"crop_length": 4000}
-  for batch in take(batches.train_batches(corpus, **options), 3):
+  for batch in mixtures(corpus, 3, crop_length=4000):
     for crop, length in zip(
       batch["sources"].reshape(-1, 4000), batch["length"].ravel(), strict=True
     ):
@@ -59,10 +53,8 @@ def test_short_utterances_are_padded_at_the_end(corpus):
 
 
 def test_resampled_with_speed(corpus):
-  options = TRAIN | {"sample_rate_hz": 5000, "crop_length": 900}
-  batch = take(
-    batches.train_batches(corpus, **options, speed_range=(1.25, 1.25)), 1
-  )[0]
+  options = {"sample_rate_hz": 5000, "crop_length": 900}
+  batch = mixtures(corpus, 1, **options, speed_range=(1.25, 1.25))[0]
   row_of = {int(s): np.flatnonzero(corpus.speaker == s) for s in range(4)}
   for crop, speaker in zip(
     batch["sources"].reshape(-1, 900), batch["speaker"].ravel(), strict=True
@@ -78,80 +70,64 @@ def test_resampled_with_speed(corpus):
 
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_hosts_together_equal_one(corpus, process_count):
-  options = TRAIN | {"batch_size": 8}
-  alone = take(batches.train_batches(corpus, **options), 3)
-  parts = [
-    take(
-      batches.train_batches(
-        corpus,
-        **options,
-        process_index=process_index,
-        process_count=process_count,
-      ),
-      3,
-    )
-    for process_index in range(process_count)
-  ]
-  for step, expected in enumerate(alone):
-    hosts = [part[step] for part in parts]
-    seen = [set(host["index"].tolist()) for host in hosts]
-    assert len(set.union(*seen)) == sum(map(len, seen)) == 8
-    joined = {k: np.concatenate([h[k] for h in hosts]) for k in expected}
-    assert_same(joined, expected)
+  assert_hosts_equal(
+    lambda **here: mixtures(corpus, 3, batch_size=8, **here), process_count
+  )
 
 
 def test_resumed_equals_unbroken(corpus):
-  options = TRAIN | {"speed_range": (0.9, 1.1), "sample_rate_hz": 6000}
-  unbroken = take(batches.train_batches(corpus, **options), 8)
-  resumed = take(batches.train_batches(corpus, **options, start_step=5), 3)
+  options = {"speed_range": (0.9, 1.1), "sample_rate_hz": 6000}
+  unbroken = mixtures(corpus, 8, **options, num_threads=7)
+  resumed = mixtures(corpus, 3, **options, start_step=5)
   for one, other in zip(unbroken[5:], resumed, strict=True):
     assert_same(one, other)
 
 
-def test_the_number_of_threads_changes_nothing(corpus):
-  few = take(batches.train_batches(corpus, **TRAIN), 6)
-  many = take(batches.train_batches(corpus, **TRAIN | {"num_threads": 7}), 6)
-  for one, other in zip(few, many, strict=True):
-    assert_same(one, other)
-
-
 def test_an_epoch_visits_every_utterance(corpus):
-  options = TRAIN | {"num_sources": 1, "batch_size": 6, "crop_length": 9000}
-  taken = take(batches.train_batches(corpus, **options), 2)
+  taken = mixtures(corpus, 2, num_sources=1, batch_size=6, crop_length=9000)
   lengths = np.concatenate([batch["length"] for batch in taken]).ravel()
   assert sorted(lengths) == sorted(corpus.length)
 
 
 def test_index_beyond_32_bits(corpus):
-  batch = take(batches.train_batches(corpus, **TRAIN, start_step=2**31), 1)[0]
+  batch = mixtures(corpus, 1, start_step=2**31)[0]
   assert batch["index"].tolist() == [0, 1, 2, 3]
 
 
 def test_short_noise_is_repeated(tmp_path, write_audio, corpus):
   write_audio("noise/short.wav", num_samples=400, seed=9)
   noise = corpora.scan_folder(tmp_path / "noise")
-  batch = take(batches.train_batches(corpus, **TRAIN, noise=noise), 1)[0]
+  batch = mixtures(corpus, 1, noise=noise)[0]
   for crop in batch["noise"]:
     np.testing.assert_array_equal(crop[400:], crop[:-400])
     assert sorted(crop[:400]) == sorted(noise.read(0))
 
 
-def test_response_keeps_its_gain(tmp_path, corpus):
+def test_rir_keeps_its_gain(tmp_path, corpus):
   (tmp_path / "rooms").mkdir()
   time_s = np.arange(4800) / 48000
-  response = np.exp(-time_s / 0.01) / 480
-  soundfile.write(tmp_path / "rooms/x.wav", response, 48000, subtype="FLOAT")
-  rirs = corpora.scan_folder(tmp_path / "rooms", channel=0)
-  batch = take(
-    batches.train_batches(corpus, **TRAIN, rirs=rirs, rir_length=900), 1
-  )[0]
-  np.testing.assert_allclose(batch["rir"].sum(-1), response.sum(), rtol=0.03)
+  rir = np.exp(-time_s / 0.01) / 480
+  soundfile.write(tmp_path / "rooms/x.wav", rir, 48000, subtype="FLOAT")
+  rirs = corpora.scan_folder(tmp_path / "rooms")
+  batch = mixtures(corpus, 1, rirs=rirs, rir_length=900)[0]
+  np.testing.assert_allclose(batch["rir"].sum(-1), rir.sum(), rtol=0.03)
   assert np.all(batch["rir"][..., 800:] == 0)
 
 
-def test_eval_batches(corpus):
-  options = TRAIN | {"batch_size": 4}
-  evaluation = batches.eval_batches(corpus, **options, num_examples=10)
+@pytest.mark.parametrize(("channel", "peak"), [(None, 0.9), (1, -0.9)])
+def test_first_channel_of_a_rir_unless_chosen(tmp_path, corpus, channel, peak):
+  """Averaged, two microphones of opposite sign would be silent."""
+  (tmp_path / "rooms").mkdir()
+  rir = np.zeros((100, 2))
+  rir[0] = 0.9, -0.9
+  soundfile.write(tmp_path / "rooms/x.wav", rir, 8000, subtype="FLOAT")
+  rirs = corpora.scan_folder(tmp_path / "rooms", channel=channel)
+  batch = mixtures(corpus, 1, rirs=rirs, rir_length=100)[0]
+  np.testing.assert_allclose(batch["rir"][..., 0], peak)
+
+
+def test_a_fixed_set(corpus):
+  evaluation = reading(corpus, num_examples=10)
   assert len(evaluation) == 3
   first, again = list(evaluation), list(evaluation)
   assert [batch["mask"].tolist() for batch in first] == [
@@ -165,23 +141,9 @@ def test_eval_batches(corpus):
   np.testing.assert_array_equal(
     first[2]["sources"][2:], first[0]["sources"][:2]
   )
-  hosts = [
-    list(
-      batches.eval_batches(
-        corpus,
-        **options,
-        num_examples=10,
-        process_index=p,
-        process_count=2,
-      )
-    )
-    for p in range(2)
-  ]
-  for step, expected in enumerate(first):
-    joined = {
-      k: np.concatenate([host[step][k] for host in hosts]) for k in expected
-    }
-    assert_same(joined, expected)
+  assert_hosts_equal(
+    lambda **here: list(reading(corpus, num_examples=10, **here)), 2
+  )
 
 
 @pytest.mark.parametrize(
@@ -193,12 +155,16 @@ def test_eval_batches(corpus):
     ({"weighting": "speaker"}, "'utterance' or 'duration'"),
     ({"rir_length": 5}, "rirs and rir_length"),
     ({"start_step": -1}, "start_step is -1"),
+    ({"num_examples": 0}, "num_examples is 0"),
+    ({"num_sources": 0}, "num_sources is 0"),
     ({"num_sources": 5}, "has 4 speakers, too few for mixtures of 5"),
+    ({"speed_range": (1.1, 0.9)}, "0 < slowest <= fastest"),
+    ({"speed_range": (0.0, 1.0)}, "0 < slowest <= fastest"),
   ],
 )
 def test_bad_options(corpus, options, message):
   with pytest.raises(ValueError, match=message):
-    batches.train_batches(corpus, **TRAIN | options)
+    reading(corpus, **options)
 
 
 def test_in_memory_corpus():
@@ -207,17 +173,15 @@ def test_in_memory_corpus():
   def read(path, start, length):
     return np.arange(start, start + length, dtype=np.float32) + int(path)
 
-  corpus = table.Corpus(
+  corpus = corpora.Corpus(
     path=["0", "100000"],
     start=[0, 7],
     length=[2000, 2000],
     rate_hz=[8000, 8000],
-    speaker=[0, 1],
-    text=["", ""],
-    speakers=("x", "y"),
+    columns={"speaker": ["x", "y"]},
     reader=read,
   )
-  batch = take(batches.train_batches(corpus, **TRAIN), 1)[0]
+  batch = mixtures(corpus, 1)[0]
   for crop, speaker in zip(
     batch["sources"].reshape(8, -1), batch["speaker"].ravel(), strict=True
   ):

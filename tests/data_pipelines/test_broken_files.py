@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from small_batches import TRAIN, assert_same, take
+from small_batches import assert_same, mixtures, reading
 
-from data_pipelines import batches, corpora
+from data_pipelines import corpora
 from data_pipelines.corpora import CorpusError
 
 
@@ -15,10 +15,10 @@ def break_files(corpus, rows):
 
 
 def test_broken_file_is_replaced_and_named(corpus, caplog):
-  before = take(batches.train_batches(corpus, **TRAIN), 6)
+  before = mixtures(corpus, 6)
   break_files(corpus, [0, 8])
-  after = take(batches.train_batches(corpus, **TRAIN), 6)
-  resumed = take(batches.train_batches(corpus, **TRAIN, start_step=3), 3)
+  after = mixtures(corpus, 6)
+  resumed = mixtures(corpus, 3, start_step=3)
   changed = 0
   for one, other in zip(before, after, strict=True):
     same = (one["sources"] == other["sources"]).all(-1)
@@ -34,7 +34,7 @@ def test_broken_file_is_replaced_and_named(corpus, caplog):
   assert any(corpus.path[8] in message for message in named)
 
 
-def test_broken_response_is_replaced_by_one_of_its_room(
+def test_broken_rir_is_replaced_by_one_of_its_room(
   corpus, tmp_path, write_audio, caplog
 ):
   for room, count in (("hall", 3), ("cell", 1), ("attic", 2)):
@@ -43,26 +43,24 @@ def test_broken_response_is_replaced_by_one_of_its_room(
       write_audio(f"rooms/{room}/{number}.wav", num_samples=90, seed=seed)
   rirs = corpora.scan_folder(tmp_path / "rooms")
   whole = [rirs.read(row) for row in range(len(rirs))]
-  options = TRAIN | {"rirs": rirs, "rir_length": 90}
+  options = {"rirs": rirs, "rir_length": 90}
 
-  def rows_of(batches):
-    """The response of each source by the row that it was read from."""
-    found = np.concatenate([batch["rir"] for batch in batches])
+  def rows_of(taken):
+    """The RIR of each source by the row that it was read from."""
+    found = np.concatenate([batch["rir"] for batch in taken])
     same = (found[:, :, None] == np.stack(whole)).all(-1)
     assert (same.sum(-1) == 1).all()
     return same.argmax(-1)
 
-  before = rows_of(take(batches.train_batches(corpus, **options), 12))
+  before = rows_of(mixtures(corpus, 12, **options))
   # The cell has no other; of the hall and the attic one each is left out.
   broken = [
     rirs.path.tolist().index(path)
     for path in ("hall/1.wav", "cell/0.wav", "attic/0.wav")
   ]
   break_files(rirs, broken)
-  after = rows_of(take(batches.train_batches(corpus, **options), 12))
-  resumed = rows_of(
-    take(batches.train_batches(corpus, **options, start_step=9), 3)
-  )
+  after = rows_of(mixtures(corpus, 12, **options))
+  resumed = rows_of(mixtures(corpus, 3, **options, start_step=9))
   np.testing.assert_array_equal(after[-12:], resumed)
   spoilt = np.isin(before, broken)
   assert spoilt.any() and not np.isin(after, broken).any()
@@ -75,14 +73,13 @@ def test_broken_response_is_replaced_by_one_of_its_room(
   assert (in_the_hall[:, 0] != in_the_hall[:, 1]).all()
   named = " ".join(r.getMessage() for r in caplog.records)
   assert all(rirs.path[row] in named for row in broken)
-  strict = batches.train_batches(corpus, **options, max_broken_files=2)
   with pytest.raises(CorpusError, match="3 files could not be read"):
-    take(strict, 12)
+    mixtures(corpus, 12, **options, max_broken_files=2)
 
 
 def test_too_many_broken_files_stop_the_run(corpus):
   break_files(corpus, [0, 4, 8])
-  iterator = batches.train_batches(corpus, **TRAIN, max_broken_files=2)
+  iterator = reading(corpus, max_broken_files=2)
   with pytest.raises(CorpusError, match="3 files could not be read") as caught:
     for _ in range(50):
       next(iterator)
@@ -94,13 +91,13 @@ def test_too_many_broken_files_stop_the_run(corpus):
 
 def test_evaluation_does_not_replace(corpus):
   break_files(corpus, [3])
-  evaluation = batches.eval_batches(corpus, **TRAIN, num_examples=40)
+  evaluation = reading(corpus, max_broken_files=0, num_examples=40)
   with pytest.raises(CorpusError, match=corpus.path[3]):
     list(evaluation)
 
 
 def test_missing_corpus_is_told_at_once(corpus, librispeech):
   librispeech.rename(librispeech.parent / "moved")
-  iterator = batches.train_batches(corpus, **TRAIN)
-  with pytest.raises(CorpusError, match="10 files in a row"):
+  iterator = reading(corpus)
+  with pytest.raises(CorpusError, match="9 files in a row"):
     next(iterator)

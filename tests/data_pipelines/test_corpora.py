@@ -21,7 +21,7 @@ def test_librispeech(librispeech):
   assert corpus.speakers == ("10", "11", "12", "13")
   assert corpus.speaker.tolist() == [s for s in range(4) for _ in range(3)]
   assert corpus.path[4] == "11/101/11-101-0001.flac"
-  assert corpus.text[4] == "WORDS 1 1"
+  assert corpus["text"][4] == "WORDS 1 1"
   assert corpus.length.tolist() == [3000 + 200 * i for i in range(12)]
   assert set(corpus.rate_hz.tolist()) == {8000}
   assert corpus.seconds == pytest.approx(corpus.length.sum() / 8000)
@@ -62,16 +62,16 @@ def test_root_of_several_subsets(librispeech, tmp_path, write_audio):
   assert len(corpus) == 13
   assert corpus.speakers == ("10", "11", "12", "13")
   assert corpus.path[0] == "other/10/900/10-900-0000.flac"
-  one = corpora.scan_librispeech(tmp_path, subsets=("other",))
+  one = corpora.scan_librispeech(tmp_path, split="other")
   assert one.speakers == ("10",)
-  both = corpora.scan_librispeech(tmp_path, subsets=("other", "small"))
+  both = corpora.scan_librispeech(tmp_path, split="other+small")
   assert both.path.tolist() == corpus.path.tolist()
-  assert both.text.tolist() == corpus.text.tolist()
+  assert both["text"].tolist() == corpus["text"].tolist()
   np.testing.assert_array_equal(both.read(5), corpus.read(5))
   assert corpora.read_sexes(tmp_path) == {"10": "F", "11": "M"}
   assert corpora.read_sexes(librispeech) == {}
   with pytest.raises(CorpusError, match="has no subset none"):
-    corpora.scan_librispeech(tmp_path, subsets=("none",))
+    corpora.scan_librispeech(tmp_path, split="none")
 
 
 def test_speaker_folders(tmp_path, write_audio):
@@ -90,7 +90,7 @@ def test_speaker_folders(tmp_path, write_audio):
   assert [p.path for p in corpus.report.problems] == ["stray.wav"]
 
 
-def test_folder_of_rooms(tmp_path, write_audio):
+def test_folder_of_rirs(tmp_path, write_audio):
   path = write_audio("hall/a.wav", channels=3)
   write_audio("b.wav", channels=3)
   corpus = corpora.scan_folder(tmp_path, channel=1)
@@ -188,28 +188,82 @@ def test_open_corpus(librispeech, tmp_path):
   ):
     with pytest.raises(CorpusError, match=message):
       corpora.open_corpus(spec)
+  for options in ({"split": "train"}, {"num_speakers": 3}):
+    with pytest.raises(CorpusError, match="has no such option; it has channel"):
+      corpora.open_corpus(f"folder:{librispeech}", **options)
+
+
+def test_every_layout_opens_with_defaults(librispeech, tmp_path, write_audio):
+  for folder in ("2speakers/wav8k/min/tr", "Libri2Mix/wav8k/min/train-100"):
+    for part in ("mix", "mix_clean", "s1", "s2"):
+      write_audio(f"{folder}/{part}/m.wav")
+  (tmp_path / "list.csv").write_text("path\nsmall/10/100/10-100-0000.flac\n")
+  for spec, rows in (
+    ("voices", 400),
+    (f"librispeech:{librispeech}", 12),
+    (f"speaker_folders:{librispeech}", 12),
+    (f"folder:{librispeech}", 12),
+    (f"manifest:{tmp_path}/list.csv", 1),
+    (f"wsj0_mix:{tmp_path}", 1),
+    (f"librimix:{tmp_path}", 1),
+  ):
+    corpus = corpora.open_corpus(
+      spec, cache_dir=tmp_path / "cache", sample_rate_hz=8000, num_sources=2
+    )
+    assert len(corpus) == rows
+    assert corpus.is_premixed == ("mix:" in spec)
+    splits = corpora.splits_of(spec)
+    assert (splits is None) != (spec == "voices" or corpus.is_premixed)
+  subsets = [f"{name}-clean" for name in ("train", "dev", "test")]
+  for name in subsets:
+    shutil.copytree(librispeech, tmp_path / "whole" / name)
+  spec = f"librispeech:{tmp_path}/whole"
+  assert corpora.splits_of(spec) == ("train", "dev", "test")
+  train = corpora.open_corpus(spec, split="train")
+  assert len(train) == 12
+
+
+def test_parts_for_validation():
+  voices = corpora.open_corpus("voices", num_speakers=25)
+  train, valid = corpora.hold_out(voices, column="speaker", at_least=2)
+  assert valid.speakers == voices.speakers[::6]
+  assert len(train) + len(valid) == len(voices)
+  assert corpora.shared_speakers(train, valid) == ()
+  assert corpora.shared_speakers(voices, valid) == valid.speakers
+  # A folder of noises has one "speaker": its recordings are parted.
+  noise = dataclasses.replace(voices, columns={})
+  train, valid = corpora.hold_out(noise)
+  assert not set(train.path) & set(valid.path) and len(valid) == 25
+  with pytest.raises(CorpusError, match="has 1 different path"):
+    corpora.hold_out(noise.rows([3]))
+  with pytest.raises(CorpusError, match="has no column speaker"):
+    noise.subset(exclude=["x"])
 
 
 def test_read_outside_the_utterance(librispeech):
   corpus = corpora.scan_librispeech(librispeech)
   for start, length in ((-1, 5), (0, 3001), (2999, 2)):
-    with pytest.raises(ValueError, match="of an utterance of 3000"):
+    with pytest.raises(ValueError, match="wanted of 3000"):
       corpus.read(0, start, length)
 
 
-def test_columns_must_fit():
-  columns = {
-    "path": ["a", "b"],
-    "start": [0, 0],
-    "length": [5, 5],
-    "rate_hz": [8000, 8000],
-    "speaker": [0, 1],
-    "text": ["", ""],
-  }
+def test_columns():
+  place = {"path": ["a", "b"], "start": [0, 0], "rate_hz": [8000, 8000]}
   with pytest.raises(ValueError, match=r"column length has shape \(1,\)"):
-    corpora.Corpus(**columns | {"length": [5]}, speakers=("x", "y"))
-  with pytest.raises(ValueError, match="do not fit 1 speakers"):
-    corpora.Corpus(**columns, speakers=("x",))
+    corpora.Corpus(**place, length=[5])
+  with pytest.raises(ValueError, match=r"column singer has shape \(1,\)"):
+    corpora.Corpus(**place, length=[5, 5], columns={"singer": ["x"]})
+  columns = {"singer": ["y", "x"], "age": [3, 4], "speaker": ["t", "t"]}
+  corpus = corpora.Corpus(**place, length=[5, 6], columns=columns)
+  assert corpus.codes("singer")[0].tolist() == [1, 0]
+  last = corpus.rows([1])
+  assert last["singer"].tolist() == ["x"] and last["age"].tolist() == [4]
+  with pytest.raises(CorpusError, match="has no column text; it has path"):
+    corpus["text"]
+  two = corpora.concatenate(
+    [corpus, dataclasses.replace(last, columns={"age": [7]})]
+  )
+  assert list(two.columns) == ["age"] and two["age"].tolist() == [3, 4, 7]
 
 
 def test_scanning_needs_no_tensorflow():

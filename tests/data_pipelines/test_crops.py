@@ -123,11 +123,3 @@ def test_tolerance():
     tolerance.forgive("c", error)
   with pytest.raises(CorpusError, match="x: broken"):
     crops.Tolerance(0).forgive("a", error)
-
-
-def test_all_attempts_fail():
-  def read(attempt):
-    raise CorpusError(f"file {attempt}: gone")
-
-  with pytest.raises(CorpusError, match=r"10 files in a row .* file 9: gone"):
-    crops.Tolerance(100).first_readable(read, str)

@@ -1,9 +1,13 @@
 """Batches of mixtures that were made before."""
 
 import numpy as np
-from small_batches import assert_same, take
+import pytest
+from small_batches import assert_hosts_equal, assert_same, take
 
-from data_pipelines import batches, corpora
+from data_pipelines import corpora
+from data_pipelines.batches import batches
+from data_pipelines.corpora import CorpusError
+from data_pipelines.examples import PremixedCrops, PremixedWhole
 
 
 def test_premixed_training(tmp_path, write_audio):
@@ -14,14 +18,15 @@ def test_premixed_training(tmp_path, write_audio):
         num_samples=1000 + 300 * number,
         seed=10 * number + seed,
       )
-  corpus = corpora.scan_wsj0_mix(tmp_path, "tr")
-  options = {
-    "batch_size": 4,
-    "crop_length": 1500,
-    "sample_rate_hz": 8000,
-    "seed": 1,
-  }
-  taken = take(batches.premixed_train_batches(corpus, **options), 6)
+  corpus = corpora.scan_wsj0_mix(tmp_path)
+
+  def first(count, **here):
+    examples = PremixedCrops(
+      corpus, crop_length=1500, sample_rate_hz=8000, seed=1
+    )
+    return take(batches(examples, batch_size=4, **here), count)
+
+  taken = first(6)
   assert {k: (v.shape, v.dtype.name) for k, v in taken[0].items()} == {
     "index": ((4,), "uint32"),
     "mixture": ((4, 1500), "float32"),
@@ -42,25 +47,15 @@ def test_premixed_training(tmp_path, write_audio):
         for w in whole
         for start in range(w.shape[1] - length + 1)
       )
-  resumed = take(
-    batches.premixed_train_batches(corpus, **options, start_step=4), 2
-  )
-  for one, other in zip(taken[4:], resumed, strict=True):
+  for one, other in zip(taken[4:], first(2, start_step=4), strict=True):
     assert_same(one, other)
-  hosts = [
-    take(
-      batches.premixed_train_batches(
-        corpus, **options, process_index=p, process_count=2
-      ),
-      1,
-    )[0]
-    for p in range(2)
-  ]
-  assert_same(
-    {k: np.concatenate([h[k] for h in hosts]) for k in hosts[0]}, taken[0]
-  )
+  assert_hosts_equal(lambda **here: first(1, **here), 2)
   (tmp_path / "2speakers/wav8k/min/tr/s2/m3.wav").write_bytes(b"")
-  assert len(take(batches.premixed_train_batches(corpus, **options), 4)) == 4
+  for one, other in zip(taken, first(6), strict=True):
+    for i in range(4):
+      # The longest crops are of m2 to m5; those of m3 are now of m4.
+      same = np.array_equal(one["mixture"][i], other["mixture"][i])
+      assert same == (not np.isin(one["mixture"][i, :900], whole[3]).all())
 
 
 def test_premixed_evaluation(tmp_path, write_audio):
@@ -72,15 +67,22 @@ def test_premixed_evaluation(tmp_path, write_audio):
         num_samples=length,
         seed=10 * number + seed,
       )
-  corpus = corpora.scan_librimix(tmp_path, "dev", mixture="mix_both")
-  options = {
-    "batch_size": 2,
-    "sample_rate_hz": 8000,
-    "length_multiple": 500,
-  }
-  evaluation = batches.premixed_eval_batches(corpus, **options)
+  corpus = corpora.scan_librimix(tmp_path, split="dev", mixture="mix_both")
+
+  def whole(max_length=None, **here):
+    examples = PremixedWhole(
+      corpus, sample_rate_hz=8000, length_multiple=500, max_length=max_length
+    )
+    return batches(
+      examples,
+      batch_size=2,
+      num_examples=7,
+      buckets=examples.buckets,
+      **here,
+    )
+
   seen = {}
-  for batch in evaluation:
+  for batch in whole():
     assert batch["noise"].shape == batch["mixture"].shape
     for i in np.flatnonzero(batch["mask"]):
       row = int(batch["index"][i])
@@ -91,29 +93,11 @@ def test_premixed_evaluation(tmp_path, write_audio):
       np.testing.assert_array_equal(
         np.stack(parts), corpus.read(row, 0, length)
       )
-  assert [seen[row] for row in range(7)] == [
-    450,
-    1000,
-    1000,
-    1000,
-    2000,
-    2500,
-    2000,
-  ]
-  assert len(evaluation) == 5
-  cut = batches.premixed_eval_batches(corpus, **options, max_length=1200)
-  assert {batch["mixture"].shape[1] for batch in cut} == {450, 1000}
-  whole = list(evaluation)
-  hosts = [
-    list(
-      batches.premixed_eval_batches(
-        corpus, **options, process_index=p, process_count=2
-      )
-    )
-    for p in range(2)
-  ]
-  for step, expected in enumerate(whole):
-    joined = {
-      k: np.concatenate([host[step][k] for host in hosts]) for k in expected
-    }
-    assert_same(joined, expected)
+  expected = [450, 1000, 1000, 1000, 2000, 2500, 2000]
+  assert [seen[row] for row in range(7)] == expected
+  assert len(whole()) == 5
+  cut = {batch["mixture"].shape[1] for batch in whole(max_length=1200)}
+  assert cut == {450, 1000}
+  assert_hosts_equal(lambda **here: list(whole(**here)), 2)
+  with pytest.raises(CorpusError, match="holds no mixtures"):
+    PremixedWhole(corpora.open_corpus("voices"), sample_rate_hz=8000)

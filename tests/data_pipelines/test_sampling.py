@@ -10,24 +10,17 @@ from data_pipelines.corpora import Corpus, CorpusError
 def table(speaker, length=None, rate_hz=None):
   """A corpus that is never read."""
   size = len(speaker)
-  names = tuple(f"s{i}" for i in range(max(speaker, default=0) + 1))
   return Corpus(
     path=[f"row{i}" for i in range(size)],
     start=np.zeros(size),
     length=np.full(size, 8000) if length is None else length,
     rate_hz=np.full(size, 8000) if rate_hz is None else rate_hz,
-    speaker=speaker,
-    text=[""] * size,
-    speakers=names,
+    columns={"speaker": [f"s{i}" for i in speaker]},
   )
 
 
 # Speakers with very different numbers of utterances, not side by side.
 SPEAKER = np.array([0] * 20 + [1, 2, 2, 3, 3, 3] + [0] * 10 + [1, 4])
-
-
-def recipe_arrays(recipe):
-  return vars(recipe)
 
 
 def test_shuffle_visits_everything_once_an_epoch():
@@ -72,64 +65,66 @@ def test_counters_are_not_interchangeable():
   assert sampling.bits(-1, 0) == sampling.bits(2**64 - 1, 0)
 
 
-def test_example_is_a_function_of_its_index():
-  corpus = table(SPEAKER)
-  options = {
-    "num_sources": 3,
-    "speed_range": (0.9, 1.1),
-    "noise": corpus,
-    "rirs": corpus,
+def draws(corpus, index, seed=1):
+  """One draw of each kind."""
+  rows = sampling.Rows(corpus, seed=seed)
+  drawn = np.empty((len(index), 3), dtype=int)
+  drawn[:, 0] = rows.walk(index)
+  for source in (1, 2):
+    drawn[:, source] = rows.another_speaker(index, drawn[:, :source], source)
+  each = index[:, None], np.arange(3)
+  return {
+    "row": drawn,
+    "same": rows.same_speaker(index, drawn[:, 0]),
+    "share": sampling.crop_share(seed, *each),
+    "speed": sampling.speed(seed, *each, (0.9, 1.1)),
+    "noise": sampling.noise_row(seed, index, len(corpus)),
+    "noise_share": sampling.noise_share(seed, index),
+    "rir": sampling.Rooms(corpus, seed=seed).draw(index, 3),
   }
-  sampler = sampling.Sampler(corpus, seed=1, **options)
-  whole = recipe_arrays(sampler.draw(np.arange(100)))
-  assert len(whole) == 7
-  again = sampling.Sampler(corpus, seed=1, **options)
+
+
+def test_a_draw_is_a_function_of_seed_and_index():
+  corpus = table(SPEAKER)
+  whole = draws(corpus, np.arange(100))
   order = np.random.default_rng(0).permutation(100)
-  shuffled = recipe_arrays(again.draw(order))
-  alone = recipe_arrays(again.draw(np.array([42])))
+  shuffled, other = draws(corpus, order), draws(corpus, order, seed=2)
+  blocks = sampling.Blocks(lambda index: draws(corpus, index))
   for name, values in whole.items():
     np.testing.assert_array_equal(shuffled[name], values[order])
-    np.testing.assert_array_equal(alone[name], values[42:43])
-  other = recipe_arrays(sampling.Sampler(corpus, seed=2, **options).draw(order))
-  for name in set(whole) - {"index"}:
+    np.testing.assert_array_equal(blocks(97)[name], values[97])
     assert np.mean(other[name] == shuffled[name]) < 0.7
-
-
-def test_options_do_not_disturb_each_other():
-  corpus = table(SPEAKER)
-  plain = sampling.Sampler(corpus, num_sources=2, seed=1)
-  full = sampling.Sampler(
-    corpus, num_sources=3, seed=1, speed_range=(0.5, 2), noise=corpus
-  )
-  index = np.arange(50)
-  np.testing.assert_array_equal(
-    plain.draw(index).row, full.draw(index).row[:, :2]
-  )
-  np.testing.assert_array_equal(
-    plain.draw(index).start, full.draw(index).start[:, :2]
-  )
+  assert 0.9 <= whole["speed"].min() and whole["speed"].max() <= 1.1
 
 
 def test_speakers_differ_and_all_is_visited():
   corpus = table(SPEAKER)
-  sampler = sampling.Sampler(corpus, num_sources=5, seed=1)
-  recipe = sampler.draw(np.arange(4 * len(corpus)))
-  speakers = np.sort(corpus.speaker[recipe.row], axis=1)
-  np.testing.assert_array_equal(speakers, np.tile(np.arange(5), (152, 1)))
-  visits = np.bincount(recipe.row[:, 0], minlength=len(corpus))
+  rows = draws(corpus, np.arange(4 * len(corpus)))["row"]
+  speakers = np.sort(corpus.speaker[rows], axis=1)
+  assert (np.diff(speakers, axis=1) > 0).all()
+  visits = np.bincount(rows[:, 0], minlength=len(corpus))
   np.testing.assert_array_equal(visits, 4)
 
 
-def test_partners_are_uniform_over_the_utterances_of_others():
+def test_others_are_uniform_over_the_rows_of_other_speakers():
   corpus = table(SPEAKER)
-  sampler = sampling.Sampler(corpus, num_sources=2, seed=1)
-  rows = sampler.draw(np.arange(len(corpus) * 600)).row
+  rows = draws(corpus, np.arange(len(corpus) * 600))["row"]
   first_is_0 = corpus.speaker[rows[:, 0]] == 0
   count = np.bincount(rows[first_is_0, 1], minlength=len(corpus))
   others = np.flatnonzero(corpus.speaker != 0)
   assert count[corpus.speaker == 0].sum() == 0
   expected = first_is_0.sum() / len(others)
   np.testing.assert_allclose(count[others], expected, rtol=0.1)
+
+
+def test_same_speaker():
+  corpus = table([0, 1, 0, 2, 0, 2])
+  rows = np.arange(600) % 6
+  drawn = sampling.Rows(corpus, seed=0).same_speaker(np.arange(600), rows)
+  np.testing.assert_array_equal(corpus.speaker[drawn], corpus.speaker[rows])
+  # Another row, but where the speaker has one only.
+  np.testing.assert_array_equal(drawn == rows, rows == 1)
+  np.testing.assert_allclose(np.bincount(drawn) / 100, 1, atol=0.2)
 
 
 def test_weighting_by_duration():
@@ -139,21 +134,20 @@ def test_weighting_by_duration():
     length=[4000, 16000, 16000, 40000],
     rate_hz=[8000, 16000, 8000, 8000],
   )
-  sampler = sampling.Sampler(
-    corpus, num_sources=2, seed=0, seconds_per_draw=1.0
-  )
-  assert sampler.epoch_size == 9
-  rows = sampler.draw(np.arange(9 * 200)).row
-  np.testing.assert_array_equal(np.bincount(rows[:, 0]), [200, 200, 400, 1000])
-  partners = np.bincount(rows[corpus.speaker[rows[:, 0]] == 0, 1])
-  assert partners[3] / partners[1] == pytest.approx(5, rel=0.3)
+  drawing = sampling.Rows(corpus, seed=0, seconds_per_draw=1.0)
+  assert drawing.epoch_size == 9
+  index = np.arange(9 * 200)
+  first = drawing.walk(index)
+  np.testing.assert_array_equal(np.bincount(first), [200, 200, 400, 1000])
+  second = drawing.another_speaker(index, first[:, None], 1)
+  others = np.bincount(second[corpus.speaker[first] == 0])
+  assert others[3] / others[1] == pytest.approx(5, rel=0.3)
 
 
 def test_rooms():
-  # Room 0 has three responses, room 1 one, room 2 two.
+  # Room 0 has three RIRs, room 1 one, room 2 two.
   rirs = table([0, 1, 0, 2, 0, 2])
-  sampler = sampling.Sampler(table([0, 1]), num_sources=2, seed=0, rirs=rirs)
-  rows = sampler.draw(np.arange(600)).rir_row
+  rows = sampling.Rooms(rirs, seed=0).draw(np.arange(600), 2)
   rooms = rirs.speaker[rows]
   np.testing.assert_array_equal(rooms[:, 0], rooms[:, 1])
   same = rows[:, 0] == rows[:, 1]
@@ -163,52 +157,16 @@ def test_rooms():
   np.testing.assert_allclose(share, [1 / 2, 1 / 6, 1 / 3], atol=0.06)
 
 
-def test_redraw():
-  corpus = table(SPEAKER)
-  sampler = sampling.Sampler(corpus, num_sources=3, seed=1)
-  recipe = sampler.draw(np.arange(8))
-  drawn = [
-    sampler.redraw(recipe.row, recipe.index, 5, 1, attempt)
-    for attempt in range(1, 20)
-  ]
-  assert drawn[0] == sampler.redraw(recipe.row, recipe.index, 5, 1, 1)
-  others = corpus.speaker[recipe.row[5, [0, 2]]]
-  for row, start, speed in drawn:
-    assert corpus.speaker[row] not in others
-    assert 0 <= start < 1 and speed == 1
-  assert len({row for row, _, _ in drawn}) > 3
-
-
-def test_speed_stays_in_range():
-  sampler = sampling.Sampler(
-    table([0, 1]), num_sources=2, seed=0, speed_range=(0.9, 1.1)
-  )
-  speed = sampler.draw(np.arange(1000)).speed
-  assert 0.9 <= speed.min() < 0.905 and 1.095 < speed.max() <= 1.1
-
-
-def test_too_few_speakers_is_refused_in_one_line():
-  with pytest.raises(CorpusError, match="has 2 speakers, too few") as caught:
-    sampling.Sampler(table([0, 1, 1]), num_sources=3, seed=0)
-  assert "\n" not in str(caught.value)
-  sampling.Sampler(table([0, 0]), num_sources=1, seed=0)
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"num_sources": 0}, "num_sources is 0"),
-    ({"speed_range": (1.1, 0.9)}, "0 < slowest <= fastest"),
-    ({"speed_range": (0.0, 1.0)}, "0 < slowest <= fastest"),
-    ({"noise": table([])}, "given as noise is empty"),
-    ({"rirs": table([])}, "given as rirs is empty"),
-  ],
-)
-def test_bad_options(options, message):
-  with pytest.raises(ValueError, match=message):
-    sampling.Sampler(table([0, 1]), **{"num_sources": 2, "seed": 0} | options)
+def test_groups_without_repeats():
+  walk = sampling.shuffle_groups(np.arange(1000), size=7, seed=0, group=3)
+  groups = np.sort(walk[:999].reshape(-1, 3), axis=1)
+  assert (np.diff(groups, axis=1) > 0).all()
+  # 6 of 7 an epoch, others in each.
+  np.testing.assert_allclose(np.bincount(walk) / 1000, 1 / 7, atol=0.02)
+  with pytest.raises(ValueError, match="group is 8"):
+    sampling.shuffle_groups(np.arange(3), size=7, seed=0, group=8)
 
 
 def test_empty_corpus():
-  with pytest.raises(CorpusError, match="holds no utterance"):
-    sampling.Sampler(table([]), num_sources=1, seed=0)
+  with pytest.raises(CorpusError, match="is empty"):
+    sampling.Rows(table([]), seed=0)

@@ -4,11 +4,14 @@ The dataset is made in the test, in the format that tfds reads at random; no
 published dataset is downloaded.
 """
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from small_batches import mixtures
 
-from data_pipelines import batches, corpora, tfds_corpora
+from data_pipelines import build_tfds, corpora, tfds_corpora
 from data_pipelines.corpora import CorpusError
 
 # array_record and tfds call what newer versions of their own dependencies
@@ -20,13 +23,15 @@ pytestmark = [
 
 
 def samples_of(number):
+  if number == 9:
+    return np.zeros(0, np.int64)  # Left out.
   rng = np.random.default_rng(number)
   return rng.integers(-9000, 9000, 2000 + 100 * number)
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-  """A dataset of 9 records of 3 speakers, prepared on disk."""
+  """A dataset of 10 records of 3 speakers, prepared on disk."""
   pytest.importorskip(
     "array_record",
     reason="needs array_record, which tfds installs on Linux only",
@@ -52,7 +57,7 @@ def data_dir(tmp_path_factory):
       return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-      for number in range(9):
+      for number in range(10):
         yield (
           str(number),
           {
@@ -69,35 +74,23 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-def test_every_record_is_a_row(data_dir, tmp_path):
-  corpus = corpora.open_corpus("tfds:tiny_speech", data_dir=data_dir)
+def test_every_record_is_a_row(data_dir, caplog):
+  corpus = corpora.open_corpus(f"tfds:tiny_speech@{data_dir}")
   assert len(corpus) == 9
+  assert "1 of 10 records left out" in caplog.text
   assert corpus.speakers == ("100", "101", "102")
   assert set(corpus.rate_hz.tolist()) == {16000}
   assert corpus.path[4] == "tiny_speech/1.0.0/train/4"
-  for row, text in enumerate(corpus.text):
+  assert sorted(corpus["id"]) == [str(number) for number in range(9)]
+  for row, text in enumerate(corpus["text"]):
     number = int(text.split()[1])
     expected = samples_of(number) / 2**15
     assert corpus.length[row] == len(expected)
-    assert corpus.speakers[corpus.speaker[row]] == str(100 + number % 3)
-    np.testing.assert_allclose(corpus.read(row), expected, atol=1e-7)
+    assert corpus["speaker"][row] == str(100 + number % 3)
     np.testing.assert_allclose(
       corpus.read(row, 30, 40), expected[30:70], atol=1e-7
     )
-
-
-def test_batches(data_dir):
-  corpus = tfds_corpora.from_tfds("tiny_speech", data_dir=data_dir)
-  batch = next(
-    batches.train_batches(
-      corpus,
-      batch_size=4,
-      num_sources=3,
-      crop_length=700,
-      sample_rate_hz=8000,
-      seed=0,
-    )
-  )
+  batch = mixtures(corpus, 1, num_sources=3, crop_length=700)[0]
   assert batch["sources"].shape == (4, 3, 700)
   assert (np.sort(batch["speaker"], axis=1) == np.arange(3)).all()
 
@@ -108,65 +101,85 @@ def test_table_is_remembered(data_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(tfds_corpora, "_scan", None)
   again = tfds_corpora.from_tfds("tiny_speech", **options)
   assert again.length.tolist() == first.length.tolist()
-  assert again.text.tolist() == first.text.tolist()
+  assert again["text"].tolist() == first["text"].tolist()
   monkeypatch.undo()
-  (table,) = tmp_path.glob("*.json")
+  (table,) = tmp_path.glob("*/*.json")
   table.write_text("{")
   again = tfds_corpora.from_tfds("tiny_speech", **options)
   assert again.length.tolist() == first.length.tolist()
 
 
-class Broken(list):
-  def __getitem__(self, number):
-    if number == 1:
-      raise OSError("checksum")
-    return super().__getitem__(number)
+def test_any_corpus_is_packed_and_read_back(data_dir, librispeech, tmp_path):
+  corpus = corpora.scan_librispeech(librispeech)
+  build_tfds.build({"train": corpus}, name="libri", data_dir=tmp_path / "t")
+  packed = corpora.open_corpus(f"tfds:libri@{tmp_path}/t")
+  assert list(packed.columns) == ["file", "speaker", "text"]
+  for name in ("speaker", "text", "length", "rate_hz"):
+    assert packed[name].tolist() == corpus[name].tolist()
+  assert packed["file"].tolist() == corpus.path.tolist()
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    read = list(pool.map(lambda row: packed.read(row, 7, 900), range(12)))
+  for row, samples in enumerate(read):
+    np.testing.assert_array_equal(samples, corpus.read(row, 7, 900))
+  with pytest.raises(CorpusError, match="is there already"):
+    build_tfds.build({"train": corpus}, name="libri", data_dir=tmp_path / "t")
 
 
-def records():
-  audio = np.linspace(-0.5, 0.5, 300, dtype=np.float32)
-  return [
-    {"audio": audio, "who": b"ann"},
-    {"audio": audio, "who": b"ann"},
-    {"audio": np.stack([audio, -audio / 2], axis=1), "who": b"bea"},
-    {"audio": audio[:0], "who": b"bea"},
-    {"audio": np.full(10, np.nan, np.float32), "who": b"cid"},
-  ]
+def test_stacked_parts_and_odd_samples_are_packed_exactly(data_dir, tmp_path):
+  def read(path, start, length):
+    samples = np.random.default_rng(int(path)).standard_normal((3, 500))
+    return samples.astype(np.float32)[:, start : start + length]
 
-
-def test_any_sequence_of_records():
-  corpus = tfds_corpora.from_records(
-    Broken(records()), name="mine", audio="audio", speaker="who", rate_hz=8000
+  corpus = corpora.Corpus(
+    path=["0", "1"],
+    start=[0, 0],
+    length=[500, 500],
+    rate_hz=[200, 200],
+    columns={"age": [3.5, 4.5]},
+    reader=read,
+    parts=("mixture", "s1", "s2"),
   )
-  assert corpus.path.tolist() == ["mine/0", "mine/2", "mine/4"]
-  assert corpus.speakers == ("ann", "bea", "cid")
-  audio = records()[0]["audio"]
-  np.testing.assert_array_equal(corpus.read(0, 10, 20), audio[10:30])
-  np.testing.assert_allclose(corpus.read(1), audio / 4, atol=1e-7)
-  with pytest.raises(CorpusError, match="mine/4: holds NaN"):
-    corpus.read(2)
-  part = corpus.subset(exclude=["ann"])
-  np.testing.assert_array_equal(part.read(0), corpus.read(1))
+  build_tfds.build({"x": corpus}, name="mixes", data_dir=tmp_path)
+  packed = corpora.open_corpus(f"tfds:mixes@{tmp_path}", split="x")
+  assert packed.is_premixed and packed.num_sources == 2
+  assert packed["age"].tolist() == [3.5, 4.5]
+  np.testing.assert_array_equal(packed.read(1, 30, 60), corpus.read(1, 30, 60))
 
 
-def test_no_usable_record():
-  with pytest.raises(CorpusError, match="none of its 1 records can be used"):
-    tfds_corpora.from_records(
-      records()[3:4], name="mine", audio="audio", speaker="who", rate_hz=8000
-    )
+def test_the_command(data_dir, librispeech, tmp_path, capsys):
+  flags = [f"--corpus=librispeech:{librispeech}", "--name=x"]
+  flags += [f"--data_dir={tmp_path}/t"]
+  assert build_tfds.main(flags) == 0
+  assert capsys.readouterr().out.endswith("x/1.0.0\n")
+  assert build_tfds.main(flags) == 1
+  assert build_tfds.main([*flags, "--split=none"]) == 1
+  errors = capsys.readouterr().err.splitlines()
+  assert [line for line in errors if line.startswith("error: ")][-1].endswith(
+    "has no subset none"
+  )
+
+
+def test_beam_writes_the_same(data_dir, librispeech, tmp_path):
+  pytest.importorskip("apache_beam", reason="needs the extra beam")
+  spec = f"librispeech:{librispeech}"
+  build_tfds.build_with_beam(spec, {}, name="x", data_dir=tmp_path / "t")
+  packed = corpora.open_corpus(f"tfds:x@{tmp_path}/t")
+  corpus = corpora.open_corpus(spec)
+  assert packed["file"].tolist() == corpus.path.tolist()
+  np.testing.assert_array_equal(packed.read(5), corpus.read(5))
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"name": "no_such_dataset_here"}, "cannot be opened"),
+    ({"where": "no_such_dataset_here"}, "cannot be opened"),
     ({"split": "dev"}, "split dev: cannot be opened"),
     ({"audio": "sound"}, "has no feature sound, only"),
-    ({"speaker": "talker"}, "has no feature talker, only"),
+    ({"speaker": "singer"}, "has no feature singer, only"),
   ],
 )
 def test_bad_options(data_dir, options, message):
-  options = {"name": "tiny_speech", "data_dir": data_dir} | options
+  options = {"where": "tiny_speech", "data_dir": data_dir} | options
   with pytest.raises(CorpusError, match=message) as caught:
     tfds_corpora.from_tfds(**options)
   assert "\n" not in str(caught.value)

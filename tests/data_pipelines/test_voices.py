@@ -8,20 +8,20 @@ import pytest
 import scipy.signal
 import scipy.stats
 
-from data_pipelines import _lexicon, _talkers, _utterances, _vocal_tract
+from data_pipelines import _lexicon, _speakers, _utterances, _vocal_tract
 from data_pipelines.voices import (
   PITCH_RANGE_HZ,
   PRONUNCIATIONS,
   SPLITS,
   make_voices,
-  talker_of,
+  speaker_of,
 )
 
 RATE_HZ = 8000
 
 
-def plain_talker(**changes):
-  """A talker with no whims of its own."""
+def plain_speaker(**changes):
+  """A speaker with no whims of its own."""
   values = dict(
     f0_hz=120.0,
     range_semitones=4.0,
@@ -40,7 +40,7 @@ def plain_talker(**changes):
     pause_scale=1.0,
     rise_probability=0.0,
   )
-  return _talkers.Talker(**(values | changes))
+  return _speakers.Speaker(**(values | changes))
 
 
 def steady(num_frames, **changes):
@@ -64,11 +64,11 @@ def steady(num_frames, **changes):
   )
 
 
-def sound(tracks, talker, *, rate_hz=RATE_HZ, seed=0):
+def sound(tracks, speaker, *, rate_hz=RATE_HZ, seed=0):
   num_samples = int(len(tracks.f0_hz) / _utterances.CONTROL_HZ * rate_hz)
   return _vocal_tract.render(
     tracks,
-    talker,
+    speaker,
     np.random.default_rng(seed),
     rate_hz=rate_hz,
     num_samples=num_samples,
@@ -105,7 +105,7 @@ def pitch_of(signal):
 
 @pytest.mark.parametrize("f0_hz", [85.0, 133.0, 260.0])
 def test_steady_pitch_is_exact(f0_hz):
-  signal = sound(steady(400, f0_hz=f0_hz, voicing=1.0), plain_talker())
+  signal = sound(steady(400, f0_hz=f0_hz, voicing=1.0), plain_speaker())
   middle = signal[1000:-1000] * np.hanning(len(signal) - 2000)
   spectrum = np.abs(np.fft.rfft(middle, 2**16))
   frequency = np.arange(len(spectrum)) * RATE_HZ / 2**16
@@ -121,11 +121,11 @@ def test_steady_pitch_is_exact(f0_hz):
 def test_pitch_follows_the_contour():
   errors, seen = [], 0
   for number in range(6):
-    talker = talker_of(seed=3, split="valid", speaker=number)
+    speaker = speaker_of(seed=3, split="valid", number=number)
     rng = np.random.default_rng(number)
-    utterance = _utterances.compose(talker, rng, 2.5)
-    tracks = _utterances.make_tracks(utterance, talker, rng)
-    signal = sound(tracks, talker)
+    utterance = _utterances.compose(speaker, rng, 2.5)
+    tracks = _utterances.make_tracks(utterance, speaker, rng)
+    signal = sound(tracks, speaker)
     found = pitch_of(signal)
     times_s = np.arange(len(found)) * 0.01
     moment = np.minimum(
@@ -140,12 +140,12 @@ def test_pitch_follows_the_contour():
   assert np.mean(errors < 1.0) > 0.9
 
 
-def test_mean_pitch_is_the_talkers():
+def test_mean_pitch_is_the_speakers():
   voices = make_voices(num_speakers=6, utterances_per_speaker=1, seed=5)
   for row in range(len(voices)):
-    talker = talker_of(seed=5, split="train", speaker=row)
+    speaker = speaker_of(seed=5, split="train", number=row)
     median_hz = np.nanmedian(pitch_of(voices.read(row)))
-    assert abs(np.log2(median_hz / talker.f0_hz)) < 4 / 12
+    assert abs(np.log2(median_hz / speaker.f0_hz)) < 4 / 12
 
 
 @pytest.mark.parametrize("vowel", ["iy", "aa", "uw", "ae"])
@@ -153,23 +153,23 @@ def test_vowels_have_their_formants(vowel):
   targets, _ = _lexicon.word_segments(vowel)
   wanted = targets[0, 1:4]
   tracks = steady(400, voicing=1.0, formants_hz=wanted, f0_hz=100.0)
-  found = formants_of(sound(tracks, plain_talker(f0_hz=100.0))[800:-800])
+  found = formants_of(sound(tracks, plain_speaker(f0_hz=100.0))[800:-800])
   np.testing.assert_allclose(found[:2], wanted[:2], rtol=0.12)
 
 
 def test_a_shorter_tract_raises_every_formant():
   found = []
   for scale in (1.0, 1.2):
-    talker = plain_talker(tract_scale=scale, f0_hz=100.0)
+    speaker = plain_speaker(tract_scale=scale, f0_hz=100.0)
     formants = np.array([600.0, 1500.0, 2500.0]) * scale
     tracks = steady(400, voicing=1.0, formants_hz=formants, f0_hz=100.0)
-    found.append(formants_of(sound(tracks, talker)[800:-800]))
+    found.append(formants_of(sound(tracks, speaker)[800:-800]))
   np.testing.assert_allclose(found[1] / found[0], 1.2, rtol=0.06)
   rng = np.random.default_rng(0)
-  utterance = _utterances.compose(plain_talker(), rng, 3.0)
+  utterance = _utterances.compose(plain_speaker(), rng, 3.0)
   short, long = (
     _utterances.make_tracks(
-      utterance, plain_talker(tract_scale=scale), np.random.default_rng(1)
+      utterance, plain_speaker(tract_scale=scale), np.random.default_rng(1)
     )
     for scale in (1.2, 1.0)
   )
@@ -184,7 +184,7 @@ def test_fricatives_hiss_where_they_should(phoneme, lowest_hz, highest_hz):
   row = dict(zip(_lexicon.COLUMNS, targets[0], strict=True))
   names = ("frication", "centre_hz", "width_hz")
   tracks = steady(800, **{name: row[name] for name in names})
-  signal = sound(tracks, plain_talker(), rate_hz=16000)
+  signal = sound(tracks, plain_speaker(), rate_hz=16000)
   frequency, power = scipy.signal.welch(signal, 16000, nperseg=512)
   centroid_hz = np.sum(frequency * power) / np.sum(power)
   assert lowest_hz < centroid_hz < highest_hz
@@ -218,7 +218,7 @@ def test_rows_do_not_depend_on_what_else_was_read():
   again = make_voices(num_speakers=5, utterances_per_speaker=4)
   for row in reversed(range(len(voices))):
     np.testing.assert_array_equal(again.read(row), signals[row])
-    assert again.text[row] == voices.text[row]
+    assert again["text"][row] == voices["text"][row]
   assert again.speakers[:3] == voices.speakers
 
 
@@ -257,14 +257,14 @@ def test_threads_read_the_same():
     np.testing.assert_allclose(signal, expected[row], atol=1e-6)
 
 
-def test_splits_seeds_and_talkers_differ():
-  talkers = [
-    talker_of(seed=seed, split=split, speaker=speaker)
+def test_splits_seeds_and_speakers_differ():
+  speakers = [
+    speaker_of(seed=seed, split=split, number=number)
     for seed in (0, 1)
     for split in SPLITS
-    for speaker in range(200)
+    for number in range(200)
   ]
-  assert len(set(talkers)) == len(talkers)
+  assert len(set(speakers)) == len(speakers)
   names = [
     make_voices(num_speakers=3, utterances_per_speaker=1, split=split).speakers
     for split in SPLITS
@@ -277,26 +277,26 @@ def test_splits_seeds_and_talkers_differ():
   assert np.abs(np.corrcoef(signals) - np.eye(3)).max() < 0.3
 
 
-def test_talkers_fill_the_range_of_voices():
-  talkers = [
-    talker_of(seed=0, split="train", speaker=speaker) for speaker in range(300)
+def test_speakers_fill_the_range_of_voices():
+  speakers = [
+    speaker_of(seed=0, split="train", number=number) for number in range(300)
   ]
-  pitch = np.array([talker.f0_hz for talker in talkers])
-  tract = np.array([talker.tract_scale for talker in talkers])
+  pitch = np.array([speaker.f0_hz for speaker in speakers])
+  tract = np.array([speaker.tract_scale for speaker in speakers])
   lowest_hz, highest_hz = PITCH_RANGE_HZ
   assert lowest_hz <= pitch.min() < 92 and 245 < pitch.max() <= highest_hz
   # High voices tend to short tracts, but neither tells the other.
   correlation = np.corrcoef(np.log(pitch), tract)[0, 1]
   assert 0.4 < correlation < 0.9
-  for field in dataclasses.fields(_talkers.Talker):
-    values = {getattr(talker, field.name) for talker in talkers}
+  for field in dataclasses.fields(_speakers.Speaker):
+    values = {getattr(speaker, field.name) for speaker in speakers}
     assert len(values) > 60, field.name
 
 
 def test_same_speech_at_every_rate():
   low = make_voices(num_speakers=1, sample_rate_hz=8000)
   high = make_voices(num_speakers=1, sample_rate_hz=24000)
-  assert low.text[0] == high.text[0]
+  assert low["text"][0] == high["text"][0]
   assert abs(high.length[0] - 3 * low.length[0]) <= 3
   below = scipy.signal.resample_poly(high.read(0), 1, 3)[: low.length[0]]
   below = np.pad(below, (0, low.length[0] - len(below)))
@@ -310,14 +310,14 @@ def test_same_speech_at_every_rate():
 
 def test_text_is_what_is_said():
   voices = make_voices(num_speakers=10, utterances_per_speaker=5)
-  words = [word for text in voices.text for word in text.split()]
+  words = [word for text in voices["text"] for word in text.split()]
   assert set(words) <= set(PRONUNCIATIONS)
   assert len(set(words)) > 60
   assert 40 <= len(PRONUNCIATIONS) <= 100
   renderer = voices.reader
   for row in (0, 17, 49):
     utterance, _, _ = renderer.compose(row // 5, row % 5)
-    said = [_lexicon.word_segments(w)[0] for w in voices.text[row].split()]
+    said = [_lexicon.word_segments(w)[0] for w in voices["text"][row].split()]
     spoken = utterance.targets[utterance.phrase >= 0]
     np.testing.assert_array_equal(spoken, np.concatenate(said))
 
@@ -342,7 +342,7 @@ def test_utterances_are_as_long_as_asked(utterance_s):
   seconds = voices.length / voices.rate_hz
   assert seconds.max() <= utterance_s
   assert np.median(seconds) > utterance_s - 0.8
-  assert all(voices.text)
+  assert all(voices["text"])
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 44100, 48000])

@@ -1,21 +1,21 @@
-"""Corpora of noise in the layouts of real ones, and a config and a mixer."""
+"""Corpora of noise in the layouts of real ones, and a tiny config."""
 
-import functools
-
-import jax
 import numpy as np
 import soundfile
 
+from experiments import options
 from experiments.harmonic_probes.configs import conv_tasnet
-from jaxsep import simulate
+from jaxsep import models
 
-SIZES = dict(
+TINY_MODEL = models.ConvTasNet(
   num_filters=8,
-  bottleneck_channels=4,
-  hidden_channels=8,
-  skip_channels=4,
-  num_blocks=1,
-  num_repeats=1,
+  masker=models.TemporalConvNet(
+    bottleneck_channels=4,
+    hidden_channels=8,
+    skip_channels=4,
+    num_blocks=1,
+    num_repeats=1,
+  ),
 )
 
 
@@ -31,10 +31,11 @@ def noise_of(seed, num_samples):
 def tiny_config(**data):
   """Eight devices share a batch in the tests."""
   config = conv_tasnet.get_config()
-  config.model.update(SIZES)
+  config.model = options.options(TINY_MODEL)
   config.data.update(
     num_voices=4,
     num_valid_voices=3,
+    num_utterances=2,
     num_valid_examples=8,
     batch_size=8,
     crop_s=0.5,
@@ -44,9 +45,3 @@ def tiny_config(**data):
   config.data.update(data)
   config.train.update(num_steps=2, eval_every=2, log_every=1, tensorboard=False)
   return config
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def mix(simulator, batch, key):
-  """Operation by operation it would take far longer."""
-  return simulate.simulate_batch(simulator, batch, key=key)

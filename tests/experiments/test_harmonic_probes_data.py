@@ -1,40 +1,53 @@
-"""Corpora of configs, trained on in this process."""
-
-import json
+"""Corpora of configs: which there are, what is in them, and who is kept."""
 
 import jax
 import numpy as np
 import pytest
-from small_corpora import mix, noise_of, tiny_config, write
+from small_corpora import noise_of, tiny_config, write
 
-from experiments.harmonic_probes import job
-from experiments.harmonic_probes.configs import conv_tasnet
-from jaxsep import train
-from jaxsep.train import workdir as workdir_lib
+from experiments import data as data_lib
+from experiments import job
+from experiments.harmonic_probes.train import make_task
+from jaxsep import simulate, tasks
 
-# Training.
+
+def opened(config):
+  return data_lib.open_data(config, say=lambda line: None)
 
 
 def test_run_with_noise_and_rooms(tmp_path, librispeech, folders):
   noise, rirs = folders
-  config = tiny_config(
-    corpus=librispeech, noise=noise, rirs=rirs, rir_s=0.1, min_utterance_s=0.5
-  )
-  config.simulate.update(
+  config = tiny_config(corpus=librispeech, noise=noise, rirs=rirs, rir_s=0.1)
+  config.simulation.update(
     noise_snr_db=(5.0, 10.0), early_ms=20.0, overlap="partial", peak=0.5
   )
-  config.simulate.overlap_ratio = (0.5, 1.0)
-  result = job.fit(config, workdir=tmp_path / "run", say=lambda line: None)
+  config.simulation.overlap_ratio = (0.5, 1.0)
+  result = job.fit(
+    config, make_task, workdir=tmp_path / "run", say=lambda line: None
+  )
   assert result.reason == "finished" and np.isfinite(result.best_value)
   # Targets are the early sound: mixtures hold the late one and noise besides.
-  batch = next(job.open_data(config).train_batches(0))
-  task = job.make_task(config)
-  mixed = mix(task.simulate, batch, jax.random.key(0))
+  batch = next(opened(config).train_batches(0))
+  keys = tasks.Keys.evaluation(batch["index"])
+  mixed = jax.jit(simulate.simulate_batch, static_argnums=0)(
+    make_task(config).simulation, batch, keys=keys.examples
+  )
   total = mixed["reference"].sum(1) + mixed["noise"] + mixed["late"]
   np.testing.assert_allclose(mixed["mixture"], total, atol=1e-6)
   for name in ("noise", "late"):
     assert np.abs(mixed[name]).max() > 1e-3
   assert np.abs(mixed["mixture"]).max() <= 0.5 + 1e-6
+
+
+def test_validation_has_noises_and_rooms_of_its_own(folders, librispeech):
+  noise, rirs = folders
+  config = tiny_config(corpus=librispeech, noise=noise, rirs=rirs, rir_s=0.1)
+  config.simulation.noise_snr_db = (5.0, 10.0)
+  data = opened(config)
+  for name in ("noise", "rirs"):
+    heard = set(data.background[name].path)
+    kept = set(data.valid_background[name].path)
+    assert heard and kept and not heard & kept
 
 
 def test_run_on_files_of_mixtures(tmp_path, premixed):
@@ -45,9 +58,9 @@ def test_run_on_files_of_mixtures(tmp_path, premixed):
     for part in ("mix", "s1", "s2"):
       (tmp_path / f"2speakers/wav8k/min/{split}/{part}/m0.wav").unlink()
   said = []
-  result = job.fit(config, workdir=tmp_path / "run", say=said.append)
+  result = job.fit(config, make_task, workdir=tmp_path / "run", say=said.append)
   assert result.reason == "finished" and np.isfinite(result.best_value)
-  assert said == ["training: 2 mixtures", "valid: 2 mixtures"]
+  assert said == ["training: 2 mixtures", "validation: 2 mixtures"]
 
 
 @pytest.mark.parametrize("has_noise", [False, True])
@@ -60,70 +73,89 @@ def test_librimix_of_either_kind(tmp_path, has_noise):
   config = tiny_config(corpus=f"librimix:{tmp_path}")
   if has_noise:
     config.data.mixture = kind
-  batch = next(job.open_data(config).train_batches(0))
+  batch = next(opened(config).train_batches(0))
   assert ("noise" in batch) == has_noise
 
 
-# Options.
-
-
-def test_options_reach_the_simulator():
-  config = conv_tasnet.get_config()
-  config.simulate.update(level_db=-40.0, snr_db=(0.0, 0.0), peak=0.011)
-  ingredients = {
-    "sources": np.float32([noise_of(1, 4000), noise_of(2, 4000)]),
-    "length": np.full(2, 4000),
-  }
-  task = job.make_task(config)
-  mixed = jax.jit(task.simulate)(jax.random.key(0), ingredients)
-  assert np.abs(mixed["mixture"]).max() == pytest.approx(0.011, rel=1e-4)
-  assert task.describe()["simulate"]["peak"] == 0.011
-  with config.unlocked():
-    config.simulate.peak = None
-  mixed = jax.jit(job.make_task(config).simulate)(
-    jax.random.key(0), ingredients
+def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
+  for i, subset in enumerate(("train-a", "train-b", "dev-clean", "test-clean")):
+    for speaker in (f"{i}0", f"{i}1"):
+      write(
+        tmp_path / subset / speaker / "1" / f"{speaker}-1-0000.flac",
+        noise_of(i, 9000),
+      )
+  data = opened(tiny_config(corpus=f"librispeech:{tmp_path}"))
+  assert data.train.speakers == ("00", "01", "10", "11")
+  assert data.valid.speakers == ("20", "21")
+  corpus = data_lib.open_corpus(f"librispeech:{tmp_path}", sample_rate_hz=8000)
+  assert corpus.speakers == ("30", "31")
+  data = opened(
+    tiny_config(
+      corpus=f"librispeech:{tmp_path}", split="train-a", valid_split="train-b"
+    )
   )
-  level = 20 * np.log10(np.std(mixed["reference"], -1))
-  np.testing.assert_allclose(level, -40.0, atol=0.2)
+  assert data.train.speakers == ("00", "01")
+  assert data.valid.speakers == ("10", "11")
+  again = tiny_config(corpus=f"librispeech:{tmp_path}", valid_split="train-b")
+  with pytest.raises(ValueError, match="2 speakers are in both training and"):
+    opened(again)
 
 
-def test_run_from_before_an_option_goes_on(tmp_path):
-  config = tiny_config()
-  described = {
-    "task": job.make_task(config).describe(),
-    "run": job.open_data(config, say=lambda line: None).describe(),
-  }
-  # As runs were described before there were these.
-  earlier = json.loads(json.dumps(described))
-  for name in ("overlap_ratio", "level_db", "early_ms", "peak"):
-    earlier["task"]["simulate"].pop(name, None)
-  for name in ("mode", "mixture"):
-    earlier["run"]["data"].pop(name)
-  with workdir_lib.open_workdir(tmp_path, earlier):
-    pass
-  with workdir_lib.open_workdir(tmp_path, described):
-    pass
-  config.simulate.level_db = -20.0
-  described["task"] = job.make_task(config).describe()
-  with (
-    pytest.raises(train.TrainingError, match=r"level_db is -20\.0"),
-    workdir_lib.open_workdir(tmp_path, described),
-  ):
-    pass
+def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
+  for speaker in range(8):
+    for i, seconds in enumerate((2.0, 1.0)):
+      place = tmp_path / f"speaker{speaker}" / f"{i}.wav"
+      write(place, noise_of(speaker, int(8000 * seconds)))
+  config = tiny_config(
+    corpus=f"speaker_folders:{tmp_path}", crop_s=1.0, valid_crop_s=0.5
+  )
+  data = opened(config)
+  assert not set(data.train.speakers) & set(data.valid.speakers)
+  assert len(data.train.speakers) + len(data.valid.speakers) == 8
+  # One second does not fill a crop of one second at a speed of 1.05.
+  assert (data.train.length == 16000).all() and len(data.valid) == 8
+  batch = next(data.train_batches(0))
+  assert (batch["length"] == batch["sources"].shape[-1]).all()
+  config.data.min_utterance_s = 0.5
+  assert len(opened(config).train) == 8
+  names = tmp_path / "names.txt"
+  names.write_text("speaker3\nspeaker5\n")
+  config.data.valid_speakers = str(names)
+  assert opened(config).valid.speakers == ("speaker3", "speaker5")
+  config.data.crop_s = 9.0
+  config.data.min_utterance_s = None
+  with pytest.raises(ValueError, match=r"is 9\.45 s long; choose a shorter"):
+    opened(config)
+
+
+def test_training_on_utterances_and_validating_on_mixtures(
+  librispeech, premixed
+):
+  config = tiny_config(corpus=librispeech, valid_corpus=premixed(["cv"]))
+  data = opened(config)
+  assert len(data.train.speakers) == 4 and data.valid.num_sources == 2
+  assert "mixture" in next(iter(data.eval_batches()))
+  config.data.update(valid_corpus="voices")
+  data = opened(config)
+  assert data.valid.speakers[0].startswith("voice-valid-")
 
 
 @pytest.mark.parametrize(
   ("data", "settings", "message"),
   [
-    ({"noise": "folder:x"}, {}, "without simulate.noise_snr_db"),
+    ({"noise": "folder:x"}, {}, "without simulation.noise_snr_db"),
     ({}, {"noise_snr_db": (0.0, 5.0)}, "but data.noise names no corpus"),
     ({}, {"early_ms": 50.0}, "but data.rirs names no corpus"),
     ({"mode": "max"}, {}, "data.mode is max, but it is for mixtures"),
     ({"mixture": "mix_both"}, {}, "for mixtures of librimix"),
     ({"corpus": "{}", "mixture": "mix_both"}, {}, "for mixtures of librimix"),
-    ({"corpus": "{}", "mode": "mid"}, {}, "mode is 'mid'"),
+    ({"corpus": "{}", "mode": "mid"}, {}, "mid"),
     ({"corpus": "{}", "rirs": "folder:x"}, {}, "taken as they are"),
     ({"corpus": "{}", "noise": "folder:x"}, {}, "taken as they are"),
+    ({"corpus": "{}", "valid_speakers": "x"}, {}, "valid_speakers is x, but"),
+    ({"valid_speakers": "x"}, {}, "valid_speakers is x, but voices has"),
+    ({"valid_corpus": "voices", "valid_speakers": "x"}, {}, "leave it empty"),
+    ({"valid_split": "x"}, {}, "'x'"),
   ],
 )
 def test_options_that_would_not_count(premixed, data, settings, message):
@@ -131,26 +163,12 @@ def test_options_that_would_not_count(premixed, data, settings, message):
   config = tiny_config(
     **{name: value.format(corpus) for name, value in data.items()}
   )
-  config.simulate.update(settings)
+  config.simulation.update(settings)
   with pytest.raises(ValueError, match=message):
-    job.open_data(config, say=lambda line: None)
+    opened(config)
 
 
-def test_layout_without_splits(librispeech):
-  config = tiny_config(corpus=librispeech, split="train")
-  with pytest.raises(ValueError, match="has no splits; name the folder"):
-    job.open_data(config, say=lambda line: None)
-
-
-def test_training_on_utterances_and_validating_on_mixtures(
-  librispeech, premixed
-):
-  config = tiny_config(
-    corpus=librispeech, valid_corpus=premixed(["cv"]), min_utterance_s=0.5
-  )
-  data = job.open_data(config, say=lambda line: None)
-  assert len(data.train.speakers) == 4 and data.valid.num_sources == 2
-  assert "mixture" in next(iter(data.eval_batches()))
-  config.data.update(valid_corpus="voices")
-  data = job.open_data(config, say=lambda line: None)
-  assert data.valid.speakers[0].startswith("voice-valid-")
+@pytest.mark.parametrize("name", ["split", "valid_split"])
+def test_layout_without_splits(librispeech, name):
+  with pytest.raises(ValueError, match="train"):
+    opened(tiny_config(corpus=librispeech, **{name: "train"}))

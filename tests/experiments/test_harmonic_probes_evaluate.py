@@ -1,60 +1,60 @@
 """Evaluations with flags, in this process, and fixed lists."""
 
-import functools
-import importlib
 import json
 
 import jax
 import numpy as np
 import pytest
 import soundfile
-from absl import flags
-from absl.testing import flagsaver
-from ml_collections import config_dict
-from small_corpora import SIZES, mix, noise_of, tiny_config
+from small_corpora import TINY_MODEL, noise_of, tiny_config
 
 import jaxsep
 from data_pipelines import mixture_lists
 from data_pipelines.corpora import open_corpus
-from experiments.harmonic_probes import (
-  evaluate,
-  evaluation_set,
-  job,
-  scoring,
-  whole_mixtures,
-)
-from jaxsep import metrics, simulate, train
+from experiments import data as data_lib
+from experiments import evaluation, rows
+from experiments.harmonic_probes import evaluate, make_mixture_list, train
+from jaxsep import metrics
 
 
-@pytest.fixture
-def model(tmp_path):
-  """A writer of model folders with random parameters."""
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+  """A writer of model folders with random variables."""
+  folder = tmp_path_factory.mktemp("models")
+  variables = jax.jit(TINY_MODEL.init)(
+    jax.random.key(0), np.zeros((1, 800), np.float32)
+  )
 
-  def make(sample_rate_hz=8000, num_sources=2):
-    folder = tmp_path / f"model{sample_rate_hz}"
-    net = jaxsep.models.ConvTasNet(num_sources=num_sources, **SIZES)
-    params = jax.jit(net.init)(
-      jax.random.key(0), np.zeros((1, 800), np.float32)
-    )
-    jaxsep.save(folder, net, params["params"], sample_rate_hz=sample_rate_hz)
-    return folder
+  def make(sample_rate_hz=8000):
+    place = folder / f"model{sample_rate_hz}"
+    if not place.exists():
+      jaxsep.save(place, TINY_MODEL, variables, sample_rate_hz=sample_rate_hz)
+    return place
 
   return make
 
 
 @pytest.fixture
 def run_evaluate(tmp_path):
-  """Evaluates with flags as a command line sets them; returns the rows."""
-  flags.FLAGS.mark_as_parsed()
+  """Evaluates with flags as a command line has them; returns the rows."""
 
-  def run(**values):
+  def run(*words, **values):
     output = tmp_path / "rows.jsonl"
-    values = {"output": str(output), "overwrite": True, **values}
-    with flagsaver.flagsaver(batch_size=2, **values):
-      evaluate.run()
+    values = {"output": output, "batch_size": 2} | values
+    given = [f"--{name}={value}" for name, value in values.items()]
+    evaluate.main([*given, *words, "--overwrite", "--debug"])
     return [json.loads(line) for line in output.read_text().splitlines()]
 
   return run
+
+
+@pytest.fixture
+def mixture_list(tmp_path, librispeech):
+  """A list of six mixtures, the flags that name it, and its folder."""
+  mixtures = mixture_lists.make_pair_list(open_corpus(librispeech), seed=0)
+  mixture_lists.write_list(mixtures, tmp_path / "list.csv")
+  root = librispeech.partition(":")[2]
+  return mixtures, {"mixture_list": tmp_path / "list.csv", "root": root}
 
 
 def parts_of(mixtures, row, root):
@@ -72,9 +72,7 @@ def check_row(row, folder, mixture, reference):
   """A row says what the metrics say of the model's output."""
   loaded = jaxsep.load(folder)
   mixture, reference = np.float32(mixture), np.float32(reference)
-  estimate = jax.jit(loaded.model.apply)(
-    {"params": loaded.params}, mixture[None]
-  )[0]
+  estimate = jax.jit(loaded.model.apply)(loaded.variables, mixture[None])[0]
   before = np.stack([mixture] * len(reference))
   orders = [estimate, estimate[::-1]]
   means = [metrics.si_snr(order, reference).mean() for order in orders]
@@ -95,27 +93,30 @@ def check_row(row, folder, mixture, reference):
 # Evaluation.
 
 
-def test_rows_of_a_list_are_the_metrics_of_its_files(
-  tmp_path, librispeech, model, run_evaluate
-):
-  mixtures = mixture_lists.make_pair_list(
-    open_corpus(librispeech), num_sources=2, num_examples=3, seed=0
+def test_some_of_a_list_with_audio(tmp_path, mixture_list, model, run_evaluate):
+  mixtures, where = mixture_list
+  found = run_evaluate(
+    model=model(), num_examples=3, crop_s=1.2, num_saved=2, **where
   )
-  mixture_lists.write_list(mixtures, tmp_path / "list.csv")
-  root = librispeech.partition(":")[2]
-  folder = model()
-  rows = run_evaluate(
-    model=str(folder), mixture_list=str(tmp_path / "list.csv"), root=root
-  )
-  assert [row["id"] for row in rows] == mixtures.id.tolist()
-  assert rows[0]["folders"] == " ".join(
-    sorted(path.split("/")[0] for path in mixtures.path[0])
-  )
-  seconds = np.round(mixtures.length / 8000, 4)
-  np.testing.assert_array_equal([row["seconds"] for row in rows], seconds)
+  long = np.flatnonzero(mixtures.length >= 9600)
+  wanted = long[[0, len(long) // 3, 2 * len(long) // 3]]
+  assert [row["index"] for row in found] == wanted.tolist()
+  assert [row["id"] for row in found] == mixtures.id[wanted].tolist()
+  assert {row["seconds"] for row in found} == {1.2}
+  folders = sorted(path.split("/")[0] for path in mixtures.path[wanted[0]])
+  assert found[0]["folders"] == " ".join(folders)
   caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
-  assert caption == "Whole mixtures."
-  check_row(rows[1], folder, *parts_of(mixtures, 1, root))
+  short = len(mixtures) - len(long)
+  assert f"{short} of {len(mixtures)} are shorter and left out" in caption
+  mixture, parts = parts_of(mixtures, wanted[2], where["root"])
+  check_row(found[2], model(), mixture[:9600], [x[:9600] for x in parts])
+  saved = tmp_path / "rows_examples"
+  folder = saved / f"example_{wanted[0]}"
+  assert len(list(saved.iterdir())) == 3 and len(list(folder.iterdir())) == 5
+  heard, rate_hz = soundfile.read(folder / "mixture.wav")
+  mixture, _ = parts_of(mixtures, wanted[0], where["root"])
+  np.testing.assert_allclose(heard, mixture[:9600], atol=1e-4)
+  assert rate_hz == 8000
 
 
 def test_mixtures_have_the_rate_of_the_model_and_the_test_split(
@@ -124,237 +125,188 @@ def test_mixtures_have_the_rate_of_the_model_and_the_test_split(
   # Those at 8 kHz would pass for 16 kHz ones unnoticed.
   premixed(["tt"], rate_hz=8000, count=3)
   corpus = premixed(["cv", "tt"], rate_hz=16000, num_samples=17000)
-  folder = model(sample_rate_hz=16000)
-  rows = run_evaluate(model=str(folder), corpus=corpus, length_multiple_s=1.0)
-  assert [row["id"] for row in rows] == ["m0.wav", "m1.wav"]
-  assert {row["seconds"] for row in rows} == {1.0}
+  folder = model(16000)
+  found = run_evaluate(model=folder, corpus=corpus, length_multiple_s=1.0)
+  assert [row["id"] for row in found] == ["m0.wav", "m1.wav"]
+  assert {row["seconds"] for row in found} == {1.0}
   caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
   assert "multiples of 1 s, which leaves out 5.88% of" in caption
   parts = [noise_of(100 + s, 17000)[:16000] for s in (0, 1)]
-  check_row(rows[0], folder, sum(parts), parts)
-  with flagsaver.flagsaver(corpus=corpus, split="cv"):
-    batches, _ = evaluation_set.open_batches(
-      config_dict.create(sample_rate_hz=16000, num_sources=2)
-    )
-  np.testing.assert_allclose(
-    next(iter(batches))["reference"][0, 0], noise_of(0, 17000), atol=1e-4
+  check_row(found[0], folder, sum(parts), parts)
+  other = data_lib.open_corpus(corpus, sample_rate_hz=16000, split="cv")
+  np.testing.assert_allclose(other.read(0)[1], noise_of(0, 17000), atol=1e-4)
+
+
+def test_voices_are_those_to_test_on(model, run_evaluate):
+  pytest.importorskip("pystoi")
+  words = []
+  try:
+    import pesq  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+    words = ["--perceptual"]
+  except ImportError:
+    pass
+  found = run_evaluate(
+    *words, model=model(), corpus="voices", num_examples=3, crop_s=1.0
   )
+  assert [row["index"] for row in found] == [0, 1, 2]
+  for row in found if words else ():
+    assert 0 < row["mixture_stoi"] < 1 < row["mixture_pesq"] < 5
+  voices = data_lib.open_corpus("voices", sample_rate_hz=8000)
+  assert voices.speakers[0].startswith("voice-test-")
 
 
-def test_some_of_a_list_cut_to_one_length(
-  tmp_path, librispeech, model, run_evaluate
-):
-  mixtures = mixture_lists.make_pair_list(open_corpus(librispeech), seed=0)
-  mixture_lists.write_list(mixtures, tmp_path / "list.csv")
-  root = librispeech.partition(":")[2]
-  folder = model()
-  rows = run_evaluate(
-    model=str(folder),
-    mixture_list=str(tmp_path / "list.csv"),
-    root=root,
-    num_examples=3,
-    crop_s=1.2,
-  )
-  long = np.flatnonzero(mixtures.length >= 9600)
-  wanted = long[[0, len(long) // 3, 2 * len(long) // 3]]
-  assert [row["index"] for row in rows] == wanted.tolist()
-  assert [row["id"] for row in rows] == mixtures.id[wanted].tolist()
-  assert {row["seconds"] for row in rows} == {1.2}
-  caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
-  short = len(mixtures) - len(long)
-  assert f"{short} of {len(mixtures)} are shorter and left out" in caption
-  mixture, parts = parts_of(mixtures, wanted[2], root)
-  check_row(rows[2], folder, mixture[:9600], [part[:9600] for part in parts])
+@pytest.mark.parametrize("overlap", ["min", "max", "partial"])
+def test_seconds_are_those_of_the_mixture(overlap):
+  config = tiny_config(valid_crop_s=0.5, num_valid_examples=4, batch_size=4)
+  config.simulation.overlap = overlap
+  task = train.make_task(config, TINY_MODEL)
+  # Utterances that end within the crop, in each mixture another.
+  batch = {
+    "index": np.arange(2, dtype=np.uint32),
+    "sources": np.float32(noise_of(0, 16000).reshape(2, 2, 4000)),
+    "length": np.int32([[1000, 3000], [2500, 2000]]),
+  }
+  batch["sources"] *= np.arange(4000) < batch["length"][..., None]
+  variables = task.init(jax.random.key(0), batch)
+  for row, signals in evaluation.evaluate(task, variables, [batch]):
+    mixture = signals["mixture"]
+    assert row["samples"] == len(mixture) and mixture[-1] != 0
+    lengths = batch["length"][row["index"]]
+    if overlap == "partial":
+      assert lengths.max() <= row["samples"] <= lengths.sum()
+    else:
+      least, most = lengths.min(), lengths.max()
+      assert row["samples"] == (least if overlap == "min" else most)
 
 
-def test_scores_of_padded_signals_are_those_of_the_signals():
-  reference = np.float32(noise_of(1, 2 * 2 * 3001).reshape(2, 2, 3001) + 0.02)
-  estimate = reference + np.float32(noise_of(2, reference.size)).reshape(
-    reference.shape
-  )
-  mixture = reference.sum(axis=1)
-  found = scoring.score(mixture=mixture, estimate=estimate, reference=reference)
-  before = np.stack([mixture, mixture], axis=1)
-  for name, metric in (
-    ("si_sdr", metrics.si_sdr),
-    ("si_snr", metrics.si_snr),
-    ("sdr", lambda *pair: metrics.bss_eval(*pair)[0]),
-  ):
-    own, other = metric(estimate, reference), metric(before, reference)
-    np.testing.assert_allclose(found[name], own, atol=2e-3)
-    np.testing.assert_allclose(found[f"mixture_{name}"], other, atol=2e-3)
-    np.testing.assert_allclose(
-      found[f"{name}_improvement"], own - other, atol=4e-3
-    )
-
-
-def test_spread_over_talkers():
-  rows = [
+def test_error_of_means_and_spread_over_speakers():
+  assert rows.mean_and_error([1.0, 3.0, np.nan]) == (2.0, 1.0)
+  table = [
     {"folders": f, "si_sdr_improvement": v}
     for f, v in (("a b", 1.0), ("a b", 3.0), ("a c", 6.0), ("a c", 6.0))
   ]
-  sentence = scoring.spread_over_folders(rows)
-  assert "2 sets of talkers" in sentence and "2.00 to 6.00 dB" in sentence
+  sentence = rows.spread(table)
+  assert "2 sets of speakers" in sentence and "2.00 to 6.00 dB" in sentence
   assert "error over them 2.00 dB" in sentence
-  # Nothing is said where every mixture has talkers of its own, or unknown ones.
-  assert scoring.spread_over_folders(rows[1:3]) == ""
-  assert scoring.spread_over_folders([{"si_sdr_improvement": 1.0}] * 3) == ""
+  # Nothing is said where every mixture has speakers of its own, or unknown.
+  assert rows.spread(table[1:3]) == ""
+  assert rows.spread([{"si_sdr_improvement": 1.0}] * 3) == ""
+  text = rows.summary(table, {"si_sdr_improvement": "SI-SDRi", "stoi": "STOI"})
+  assert "| SI-SDRi | 4.00 | 1.22 | 4.50 |" in text and "STOI" not in text
 
 
 def test_mixtures_are_cut_as_little_as_their_lengths_allow():
   for spread, multiple in ((100, 1), (200, 80), (20_000, 400), (10**7, 8000)):
     samples = 16000 + np.arange(0, spread, max(spread // 5000, 1))
-    assert whole_mixtures.finest_multiple(samples, 8000) == multiple
-
-
-def test_voices_are_those_to_test_on(model, run_evaluate):
-  folder = model()
-  rows = run_evaluate(
-    model=str(folder), corpus="voices", num_examples=3, crop_s=1.0
-  )
-  assert [row["index"] for row in rows] == [0, 1, 2]
-  options = {"sample_rate_hz": 8000, "num_sources": 2}
-  voices = job.open_corpus("voices", **options)
-  assert voices.speakers[0].startswith("voice-test-")
-  config = tiny_config(valid_crop_s=1.0, num_valid_examples=3, batch_size=2)
-  batch = next(iter(job.Data(config, voices, voices).eval_batches()))
-  mixed = mix(simulate.make_simulator(), batch, train.evaluation.eval_key())
-  check_row(rows[1], folder, mixed["mixture"][1], mixed["reference"][1])
+    assert evaluation.finest_multiple(samples, 8000) == multiple
 
 
 @pytest.mark.parametrize(
   ("values", "message"),
   [
-    ({"split": "test"}, "split is test, but librispeech:.* has no splits"),
-    ({"mode": "max"}, "mode is max, but librispeech:.* holds no mixtures"),
-    ({"corpus": "wsj0_mix:{}", "mixture": "mix_both"}, "one kind of mixtures"),
-    ({"corpus": "wsj0_mix:{}", "mode": "max"}, "max/tt: no such folder"),
-    ({"corpus": "voices", "split": "tt"}, "split is 'tt'"),
-    ({"corpus": None, "split": "tt"}, "it is for a --corpus, and none"),
-    ({"corpus": None, "cache_dir": "x"}, "--cache_dir is for a --corpus"),
-    ({"mixture_list": "list.csv"}, "not both"),
-    ({"corpus": None}, "name what to evaluate on"),
-    ({"root": "x"}, "--root is x, but it is for a --mixture_list"),
-    ({"length_multiple_s": 1.0}, "is for a --mixture_list or a --corpus of"),
+    ({"corpus": "{}", "split": "tt"}, "tt"),
+    ({"corpus": "{}", "mode": "max"}, "mode is max, but librispeech:"),
+    ({"corpus": "wsj0_mix:{}", "mixture": "mix_both"}, "mixture is mix_both"),
+    ({"corpus": "voices", "split": "tt"}, "'tt'"),
+    ({"corpus": "voices", "mixture_list": "x"}, "not both"),
+    ({"split": "tt"}, "--split is for a --corpus, and none is given"),
+    ({"cache_dir": "x"}, "--cache_dir is for a --corpus"),
+    ({"mode": "max"}, "--mode is for a --corpus"),
+    ({"root": "x"}, "--root is for a --mixture_list"),
+    ({"mixture_list": "x"}, "needs --root"),
+    ({}, "name what to evaluate on"),
+    ({"corpus": "{}", "length_multiple_s": 1.0}, "--length_multiple_s is for"),
     (
-      {"corpus": "wsj0_mix:{}", "length_multiple_s": 1.0, "crop_s": 1.0},
+      {"corpus": "voices", "length_multiple_s": 1.0, "crop_s": 1.0},
       "--length_multiple_s or --crop_s, not both",
     ),
-    ({"corpus": "wsj0_mix:{}", "crop_s": 9.0}, "no mixture is 9 s long"),
-    ({"crop_s": 0.0}, "--crop_s is 0, expected more"),
-    ({"corpus": None, "workdir": "x", "crop_s": 1.0}, "evaluated as it is"),
-    ({"corpus": None, "workdir": "x", "num_examples": 1}, "as it is"),
-    ({"workdir": "x", "output": None}, "name a file for them by --output"),
-    ({"output": "x.txt"}, "it ends in .csv or .jsonl"),
+    ({"corpus": "{}", "crop_s": 0.0}, "--crop_s is 0, expected more"),
+    ({"corpus": "{}", "crop_s": 9.0}, "is 9 s long; choose a shorter"),
+    ({"workdir": "x", "crop_s": 1.0}, "evaluated as it is"),
+    ({"corpus": "{}", "output": "rows.txt"}, "it ends in .csv or .jsonl"),
+    ({"corpus": "{}", "num_examples": 0}, "0 is less than 1"),
+    ({"corpus": "{}", "num_saved": 1}, "--num_saved needs --output"),
   ],
 )
-def test_flags_that_do_not_fit(
-  tmp_path, librispeech, premixed, model, run_evaluate, values, message
+def test_flags_that_would_not_be_heeded(
+  librispeech, model, capsys, values, message
 ):
-  premixed(["tt"])
-  values = {"corpus": librispeech, **values}
-  if values["corpus"]:
-    values["corpus"] = values["corpus"].format(tmp_path)
-  with pytest.raises(ValueError, match=message) as caught:
-    run_evaluate(model=str(model()), **values)
-  assert "\n" not in str(caught.value)
+  words = [f"--model={model()}"]
+  words += [
+    f"--{name}={str(value).format(librispeech)}"
+    for name, value in values.items()
+  ]
+  with pytest.raises(SystemExit) as stopped:
+    evaluate.main(words)
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert stopped.value.code == 1 and message in line
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.md"])
-def test_rows_elsewhere_are_not_replaced_unasked(
-  tmp_path, librispeech, model, run_evaluate, name
-):
-  (tmp_path / name).write_text("precious")
-  values = dict(
-    model=str(model()), corpus=librispeech, output=str(tmp_path / "rows.csv")
-  )
-  with pytest.raises(ValueError, match=f"{name} is there already; choose"):
-    run_evaluate(**values, overwrite=False)
-  assert (tmp_path / name).read_text() == "precious"
+def test_rows_elsewhere_are_not_replaced_unasked(tmp_path, model, capsys):
+  (tmp_path / "rows.md").write_text("precious")
+  words = [f"--model={model()}", "--corpus=voices"]
+  with pytest.raises(SystemExit):
+    evaluate.main([*words, f"--output={tmp_path / 'rows.csv'}"])
+  assert "rows.md is there already; choose" in capsys.readouterr().err
+  assert (tmp_path / "rows.md").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
-  ("values", "name"),
+  ("words", "name"),
   [
-    ({}, "valid"),
-    ({"mixture_list": "a/list.csv"}, "list"),
-    ({"mixture_list": "list.csv", "num_examples": 300}, "list_num_300"),
-    ({"corpus": "voices", "num_examples": 300, "crop_s": 4.0}, "voices"),
-    ({"corpus": "voices", "num_examples": 20}, "voices_num_20"),
-    ({"corpus": "wsj0_mix:/x", "split": "cv"}, "wsj0_mix_x_cv"),
-    ({"corpus": "wsj0_mix:x", "crop_s": 2.5}, "wsj0_mix_x_crop_2.5"),
-    (
-      {"corpus": "wsj0_mix:x", "length_multiple_s": 1.0},
-      "wsj0_mix_x_multiple_1.0",
-    ),
+    ([], "valid"),
+    (["--mixture_list=a/list.csv"], "list"),
+    (["--mixture_list=list.csv", "--num_examples=300"], "list_num_300"),
+    (["--corpus=voices"], "voices"),
+    (["--corpus=wsj0_mix:/x", "--split=cv"], "wsj0_mix_x_cv"),
+    (["--corpus=wsj0_mix:x", "--crop_s=2.5"], "wsj0_mix_x_crop_2.5"),
   ],
 )
-def test_every_set_has_a_name_of_its_own(values, name):
-  flags.FLAGS.mark_as_parsed()
-  with flagsaver.flagsaver(**values):
-    assert evaluation_set.set_name() == name
+def test_every_set_has_a_name_of_its_own(words, name):
+  assert evaluate.set_name(evaluate.make_parser().parse_args(words)) == name
 
 
 # Lists.
 
 
-@pytest.fixture(scope="module")
-def make_mixture_list():
-  """The command; its flags have names that other commands use as well."""
-  values = flags.FlagValues()
-  with pytest.MonkeyPatch.context() as patch:
-    for name in ("string", "integer", "list", "enum", "bool"):
-      define = getattr(flags, f"DEFINE_{name}")
-      patch.setattr(
-        flags,
-        f"DEFINE_{name}",
-        functools.partial(define, flag_values=values),
-      )
-    module = importlib.import_module(
-      "experiments.harmonic_probes.make_mixture_list"
-    )
-
-  def run(**options):
-    words = [f"--{name}={value}" for name, value in options.items()]
-    values(["make_mixture_list", *words])
-    module.main(["make_mixture_list"])
-
-  return run
-
-
-def test_list_is_made_once(tmp_path, librispeech, make_mixture_list, capsys):
+def test_list_is_made_once(tmp_path, librispeech, capsys):
   output = tmp_path / "list.csv"
-  options = {"corpus": librispeech, "output": output, "num_examples": 3}
-  make_mixture_list(**options, snr_range_db="1,1")
+  words = [f"--corpus={librispeech}", f"--output={output}", "--num_examples=3"]
+  make_mixture_list.main([*words, "--snr_range_db=1,1"])
   first = output.read_text()
   assert "3 mixtures of 2 speakers" in capsys.readouterr().out
   with pytest.raises(SystemExit):
-    make_mixture_list(**options, snr_range_db="2,2")
+    make_mixture_list.main([*words, "--snr_range_db=2,2"])
   assert f"{output} is there already" in capsys.readouterr().err
   assert output.read_text() == first
-  make_mixture_list(**options, snr_range_db="2,2", overwrite=True)
+  make_mixture_list.main([*words, "--snr_range_db=2,2", "--overwrite"])
   assert output.read_text() != first
 
 
+def test_list_of_the_built_in_voices(tmp_path):
+  words = ["--corpus=voices", "--num_examples=2"]
+  make_mixture_list.main([*words, f"--output={tmp_path / 'list.csv'}"])
+  mixtures = mixture_lists.read_list(tmp_path / "list.csv")
+  assert len(mixtures) == 2 and "voice-test-" in mixtures.path[0, 0]
+
+
 @pytest.mark.parametrize(
-  ("options", "message"),
+  ("words", "message"),
   [
     *(
-      ({"snr_range_db": words}, f"is {words}; it takes two numbers")
-      for words in ("0", "0,1,2", "2,1", "a,b", "0,inf", "nan,1")
+      ([f"--snr_range_db={text}"], f"is {text}; it takes two numbers")
+      for text in ("0", "0,1,2", "2,1", "a,b", "0,inf", "nan,1")
     ),
-    ({"output": "nowhere/list.csv"}, "but there is no nowhere"),
-    ({"output": "."}, "it is a CSV file to write"),
-    ({"num_examples": 0}, "num_examples is 0"),
+    (["--output=nowhere/list.csv"], "but there is no nowhere"),
+    (["--output=."], "it is a CSV file to write"),
+    (["--num_examples=0"], "num_examples is 0"),
   ],
 )
-def test_lists_that_are_not_made(
-  tmp_path, librispeech, make_mixture_list, capsys, options, message
-):
-  usual = {"snr_range_db": "0,2.5", "num_examples": 2, "overwrite": False}
-  usual |= {"corpus": librispeech, "output": tmp_path / "list.csv"}
+def test_lists_that_are_not_made(tmp_path, librispeech, capsys, words, message):
+  usual = [f"--corpus={librispeech}", f"--output={tmp_path / 'list.csv'}"]
   with pytest.raises(SystemExit) as stopped:
-    make_mixture_list(**(usual | options))
+    make_mixture_list.main([*usual, *words])
   (line,) = capsys.readouterr().err.strip().splitlines()
   assert stopped.value.code == 1 and message in line
   assert not (tmp_path / "list.csv").exists()

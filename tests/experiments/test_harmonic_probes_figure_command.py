@@ -1,89 +1,85 @@
 """The command that computes, draws and writes the figures."""
 
 import csv
-import os
+import types
 
 import jax
 import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+from matplotlib.figure import Figure
+from tiny_models import tiny
 
 import jaxsep
-from experiments.cores import allowed_cores
-from experiments.harmonic_probes import figure, output, probe_set, suite
-from jaxsep import models
+from experiments.harmonic_probes import figure, mixtures, study
 
 RATE_HZ = 8000
-
-
-def test_tables_leave_out_what_is_empty(tmp_path):
-  rows = [
-    {"name": "a", "value": 1.23456, "none": None, "count": 3},
-    {"name": "b", "value": np.nan, "none": None, "count": 0},
-  ]
-  assert output.markdown(rows).splitlines() == [
-    "| name | value | count |",
-    "| --- | --- | --- |",
-    "| a | 1.23 | 3 |",
-    "| b |  | 0 |",
-  ]
-  output.write_csv(tmp_path / "rows.csv", rows)
-  assert (tmp_path / "rows.csv").read_text() == (
-    "name,value,none,count\na,1.234560,,3\nb,,,0\n"
-  )
-
-
-def test_cores_are_counted_on_every_system(monkeypatch):
-  monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-  monkeypatch.setattr(os, "cpu_count", lambda: 6)
-  assert allowed_cores() == [0, 1, 2, 3, 4, 5]
-  monkeypatch.setenv("XLA_FLAGS", "")
-  wanted = {}
-  monkeypatch.setattr(jax.config, "update", wanted.__setitem__)
-  flags.FLAGS.mark_as_parsed()
-  figure.use_cores()
-  assert wanted == {"jax_num_cpu_devices": 2}  # Of batches of 4.
-  monkeypatch.setattr(os, "cpu_count", lambda: None)
-  assert allowed_cores() == [0]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
   home = tmp_path_factory.mktemp("models")
-  small = dict(
-    bottleneck_channels=4,
-    hidden_channels=8,
-    skip_channels=4,
-    num_blocks=1,
-    num_repeats=1,
-  )
   for name, model in (
-    ("waveform", models.ConvTasNet(num_filters=8, **small)),
-    ("causal", models.ConvTasNet(num_filters=8, causal=True, **small)),
-    ("spectrogram", models.SpectrogramTasNet(num_sources=2, **small)),
+    ("waveform", tiny("ConvTasNet")),
+    ("causal", tiny("ConvTasNet", causal=True)),
+    ("spectrogram", tiny("SpectrogramTasNet")),
+    ("three", tiny("ConvTasNet", num_sources=3)),
   ):
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 800)))
-    jaxsep.save(home / name, model, params["params"], sample_rate_hz=RATE_HZ)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 800)))
+    jaxsep.save(home / name, model, variables, sample_rate_hz=RATE_HZ)
   return home
 
 
-@pytest.fixture
-def command():
+def command(**options):
   """Runs the command with flags."""
-  flags.FLAGS.mark_as_parsed()
+  figure.main([f"--{name}={value}" for name, value in options.items()])
 
-  def run(**options):
-    with flagsaver.as_parsed(**{k: str(v) for k, v in options.items()}):
-      figure.main(["figure"])
 
-  return run
+def read(path):
+  with open(path, newline="") as file:
+    return list(csv.DictReader(file))
+
+
+def test_registry_has_the_figures_of_the_paper():
+  study.load_probes()
+  assert sorted(study.FIGURES) == [2, 3, 4, 5, 6, 7, 8, 9]
+  assert {n for n, f in study.FIGURES.items() if f.of_speech} == {2, 3, 5, 9}
+  with pytest.raises(ValueError, match="two figures 9"):
+    study.figure(9, "another")(lambda study: None)
+  with pytest.raises(ValueError, match="no probe has the option 'seeds'"):
+    study.Study(None, lambda: None, seeds=3)
+
+
+def test_new_probe_is_one_file_with_its_own_flags(
+  folders, tmp_path, monkeypatch
+):
+  """What a file in `probes/` would declare is in the command at once."""
+  monkeypatch.setattr(study, "FIGURES", dict(study.FIGURES))
+  monkeypatch.setattr(study, "OPTIONS", dict(study.OPTIONS))
+  monkeypatch.setattr(figure, "FIGURES", study.FIGURES)
+  monkeypatch.setattr(figure, "OPTIONS", study.OPTIONS)
+  study.option("clicks_s", (0.1,), "Places of the clicks.")
+
+  @study.figure(10, "clicks")
+  def clicks(probed):
+    rows = [{"click_s": place} for place in probed["clicks_s"]]
+    return study.Result(Figure(), rows, rows, probed.model.name)
+
+  command(
+    figure="10",
+    model=folders / "waveform",
+    clicks_s="0.5,1",
+    output_dir=tmp_path,
+  )
+  assert read(tmp_path / "figure_10.csv") == [
+    {"click_s": "0.500000"},
+    {"click_s": "1.000000"},
+  ]
 
 
 @pytest.mark.slow
-def test_command_draws_all_figures(folders, tmp_path, command, capsys):
+def test_command_draws_all_figures(folders, tmp_path, capsys):
   command(
     figure="all",
     model=folders / "waveform",
@@ -91,119 +87,135 @@ def test_command_draws_all_figures(folders, tmp_path, command, capsys):
     spectrogram_model=folders / "spectrogram",
     filtered_models=f"hp300={folders / 'causal'}",
     corpus="voices",
-    num_examples=3,
+    num_examples=2,
     crop_s=1.5,
     num_seeds=1,
+    periods_s=0.062,
+    gaps_s="0.02,0.031",
     num_processes=0,
-    output_dir=tmp_path / "out",
+    output_dir=tmp_path,
   )
   shown = capsys.readouterr().out
-  for number in range(2, 10):
-    picture = tmp_path / f"out/figure_{number}.png"
+  lengths = {2: 1, 3: 8, 4: 10, 5: 9, 6: 8, 7: 10, 8: 8, 9: 2}
+  for number, length in lengths.items():
+    picture = tmp_path / f"figure_{number}.png"
     assert str(picture) in shown
     image = matplotlib.image.imread(picture)[..., :3]
     assert min(image.shape[:2]) > 400 and image.std() > 0.02
-    tables = {}
-    for ending in ("", "_rows"):
-      path = tmp_path / f"out/figure_{number}{ending}.csv"
-      with open(path, newline="") as file:
-        tables[ending] = list(csv.DictReader(file))
-    assert 1 <= len(tables[""]) and tables["_rows"]
-    assert "|" in (tmp_path / f"out/figure_{number}.md").read_text()
-    if number == 3:
-      names = [row["filter"] for row in tables[""]]
-      assert names[:2] == ["none", "lowpass 300 Hz"] and len(names) == 8
-      trained = [row["trained_on_filtered_sdr_db"] for row in tables[""]]
-      assert [bool(value) for value in trained] == [
-        name == "highpass 300 Hz" for name in names
-      ]
-    if number == 5:
-      assert len(tables[""]) == 9 and len(tables["_rows"]) == 27
-    if number in (4, 7):
-      assert len(tables[""]) == 2 * 5
-    if number in (6, 8):
-      assert len(tables[""]) == 2 + 2 * 3 + 2 * 12
+    assert len(read(tmp_path / f"figure_{number}.csv")) == length
+    assert read(tmp_path / f"figure_{number}_rows.csv")
+    assert "|" in (tmp_path / f"figure_{number}.md").read_text()
+  for row in read(tmp_path / "figure_3.csv"):
+    has_trained = row["filter"] == "highpass 300 Hz"
+    assert bool(row["loss_trained_db"]) == has_trained
+    assert bool(row["loss_after_error_db"]) == (row["filter"] != "none")
 
 
-def test_nothing_is_replaced_unasked(folders, tmp_path, command, capsys):
+def test_nothing_is_replaced_unasked(folders, tmp_path, capsys):
   options = dict(
-    figure=9,
-    model=folders / "waveform",
-    corpus="voices",
-    num_examples=2,
-    crop_s=1.5,
-    output_dir=tmp_path,
+    figure=4, model=folders / "waveform", num_seeds=1, output_dir=tmp_path
   )
   command(**options)
-  captured = capsys.readouterr()
-  assert "2 mixtures of speech" in captured.err
-  assert "share_one_order" in captured.out
-  path = tmp_path / "figure_9_rows.csv"
-  with open(path, newline="") as file:
-    rows = list(csv.DictReader(file))
-  assert [row["mixture"] for row in rows] == ["0000", "0001"]
+  path = tmp_path / "figure_4_rows.csv"
   path.write_text("precious")
   with pytest.raises(SystemExit):
     command(**options)
   assert "is there already" in capsys.readouterr().err
   assert path.read_text() == "precious"
-  command(**options, overwrite=True)
+  figure.main(
+    ["--overwrite", *(f"--{name}={value}" for name, value in options.items())]
+  )
   assert path.read_text() != "precious"
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"figure": "1"}, "'1'; it is a number from 2 to 9"),
-    ({"figure": "three"}, "'three'; it is a number from 2 to 9"),
+    ({"figure": "1"}, "'1'; it is one of 2, 3"),
+    ({"figure": "three"}, "'three'; it is one of 2, 3"),
     ({"figure": "3,8"}, "figure 8 is of a SpectrogramTasNet"),
     ({"figure": "3"}, "name the mixtures by --mixture_list or --corpus"),
-    ({"figure": "4", "filtered_models": "lp300"}, "takes NAME=DIR"),
-    ({"figure": "4", "model": "nowhere"}, "no model folder nowhere"),
+    ({"figure": "3", "filtered_models": "lp300"}, "takes NAME=DIR"),
+    ({"figure": "3", "filtered_models": "lp5=x"}, "one of lp300, lp700"),
+    ({"figure": "4", "model": "nowhere"}, "nowhere"),
     ({"figure": "4", "model": ""}, "name a model by --model"),
+    ({"figure": "4", "amplitude": "loud"}, "loud"),
     (
       {"figure": "3", "mixture_list": "x", "root": "x", "split": "tt"},
-      "--split is tt, but it is for a --corpus",
+      "--split is for a --corpus",
     ),
   ],
 )
-def test_mistakes_end_in_one_line(
-  folders, tmp_path, command, capsys, options, message
-):
+def test_mistakes_end_in_one_line(folders, tmp_path, capsys, options, message):
   with pytest.raises(SystemExit) as stopped:
     command(
       **{"model": folders / "waveform", "output_dir": tmp_path / "o", **options}
     )
   assert stopped.value.code == 1
-  lines = capsys.readouterr().err.strip().splitlines()
-  assert len(lines) == 1
-  assert lines[0].startswith("error: ") and message in lines[0]
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert line.startswith("error: ") and message in line
+  assert not (tmp_path / "o").exists()
 
 
-def test_unknown_filter_of_a_model_is_told_early(folders):
-  with pytest.raises(ValueError, match=r"'lp5', which is none of lp300"):
-    suite.Probes(None, lambda: None, filtered_models={"lp5": None})
+# Bug 15: tones and pitch are of two outputs.
 
 
-def test_all_without_a_spectrogram_model_leaves_its_figures_out(capsys):
-  assert figure.wanted_figures(["all"], spectrogram=None) == {2, 3, 4, 5, 6, 9}
-  assert "7 and 8 are left out" in capsys.readouterr().err
-  assert figure.wanted_figures(["all"], spectrogram="x") == set(range(2, 10))
+@pytest.mark.parametrize("number", [4, 6, 9])
+def test_model_of_three_sources_ends_in_one_line(
+  folders, tmp_path, capsys, number
+):
+  with pytest.raises(SystemExit) as stopped:
+    command(
+      figure=number,
+      model=folders / "three",
+      corpus="voices",
+      output_dir=tmp_path / "o",
+    )
+  assert stopped.value.code == 1
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert "models with 2 outputs, but ConvTasNet has 3" in line
+
+
+def test_all_leaves_out_what_cannot_be(folders, tmp_path, capsys, monkeypatch):
+  done = []
+  monkeypatch.setattr(
+    study.Study, "figure", lambda self, number: done.append(number)
+  )
+  monkeypatch.setattr(figure, "write", lambda *_: None)
+  monkeypatch.setattr(figure.rows, "markdown", lambda _: "")
+  made = types.SimpleNamespace(left_out="", __len__=lambda: 1)
+  monkeypatch.setattr(study.Study, "mixtures", made)
+  monkeypatch.setattr(
+    study.Study, "figure", lambda self, n: done.append(n) or made
+  )
+  made.table = []
+  options = dict(output_dir=tmp_path, corpus="voices")
+  command(model=folders / "waveform", **options)
+  assert done == [2, 3, 4, 5, 6, 9]
+  assert "left out: figure 7" in capsys.readouterr().err
+  done.clear()
+  command(model=folders / "three", **options)
+  assert done == [2, 3, 5]
 
 
 def test_mixtures_left_out_are_told():
   sources = np.zeros((3, 2, 800), np.float32)
   said = []
   for short in (0, 7):
-    mixtures = probe_set.ProbeSet(["a", "b", "c"], sources, RATE_HZ, short)
-    suite.Probes(None, lambda m=mixtures: m, say=said.append).open()
+    made = mixtures.ProbeSet(["a", "b", "c"], sources, RATE_HZ, short)
+    model = types.SimpleNamespace(name="M")
+    probed = study.Study(model, lambda m=made: m, say=said.append)
+    assert probed.mixtures is made is probed.mixtures
   assert said == [
     "3 mixtures of speech",
     "3 mixtures of speech; 7 others are shorter and were left out",
   ]
+  assert probed.caption("X") == "X: M, 3 mixtures of 0.1 s; 7 others are " + (
+    "shorter and were left out."
+  )
 
 
 def test_output_may_not_be_a_file(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="is a file; choose another"):
-    output.claim(tmp_path / "file", [3], overwrite=True)
+    figure.refuse(tmp_path / "file", [3], overwrite=True)

@@ -1,20 +1,21 @@
-"""The probe of fricatives: which talker's channel they are in."""
+"""The probe of fricatives: which speaker's channel they are in."""
 
 import numpy as np
 import pytest
 from small_corpora import noise_of
 
-from experiments.harmonic_probes import filter_sets, fricatives
+from experiments.harmonic_probes.probes import fricatives
+from jaxsep.simulate import Filter
 
 RATE_HZ = 8000
 
 
 @pytest.fixture(scope="module")
 def hissing():
-  """Two talkers: hums, and hisses at 0.2 s of the first, 0.6 s of the other."""
+  """Two speakers hum, and hiss: the first at 0.2 s, the other at 0.6 s."""
   step = np.arange(8000) / RATE_HZ
   hiss = np.asarray(
-    filter_sets.Filter("highpass", 3000)(
+    Filter("highpass", 3000)(
       noise_of(0, 8000).astype("f4"), sample_rate_hz=RATE_HZ
     )
   )
@@ -22,9 +23,9 @@ def hissing():
     [0.1 * np.sin(2 * np.pi * f * step) for f in (150, 230)]
   ).astype("f4")
   hums = sources.copy()
-  for talker, start in ((0, 1600), (1, 4800)):
-    sources[talker, start : start + 800] = hiss[start : start + 800]
-    hums[talker, start : start + 800] = 0
+  for speaker, start in ((0, 1600), (1, 4800)):
+    sources[speaker, start : start + 800] = hiss[start : start + 800]
+    hums[speaker, start : start + 800] = 0
   return sources, hums
 
 
@@ -32,12 +33,12 @@ def hissing():
 def test_misplaced_hiss_is_found(hissing, order):
   sources, hums = hissing
   hisses = sources - hums
-  # The second talker's hiss goes to the first.
+  # The second speaker's hiss goes to the first.
   estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])[list(order)]
   found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
   np.testing.assert_array_equal(found["permutation"], order)
-  ((talker, start, end),) = fricatives.boxes(found["wrong"])
-  assert talker == 1
+  ((speaker, start, end),) = fricatives.boxes(found["wrong"])
+  assert speaker == 1
   assert start == pytest.approx(0.6, abs=0.02)
   assert end == pytest.approx(0.7, abs=0.02)
   (row,) = fricatives.probe_fricatives(

@@ -1,11 +1,12 @@
-"""The probe of pitch: which channel has the lower voice."""
+"""The probe of pitch: which channel has the lower speaker."""
 
 import importlib
 
 import numpy as np
 import pytest
 
-from experiments.harmonic_probes import f0_order, pitch
+from experiments.harmonic_probes import pitch
+from experiments.harmonic_probes.probes import f0_order
 
 RATE_HZ = 8000
 
@@ -47,7 +48,7 @@ def test_pitch_and_order_are_found(pitch_rows):
   assert mean["share_one_order"] == pytest.approx(0.6)
 
 
-def test_quiet_leak_of_the_other_talker_is_not_tracked():
+def test_quiet_leak_of_the_other_speaker_is_not_tracked():
   signal = np.concatenate([hum(120), hum(300, level=0.001)])
   with_leak = pitch.average_f0(
     signal[None], sample_rate_hz=RATE_HZ, num_processes=0

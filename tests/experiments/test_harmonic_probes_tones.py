@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.harmonic_probes import gap_scores, gaps, tones
+from experiments.harmonic_probes.probes import gaps, tones
 from jaxsep import metrics, simulate
 
 RATE_HZ = 8000
@@ -86,6 +86,19 @@ def test_both_tones_in_one_channel_leak_wholly_or_not_at_all(trains):
   np.testing.assert_allclose(scores["energy_channel_1"], 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_than_two_channels_end_in_one_line(trains, unchecked, channels):
+  estimate = np.zeros((2, channels, 8000), np.float32)
+  with pytest.raises(
+    ValueError, match=rf"\(2, {channels}, 8000\) must have two"
+  ):
+    tones.segregation(estimate, trains)
+  with pytest.raises(ValueError, match="must have two channels"):
+    gaps.burst_errors(
+      estimate[0], starts=[], gap=1, burst=248, sample_rate_hz=RATE_HZ
+    )
+
+
 def test_silent_channels_are_scored(trains):
   scores = tones.segregation(np.zeros_like(trains), trains)
   assert all(np.isfinite(value).all() for value in scores.values())
@@ -128,7 +141,7 @@ def stimuli():
 
 
 def score(stimuli, estimate, without, seed=0):
-  low, high = gap_scores.score_gaps(
+  low, high = gaps.score_gaps(
     estimate,
     without,
     starts=stimuli["starts"][seed],
@@ -145,7 +158,7 @@ def test_stimuli_are_muted_where_they_say(stimuli):
     stimuli["mixture"], stimuli["reference"], stimuli["starts"], strict=True
   ):
     np.testing.assert_allclose(mixture, reference.sum(0), atol=1e-6)
-    assert (starts // 248 % 2 == gap_scores.MUTED).all()
+    assert (starts // 248 % 2 == gaps.MUTED).all()
     for start in starts:
       assert (mixture[start : start + 248] == 0).all()
       assert np.abs(mixture[start + 250 : start + 496]).max() > 0.01
@@ -172,7 +185,7 @@ def test_wrong_burst_is_counted_with_its_gap_and_tone(stimuli):
   estimate = without.copy()
   # The high burst after the first gap, which mutes the low tone, goes to
   # channel 1; one long after all gaps does as well.
-  assert gap_scores.MUTED[0] == 0
+  assert gaps.MUTED[0] == 0
   for number in (starts[0] // burst + 1, 32000 // burst // 2 * 2 - 3):
     assert number % 2 == 1
     part = slice(number * burst, (number + 1) * burst)
@@ -219,7 +232,7 @@ def test_run_without_gaps_is_judged_by_its_own_channels(stimuli):
 
 
 def test_muted_burst_is_not_judged(stimuli):
-  found = gap_scores.burst_errors(
+  found = gaps.burst_errors(
     by_burst()(stimuli["mixture"])[0],
     starts=stimuli["starts"][0],
     gap=248,
@@ -228,7 +241,7 @@ def test_muted_burst_is_not_judged(stimuli):
   )
   muted = stimuli["starts"][0] // 248
   assert (found["after"][muted] == -1).all()
-  np.testing.assert_array_equal(found["after"][muted + 1], gap_scores.MUTED)
+  np.testing.assert_array_equal(found["after"][muted + 1], gaps.MUTED)
   assert not found["steady"][muted].any() and found["steady"].sum() > 20
   assert not (found["steady"] & (found["after"] >= 0)).any()
 
@@ -244,7 +257,7 @@ def test_gaps_are_probed_and_summed_up():
   )
   assert separate.calls == [(6, 32000)]
   assert len(rows) == 2 * 2 * 2
-  table = gap_scores.summarize_gaps(rows)
+  table = gaps.summarize_gaps(rows)
   assert [(row["period_ms"], row["gap_ms"]) for row in table] == [
     *[("all", "all")] * 2,
     *[(50.0, "all")] * 2,
@@ -264,6 +277,7 @@ def test_summary_has_rates_of_segregated_stimuli_only():
     "period_ms": 62.0,
     "gap_ms": 31.0,
     "muted": "low",
+    "seed": 0,
     "bursts": 10,
     "errors": 3,
     "bursts_low": 4,
@@ -278,9 +292,9 @@ def test_summary_has_rates_of_segregated_stimuli_only():
     "apart": True,
     "segregated": True,
   }
-  other = {**row, "errors": 10, "leakage": 0.5, "segregated": False}
+  other = {**row, "seed": 1, "errors": 10, "leakage": 0.5, "segregated": False}
   lost = {**other, "leakage": 0.9, "apart": False}
-  whole, period, _ = gap_scores.summarize_gaps([row, other, lost])
+  whole, period, _ = gaps.summarize_gaps([row, other, lost])
   assert {**whole, "period_ms": 62.0} == period
   assert (whole["stimuli"], whole["segregated"], whole["apart"]) == (3, 1, 2)
   assert whole["error_rate"] == 0.3 and whole["error_rate_high"] == 0.5
@@ -293,6 +307,9 @@ def test_summary_has_rates_of_segregated_stimuli_only():
   assert whole["errors_all_without_gap"] == 3
   assert whole["errors_all_low_without_gap"] == 3
   assert whole["errors_all_high_without_gap"] == 0
-  nothing, *_ = gap_scores.summarize_gaps([lost])
+  # Of two seeds, one has 3 - 1 and one 10 - 1 + 10 - 1 more errors with gaps.
+  assert whole["more_by_seed"] == (2 + 18) / 2
+  assert whole["more_by_seed_error"] == pytest.approx(8.0)
+  nothing, *_ = gaps.summarize_gaps([lost])
   assert np.isnan(nothing["error_rate"]) and np.isnan(nothing["leakage"])
   assert nothing["errors_all"] == 10

@@ -1,173 +1,413 @@
-"""Training and evaluation as a user starts them."""
+"""Configs, and the train command: stopped, killed, spread over processes."""
 
 import csv
+import dataclasses
+import importlib
 import json
 import os
 import pathlib
+import pkgutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 
+import jax
 import numpy as np
 import pytest
-from ml_collections import config_dict
+from small_corpora import tiny_config
 
 import jaxsep
-from experiments.harmonic_probes import job
-from experiments.harmonic_probes.configs import conv_tasnet, conv_tasnet_small
+from experiments import job, options
+from experiments.harmonic_probes import configs, evaluate, train
+from jaxsep import losses, models, tasks
+from jaxsep.simulate import Filter
 
 ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "experiments/harmonic_probes/configs/conv_tasnet_small.py"
+STEPS = 6
 
-# So small that it trains in seconds; what it learns does not matter.
+# So small that it trains in seconds; an evaluation, whose compilation takes
+# long beside a step, is where the runs below are stopped.
 TINY = {
-  "config.model.num_filters": 16,
-  "config.model.bottleneck_channels": 8,
-  "config.model.hidden_channels": 16,
-  "config.model.skip_channels": 8,
-  "config.model.num_blocks": 2,
-  "config.model.num_repeats": 1,
-  "config.data.num_voices": 4,
-  "config.data.num_valid_voices": 2,
-  "config.data.num_valid_examples": 3,
-  "config.data.crop_s": 0.5,
-  "config.data.valid_crop_s": 0.5,
-  "config.data.batch_size": 2,
-  "config.train.eval_every": 4,
-  "config.train.log_every": 2,
-  "config.train.checkpoint_every": 2,
+  "model.num_filters": 16,
+  "model.masker.bottleneck_channels": 8,
+  "model.masker.hidden_channels": 16,
+  "model.masker.skip_channels": 8,
+  "model.masker.num_blocks": 2,
+  "model.masker.num_repeats": 1,
+  "data.num_voices": 4,
+  "data.num_valid_voices": 2,
+  "data.num_valid_examples": 3,
+  "data.crop_s": 0.5,
+  "data.valid_crop_s": 0.5,
+  "data.batch_size": 2,
+  "train.eval_every": 3,
+  "train.log_every": 1,
+  "train.checkpoint_every": 2,
+  "train.tensorboard": False,
 }
 
 
-def start(module, **flags):
-  environment = dict(os.environ)
-  environment.pop("XLA_FLAGS", None)
-  line = [sys.executable, "-m", f"experiments.harmonic_probes.{module}"]
-  line += [f"--{name}={value}" for name, value in flags.items()]
-  return subprocess.run(
-    line,
-    cwd=ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+class Command:
+  """The train command in a process of its own; it says what into a file."""
 
+  def __init__(
+    self, workdir, said, *, steps=STEPS, cache=None, config=CONFIG, flags=()
+  ):
+    changes = {**TINY, "train.num_steps": steps}
+    # One device a process, and a compiler that takes less time.
+    environment = {
+      **os.environ,
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    if cache is not None:
+      environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+      environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    self.said = said
+    with open(said, "w") as file:
+      self.process = subprocess.Popen(
+        [
+          *(sys.executable, "-m", "experiments.harmonic_probes.train"),
+          *(f"--config={config}", f"--workdir={workdir}", *flags),
+          *(f"--config.{name}={value}" for name, value in changes.items()),
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=file,
+        stderr=file,
+      )
 
-def train(workdir, **flags):
-  flags = {**TINY, **flags}
-  path = "experiments/harmonic_probes/configs/conv_tasnet_small.py"
-  return start("train", config=path, workdir=workdir, **flags)
+  def text(self):
+    return self.said.read_text()
+
+  def wait_for(self, condition, *, seconds=180):
+    deadline = time.monotonic() + seconds
+    while not condition():
+      assert self.process.poll() is None, self.text()[-3000:]
+      assert time.monotonic() < deadline, self.text()[-3000:]
+      time.sleep(0.01)
+
+  def finish(self, *, code=0):
+    self.process.wait(timeout=180)
+    assert self.process.returncode == code, self.text()[-3000:]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-  """A run of 4 steps, and its output."""
-  workdir = tmp_path_factory.mktemp("runs") / "run"
-  result = train(workdir, **{"config.train.num_steps": 4})
-  assert result.returncode == 0, result.stderr[-3000:]
-  return workdir, result
+def start():
+  """Starts commands; none of them outlives the tests."""
+  commands = []
+
+  def start_one(*args, **options):
+    commands.append(Command(*args, **options))
+    return commands[-1]
+
+  yield start_one
+  for command in commands:
+    if command.process.poll() is None:
+      command.process.kill()
+    command.process.wait()
 
 
-def test_run_leaves_a_model_a_log_and_events(trained):
-  workdir, result = trained
-  assert "step 4 evaluation" in result.stderr
-  loaded = jaxsep.load(workdir / "best")
-  assert loaded.sample_rate_hz == 8000
-  assert np.isfinite(loaded.metadata["metrics"]["si_sdr_improvement"])
-  lines = (workdir / "log.jsonl").read_text().splitlines()
-  splits = [(json.loads(x)["step"], json.loads(x)["split"]) for x in lines]
-  assert splits == [(2, "train"), (4, "train"), (4, "eval")]
-  assert list((workdir / "tensorboard").iterdir())
-
-
-def test_same_line_goes_on_and_another_is_refused(trained):
-  workdir, _ = trained
-  again = train(
-    workdir,
-    **{"config.train.num_steps": 6, "config.optimizer.learning_rate": 5e-4},
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, start):
+  """An unbroken run: its folder, what it said, and a compile cache."""
+  folder = tmp_path_factory.mktemp("runs")
+  command = start(
+    folder / "whole", folder / "whole.txt", cache=folder / "compiled"
   )
-  assert again.returncode == 1
-  line = again.stderr.strip().splitlines()[-1]
-  assert line.startswith("error:") and "learning_rate is 0.0005" in line
-  assert "Traceback" not in again.stderr
-  more = train(workdir, **{"config.train.num_steps": 6})
-  assert more.returncode == 0, more.stderr[-3000:]
-  assert "going on from the checkpoint of step 4" in more.stderr
+  command.finish()
+  return folder / "whole", command.text(), folder / "compiled"
 
 
-def test_evaluation_prints_and_writes_the_table(trained, tmp_path):
-  workdir, _ = trained
-  result = start("evaluate", workdir=workdir)
-  assert result.returncode == 0, result.stderr[-3000:]
-  assert "| SI-SDRi (dB) |" in result.stdout
-  assert (workdir / "evaluation_valid.md").read_text() in result.stdout
+def log_of(workdir):
+  lines = (workdir / "log.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if not k.endswith("per_second")}
+    for line in lines
+  ]
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return probe.getsockname()[1]
+
+
+# Runs.
+
+
+def test_run_leaves_a_model_a_log_and_its_config(whole):
+  workdir, said, _ = whole
+  assert "parameters" in said and "step 6 evaluation" in said
+  loaded = jaxsep.load(workdir)
+  assert loaded.folder.name == "best" and loaded.sample_rate_hz == 8000
+  config = options.load(str(workdir / "config.json"))
+  assert config.model.masker.bottleneck_channels == 8
+  assert job.build(config.model) == loaded.model
+  assert job.build(config.train).num_steps == STEPS
+
+
+def test_evaluation_prints_and_writes_the_table(whole, capsys):
+  workdir, _, _ = whole
+  evaluate.main([f"--workdir={workdir}"])
+  shown = capsys.readouterr().out
+  assert "| SI-SDRi (dB) |" in shown
+  assert (workdir / "evaluation_valid.md").read_text() in shown
   with open(workdir / "evaluation_valid.csv", newline="") as file:
     rows = list(csv.DictReader(file))
   assert [row["index"] for row in rows] == ["0", "1", "2"]
-  # The same mixtures as in training: its last evaluation says the same.
-  metrics = jaxsep.load(workdir / "best").metadata["metrics"]
+  # The same mixtures as in training: its best evaluation says the same.
+  metrics = jaxsep.load(workdir).metadata["metrics"]
   mean = np.mean([float(row["si_sdr_improvement"]) for row in rows])
   np.testing.assert_allclose(mean, metrics["si_sdr_improvement"], atol=1e-3)
 
 
-def test_bad_flags_end_in_one_line(tmp_path):
-  result = train(tmp_path, **{"config.optimizer.learning_rte": 1})
-  assert result.returncode == 1 and "Traceback" not in result.stderr
-  assert "learning_rte" in result.stderr.strip().splitlines()[-1]
+def test_stopped_and_killed_runs_equal_one(whole, tmp_path, start):
+  folder, _, cache = whole
+  parts = tmp_path / "parts"
+  killed = start(parts, tmp_path / "killed.txt")
+
+  # Killed past step 3, with a checkpoint of step 2.
+  killed.wait_for(lambda: f"step 3/{STEPS}:" in killed.text())
+  killed.wait_for((parts / "checkpoints" / "00000002").exists)
+  killed.process.kill()
+  killed.finish(code=-signal.SIGKILL)
+  assert f"step {STEPS}/{STEPS}:" not in killed.text()
+
+  stopped = start(parts, tmp_path / "stopped.txt")
+  stopped.wait_for(lambda: f"step 3/{STEPS}:" in stopped.text())
+  stopped.process.send_signal(signal.SIGTERM)
+  stopped.finish(code=128 + signal.SIGTERM)
+  assert "going on from the checkpoint of step 2" in stopped.text()
+  # What it has learned so far can be used.
+  step = jaxsep.load(parts / "last").metadata["step"]
+  assert 3 <= step < STEPS
+
+  # Its own config.json is a config.
+  resumed = start(
+    parts,
+    tmp_path / "resumed.txt",
+    cache=cache,
+    config=parts / "config.json",
+  )
+  resumed.finish()
+  assert f"going on from the checkpoint of step {step}" in resumed.text()
+
+  logs = log_of(folder), log_of(parts)
+  rows = [(row["step"], row["split"]) for row in logs[0]]
+  assert [step for step, split in rows if split == "train"] == [*range(1, 7)]
+  assert [step for step, split in rows if split == "eval"] == [3, 6]
+  assert logs[0] == logs[1]
+  name = "params.safetensors"
+  ends = [(place / "last" / name).read_bytes() for place in (folder, parts)]
+  assert ends[0] == ends[1]
+
+
+def test_two_processes_equal_one(whole, tmp_path, start):
+  alone, _, _ = whole
+  spread = tmp_path / "spread"
+  flags = ("--multihost", "--num_processes=2")
+  flags = (*flags, f"--coordinator_address=localhost:{free_port()}")
+  # A row each of the same batches of two.
+  commands = [
+    start(
+      spread,
+      tmp_path / f"spread{i}.txt",
+      steps=3,
+      flags=(*flags, f"--process_id={i}"),
+    )
+    for i in range(2)
+  ]
+  for command in commands:
+    command.finish()
+  both = log_of(spread)
+  first = [row for row in log_of(alone) if row["step"] <= 3]
+  keys = [[(x["step"], x["split"]) for x in rows] for rows in (both, first)]
+  assert keys[0] == keys[1]
+  found = [[row["loss"] for row in rows] for rows in (both, first)]
+  np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+  np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+  # Process 0 alone speaks and writes.
+  assert "step 3/3:" in commands[0].text()
+  assert "step 3/3:" not in commands[1].text()
 
 
 # In this process.
 
 
-@pytest.mark.parametrize("module", [conv_tasnet, conv_tasnet_small])
-def test_configs_make_models_and_options(module):
-  config = module.get_config()
-  options = job.make_train_config(config)
-  assert options.optimizer.learning_rate == 1e-3
-  assert options.optimizer.clip_norm == 5
-  assert options.optimizer.schedule == "plateau"
-  json.dumps(job.make_task(config).describe())
-
-
-def test_paper_config_is_the_model_of_the_paper():
-  model = job.make_model(conv_tasnet.get_config())
-  assert model == jaxsep.models.ConvTasNet()
-  config = conv_tasnet.get_config()
-  config.model.dtype = "bfloat16"
-  config.num_sources = 3
-  assert job.make_model(config).num_sources == 3
-
-
-def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
-  import soundfile
-
-  rng = np.random.default_rng(0)
-  for speaker in range(8):
-    folder = tmp_path / f"speaker{speaker}"
-    folder.mkdir()
-    for i, seconds in enumerate((2.0, 0.5)):
-      audio = 0.1 * rng.normal(size=int(8000 * seconds))
-      soundfile.write(folder / f"{i}.wav", audio, 8000)
-  config = conv_tasnet_small.get_config()
-  config.data.corpus = f"speaker_folders:{tmp_path}"
-  said = []
-  data = job.open_data(config, say=said.append)
-  assert not set(data.train.speakers) & set(data.valid.speakers)
-  assert len(data.train.speakers) + len(data.valid.speakers) == 8
-  # The short ones are left out.
-  assert len(data.train) + len(data.valid) == 8 and len(said) == 2
-  config.data.crop_s = 0.25
-  batch = next(data.train_batches(0))
-  assert batch["sources"].shape == (4, 2, 2000)
-  resumed = data.train_batches(1)
-  batches = data.train_batches(0)
-  next(batches)
-  np.testing.assert_array_equal(
-    next(batches)["sources"], next(resumed)["sources"]
+def test_next_stage_starts_from_a_run_with_a_fixed_part(whole, tmp_path):
+  workdir, _, _ = whole
+  config = options.load(str(workdir / "config.json"))
+  words = [
+    f"--config.init_from={workdir}:encoder",
+    "--config.optimizer.fixed=('encoder',)",
+    "--config.train.num_steps=1",
+    "--config.data.batch_size=8",
+  ]
+  options.override(config, words)
+  result = job.fit(
+    config, train.make_task, workdir=tmp_path / "next", say=lambda line: None
   )
+  before = jaxsep.load(workdir).variables["params"]
+  after = result.variables["params"]
+  same = jax.tree.map(lambda a, b: bool((a == b).all()), before, after)
+  assert all(jax.tree.leaves(same["encoder"]))
+  assert not all(jax.tree.leaves(same["decoder"]))
+  config.init_from = f"{workdir}:encodr"
+  with pytest.raises(ValueError, match="has no part encodr; it has decoder"):
+    job.fit(
+      config, train.make_task, workdir=tmp_path / "x", say=lambda line: None
+    )
 
 
-def test_unknown_model():
-  config = conv_tasnet.get_config()
-  config.model = config_dict.create(name="ConvTas", dtype="float32")
-  with pytest.raises(ValueError, match=r"model\.name is 'ConvTas'"):
-    job.make_model(config)
+def test_run_that_goes_on_otherwise_is_refused(whole, capsys):
+  workdir, _, _ = whole
+  with pytest.raises(SystemExit) as stopped:
+    job.main(
+      train.make_task,
+      argv=[
+        f"--config={workdir / 'config.json'}",
+        f"--workdir={workdir}",
+        "--config.optimizer.learning_rate=5e-4",
+      ],
+    )
+  line = capsys.readouterr().err.strip().splitlines()[-1]
+  assert stopped.value.code == 1
+  assert line.startswith("error:") and "learning_rate is 0.0005" in line
+
+
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
+    (["--config.optimizer.learning_rte=1"], "has no learning_rte"),
+    (["--confg.x=1"], "--confg.x=1 is no flag"),
+    ([], "--workdir is missing"),
+    (["--workdir=x", "--process_id=1"], "--multihost is missing"),
+    (["--workdir=x", "--multihost", "--process_id=1"], "needs --coordinator"),
+  ],
+)
+def test_mistakes_are_one_line(words, message, capsys):
+  with pytest.raises(SystemExit) as stopped:
+    job.main(train.make_task, argv=[f"--config={ROOT / CONFIG}", *words])
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert stopped.value.code == 1 and message in line
+
+
+def test_printed_config_is_a_config(tmp_path, capsys):
+  words = [f"--config={ROOT / CONFIG}", "--print_config"]
+  with pytest.raises(SystemExit):
+    job.main(
+      train.make_task, argv=[*words, "--config.optimizer.clip_norm=None"]
+    )
+  printed = capsys.readouterr().out
+  (tmp_path / "printed.json").write_text(printed)
+  config = options.load(str(tmp_path / "printed.json"))
+  assert job.build(config.optimizer).clip_norm is None
+  assert train.make_task(config).model.num_filters == 256
+
+
+def test_commands_of_several_papers_import_in_one_process():
+  names = ["train", "evaluate", "make_mixture_list", "figure"]
+  for name in [f"harmonic_probes.{name}" for name in names] + ["quickstart"]:
+    importlib.reload(importlib.import_module(f"experiments.{name}"))
+
+
+# Configs.
+
+ALL = [info.name for info in pkgutil.iter_modules(configs.__path__)]
+
+
+def config_named(name):
+  return importlib.import_module(f"{configs.__name__}.{name}").get_config()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_config_makes_a_task_and_an_optimizer(name):
+  config = config_named(name)
+  task = train.make_task(config)
+  json.dumps(task.describe())
+  parts = ("data", "optimizer", "train")
+  build = {part: job.build(config[part]) for part in parts}
+  job.make_optimizer(build["optimizer"], build["train"].num_steps)
+  # A mixture fills its crop.
+  data = build["data"]
+  assert data.min_utterance_s is None or data.min_utterance_s >= data.crop_s
+  # Every field of every class is an option.
+  values = {"model": task.model, "simulation": task.simulation, **build}
+  for part, value in values.items():
+    fields = {f.name for f in dataclasses.fields(value) if f.init}
+    # What Flax adds, and what the config says once.
+    fields -= {"parent", "name"} if part == "model" else {"sample_rate_hz"}
+    assert set(config[part]) == fields | {"class"}
+  is_spectral = name.startswith("spectrogram")
+  kind = (
+    tasks.SpectrogramSeparationTask if is_spectral else tasks.SeparationTask
+  )
+  assert type(task) is kind
+
+
+def test_papers_configs_are_the_papers_models():
+  model = train.make_task(config_named("conv_tasnet")).model
+  assert model == models.ConvTasNet()
+  model = train.make_task(config_named("spectrogram_tasnet")).model
+  assert model == models.SpectrogramTasNet()
+  causal = train.make_task(config_named("conv_tasnet_causal")).model
+  assert causal.is_causal
+
+
+PREFIX = "--config.simulation."
+
+
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    ([], None),
+    (["band=lowpass", "cutoff_hz=300"], Filter("lowpass", 300)),
+    (["band=bandstop", "cutoff_hz=(350,400)"], Filter("bandstop", (350, 400))),
+    (
+      ["band=highpass", "cutoff_hz=180.5", "method=fir"],
+      Filter("highpass", 180.5, method="fir"),
+    ),
+  ],
+)
+def test_flags_make_the_filter(words, expected):
+  config = config_named("conv_tasnet_small_corpus")
+  options.override(config, [f"{PREFIX}source_filter.{word}" for word in words])
+  options.override(config, [f"{PREFIX}level_db=None"])
+  again = options.make_config(**options.to_json(config))
+  for made in (config, again):
+    simulation = train.make_task(made).simulation
+    assert simulation.source_filter == expected
+    assert simulation.level_db is None
+
+
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
+    (["band=lowpass"], "cutoff_hz"),
+    (["cutoff_hz=300"], "band"),
+    (["band=lowpass", "cutoff_hz=4000"], "half the sample rate, 4000"),
+    (["band=lowpass", "cutoff_hz=low"], "cutoff_hz"),
+    (["band=notch", "cutoff_hz=300"], "notch"),
+  ],
+)
+def test_flags_that_make_no_filter(unchecked, words, message):
+  config = config_named("conv_tasnet")
+  with pytest.raises(ValueError, match=message):
+    options.override(config, [f"{PREFIX}source_filter.{w}" for w in words])
+    train.make_task(config)
+
+
+def test_losses_are_chosen_by_name():
+  config = tiny_config()
+  for name in ("neg_sdr", "neg_si_sdr", "neg_snr"):
+    options.override(config, [f"--config.loss={name}"])
+    assert train.make_task(config).loss_function is getattr(losses, name)
+  config.loss = options.options(losses.magnitude_l2)
+  with pytest.raises(ValueError, match="ConvTasNet estimates no spectra"):
+    train.make_task(config)
+  spectral = config_named("spectrogram_tasnet")
+  options.override(spectral, ["--config.loss=neg_si_snr"])
+  assert type(train.make_task(spectral)) is tasks.SeparationTask

@@ -8,8 +8,8 @@ from jaxsep import inference
 CHUNK = 160
 
 
-def voices(num_chunks=50, *, seed=0):
-  """Two voices of noise, equally loud."""
+def sources(num_chunks=50, *, seed=0):
+  """Two sources of noise, equally loud."""
   generator = np.random.default_rng(seed)
   return generator.normal(0, 0.1, (2, num_chunks * CHUNK))
 
@@ -33,25 +33,25 @@ def error_db(estimate, reference):
 # Laws.
 
 
-@pytest.mark.parametrize("scale", [1.0, -0.1, 0.03, 1e-3, 300.0])
+@pytest.mark.parametrize("scale", [-0.1, 1e-3, 300.0])
 def test_each_estimate_has_a_scale_of_its_own(scale):
-  reference = voices()
+  reference = sources()
   estimates = reference * np.array([[1.0], [scale]])
   got = run(reference.sum(0), estimates)
   assert got.dtype == np.float32
   assert error_db(got, reference)[:, np.newaxis].max() < -20
 
 
-@pytest.mark.parametrize("share", [0.6, 0.9, 0.99, 0.9999, 1.0])
+@pytest.mark.parametrize("share", [0.6, 0.9999, 1.0])
 def test_estimates_that_cancel_do_not_blow_up(share):
-  mixture = voices()[0]
+  mixture = sources()[0]
   got = run(mixture, np.stack([mixture, -share * mixture]))
   np.testing.assert_allclose(got.sum(0), mixture, atol=0.02)
   assert np.abs(got).max() < 2.6 * np.abs(mixture).max()
 
 
 def test_what_leaks_into_a_silent_output_stays_as_soft():
-  mixture, noise = voices()
+  mixture, noise = sources()
   # A copy 40 dB below, and some of what is new in it.
   leak = 0.01 * mixture + 1e-3 * noise
   got = run(mixture, np.stack([mixture, leak]))
@@ -60,7 +60,7 @@ def test_what_leaks_into_a_silent_output_stays_as_soft():
 
 
 def test_gains_move_without_a_step():
-  reference = voices()
+  reference = sources()
   scales = np.repeat([[1.0, 0.1], [1.0, 1.0]], 25 * CHUNK, axis=0).T
   got = run(np.ones_like(reference[0]), np.ones((1, 50 * CHUNK)) * scales[1:])
   steps = np.abs(np.diff(got[0] / scales[1]))
@@ -72,7 +72,7 @@ def test_gains_move_without_a_step():
 
 
 def test_silence_changes_nothing():
-  reference = voices()
+  reference = sources()
   estimates = 5 * reference
   gap = np.zeros((2, 3 * CHUNK))
   whole = run(reference.sum(0), estimates)
@@ -88,12 +88,9 @@ def test_silence_changes_nothing():
 
 
 @pytest.mark.parametrize("half_life", [0, -1.0, np.nan])
-def test_refuses_a_half_life_that_is_none(half_life):
+def test_refuses_options_out_of_range(half_life):
   with pytest.raises(ValueError, match="half_life must be positive"):
     inference.RunningGains(2, half_life=half_life)
-
-
-def test_refuses_no_sources():
   with pytest.raises(ValueError, match="num_sources must be at least 1"):
     inference.RunningGains(0, half_life=100)
 

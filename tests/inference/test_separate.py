@@ -1,7 +1,5 @@
 """Recordings of any length, with models whose answer is known."""
 
-import dataclasses
-
 import flax.linen as nn
 import hypothesis
 import hypothesis.strategies as st
@@ -9,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stream_checks import conv_tasnet, masker, with_variables
 
-from jaxsep import inference, models
+from jaxsep import inference
 
 CHUNK = 4000
-SIZES = {"chunk_length": CHUNK, "overlap": 1000}
+SIZES = {"cut": inference.Overlapping(CHUNK, 1000)}
 
 
 class Bands(nn.Module):
@@ -93,10 +92,9 @@ def error_db(estimate, reference):
 # Laws.
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_sources", [2, 3])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_voice_stays_in_its_output(num_sources, batch_size, seed):
+@pytest.mark.parametrize(("seed", "batch_size"), [(0, 1), (1, 3), (2, 3)])
+def test_a_speaker_stays_in_its_output(num_sources, batch_size, seed):
   """30 chunks and more, each in another order, at another scale."""
   reference = talk(30 * 3000 + 777, num_sources=num_sources, seed=seed)
   model = Bands(num_sources=num_sources)
@@ -107,8 +105,8 @@ def test_a_voice_stays_in_its_output(num_sources, batch_size, seed):
   assert error_db(estimate, reference).max() < -15
 
 
-def test_a_voice_survives_the_silence_of_the_other():
-  """Voices take turns, at times for longer than a chunk."""
+def test_a_speaker_survives_the_silence_of_the_other():
+  """Speakers take turns, at times for longer than a chunk."""
   reference = talk(120000, pause=0.0)
   turn = np.arange(120000) // 6500 % 2 == 0
   reference *= np.stack([turn, ~turn])
@@ -116,8 +114,8 @@ def test_a_voice_survives_the_silence_of_the_other():
   assert error_db(estimate, reference).max() < -15
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_voice_survives_a_pause_longer_than_a_chunk(seed):
+@pytest.mark.parametrize("seed", range(3))
+def test_a_speaker_survives_a_pause_longer_than_a_chunk(seed):
   reference = talk(80000, seed=seed)
   reference[:, 20000:33000] = 0
   reference[:, 50000:61234] *= 1e-4
@@ -125,15 +123,50 @@ def test_a_voice_survives_a_pause_longer_than_a_chunk(seed):
   assert error_db(estimate, reference).max() < -15
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_an_overlap_is_longer_where_it_would_be_silent(seed, monkeypatch):
-  """The waveforms suffice for pauses of up to half a chunk."""
-  monkeypatch.setattr(inference._stitch, "_MEMORY_WEIGHT", 0.0)
-  reference = talk(80000, pause=0.0, seed=seed)
+def test_an_overlap_is_longer_where_it_would_be_silent():
+  speech = talk(80000, pause=0.0).sum(0)
   for start in range(2000, 80000, 5000):
-    reference[:, start : start + 2000] = 0
-  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
-  assert error_db(estimate, reference).max() < -15
+    speech[start : start + 2000] = 0
+  chunks = list(inference.Overlapping(CHUNK, 1000)([speech]))
+  ends = [chunk.start + CHUNK for chunk in chunks]
+  for chunk, end in zip(chunks[1:], ends, strict=False):
+    assert end - chunk.start >= 1000
+    assert np.count_nonzero(speech[chunk.start : end]) > 400
+
+
+def windows(blocks):
+  """Windows of 1200 samples every 800, as for meetings; levels unsaid."""
+  recording = np.concatenate(list(blocks))
+  for start in range(0, len(recording), 800):
+    yield inference.Chunk(start, recording[start : start + 1200])
+
+
+class FirstParts:
+  """Keeps the first 800 samples of each chunk as they are."""
+
+  def __init__(self, num_sources):
+    self.num_sources = num_sources
+
+  def add(self, chunk, estimate):
+    return chunk.level / 0.1 * estimate[:, :800]
+
+  def flush(self):
+    return np.zeros((self.num_sources, 0), np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_other_ways_to_cut_and_join(batch_size):
+  mixture = talk(6100).sum(0)
+  estimate = inference.separate(
+    Fixed(gains=(1.0, -3.0)),
+    {},
+    mixture,
+    cut=windows,
+    join=FirstParts,
+    batch_size=batch_size,
+  )
+  expected = np.stack([mixture, -3 * mixture])
+  np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
 def test_a_model_that_is_right_is_left_alone():
@@ -145,35 +178,33 @@ def test_a_model_that_is_right_is_left_alone():
 
 
 @hypothesis.given(
-  length=st.integers(1, 30000),
-  chunk_length=st.integers(1, 9000),
+  length=st.integers(1, 12000),
+  chunk_length=st.sampled_from([300, 4000]),
   share=st.floats(0, 0.99),
-  batch_size=st.integers(1, 5),
-  cuts=st.lists(st.integers(0, 30000), max_size=4),
+  batch_size=st.sampled_from([1, 4]),
+  places=st.lists(st.integers(0, 12000), max_size=4),
 )
-@hypothesis.settings(deadline=None, max_examples=30)
-def test_never_trimmed(length, chunk_length, share, batch_size, cuts):
+@hypothesis.settings(deadline=None, max_examples=25)
+def test_never_trimmed(length, chunk_length, share, batch_size, places):
   """Any length, in any blocks: as long as it was, and the sum is the input."""
-  chunk_length = max(chunk_length, length // 50 + 1)
   mixture = talk(length, pause=0.0).sum(0)
-  sizes = {
-    "chunk_length": chunk_length,
-    "overlap": int(share * chunk_length),
+  options = {
+    "cut": inference.Overlapping(chunk_length, int(share * chunk_length)),
     "batch_size": batch_size,
   }
   counts = []
   whole = inference.separate(
-    Fixed(), {}, mixture, progress=counts.append, **sizes
+    Fixed(), {}, mixture, progress=counts.append, **options
   )
   assert whole.shape == (2, length)
   assert sum(counts) == length
   np.testing.assert_allclose(whole.sum(0), mixture, atol=1e-5)
-  blocks = np.split(mixture, sorted(min(cut, length) for cut in cuts))
-  parts = list(inference.separate_blocks(Fixed(), {}, blocks, **sizes))
+  blocks = np.split(mixture, sorted(min(place, length) for place in places))
+  parts = list(inference.separate_blocks(Fixed(), {}, blocks, **options))
   np.testing.assert_array_equal(np.concatenate(parts, -1), whole)
 
 
-@pytest.mark.parametrize("factor", [10.0, 1e-3, 1e3, 1e-20, 1e20])
+@pytest.mark.parametrize("factor", [10.0, 1e-20, 1e20])
 def test_levels_follow_the_recording(factor):
   mixture = talk(30000).sum(0)
   factor = np.float32(factor)
@@ -182,15 +213,6 @@ def test_levels_follow_the_recording(factor):
     Bands(shuffled=False), {}, factor * mixture, **SIZES
   )
   np.testing.assert_allclose(scaled / factor, usual, atol=1e-5)
-
-
-@pytest.mark.parametrize("scale", [1e-4, -1.0, 300.0])
-def test_levels_do_not_depend_on_the_models_scale(scale):
-  mixture = talk(30000).sum(0)
-  model = Fixed(gains=(scale, 0.0))
-  estimate = inference.separate(model, {}, mixture, **SIZES)
-  np.testing.assert_allclose(estimate[0], mixture, atol=1e-4)
-  np.testing.assert_array_equal(estimate[1], 0)
 
 
 class Scaled(nn.Module):
@@ -215,14 +237,14 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize("scale", [0.03, -1e-3, 100.0])
 @pytest.mark.parametrize("by_output", [True, False])
 def test_levels_do_not_depend_on_the_scale_of_each_output(scale, by_output):
-  """With voices that change places, by output or by voice."""
+  """The scale belongs to the output, or to the speaker who changes places."""
   reference = talk(60000)
   model = Scaled((1.0, scale), by_output)
   estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
   assert error_db(estimate, reference).max() < -15
 
 
-def test_a_soft_voice_keeps_the_scale_of_its_output():
+def test_a_soft_speaker_keeps_the_scale_of_its_output():
   """In chunks where it is 20 dB below the other."""
   reference = talk(60000, pause=0.0)
   reference[1, 30000:] *= 0.1
@@ -232,7 +254,7 @@ def test_a_soft_voice_keeps_the_scale_of_its_output():
   assert error.max() < -10
 
 
-@pytest.mark.parametrize("share", [0.6, 0.9, 0.9999, 1.0])
+@pytest.mark.parametrize("share", [0.6, 0.9999, 1.0])
 def test_estimates_that_cancel_do_not_blow_up(share):
   mixture = talk(30000, pause=0.0).sum(0)
   model = Fixed(gains=(1.0, -share))
@@ -287,7 +309,7 @@ def test_silence_at_both_ends_of_speech():
   np.testing.assert_array_equal(estimate[:, -8000:], 0)
 
 
-@pytest.mark.parametrize("length", [1, 2, 100, 999, CHUNK - 1, CHUNK])
+@pytest.mark.parametrize("length", [1, 100, CHUNK - 1, CHUNK])
 def test_shorter_than_a_chunk(length):
   mixture = talk(length, pause=0.0).sum(0) + np.float32(0.01)
   estimate = inference.separate(Bands(), {}, mixture, **SIZES)
@@ -297,35 +319,14 @@ def test_shorter_than_a_chunk(length):
   )
 
 
-def test_one_bit_noise():
-  mixture = np.sign(talk(9000, pause=0.0).sum(0))
-  for scale in (1.0, 2.0**-15):
-    estimate = inference.separate(
-      Bands(shuffled=False), {}, np.float32(scale) * mixture, **SIZES
-    )
-    np.testing.assert_allclose(
-      estimate.sum(0), scale * mixture, atol=0.05 * scale
-    )
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_conv_tasnet(causal):
-  model = models.ConvTasNet(
-    causal=causal,
-    num_filters=16,
-    bottleneck_channels=8,
-    hidden_channels=8,
-    skip_channels=8,
-    num_blocks=2,
-    num_repeats=1,
-  )
+def test_conv_tasnet():
+  model, variables, _ = with_variables(conv_tasnet(masker(causal=False)))
   mixture = talk(30011).sum(0)
-  params = model.init(jax.random.key(0), mixture[np.newaxis, :CHUNK])["params"]
-  estimate = inference.separate(model, params, mixture, **SIZES)
+  estimate = inference.separate(model, variables, mixture, **SIZES)
   assert estimate.shape == (2, 30011)
   error = np.sum((estimate.sum(0) - mixture) ** 2) / np.sum(mixture**2)
   assert 0 < error < 1
-  louder = inference.separate(model, params, 10 * mixture, **SIZES)
+  louder = inference.separate(model, variables, 10 * mixture, **SIZES)
   np.testing.assert_allclose(louder, 10 * estimate, atol=1e-2)
 
 
@@ -339,27 +340,24 @@ def traces(model, lengths, **options):
   return list(TRACES)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Unseen:
-  """Makes a model that no test has used, so that nothing is compiled yet."""
+def unseen():
+  """A model for which nothing is compiled yet."""
 
-  def __call__(self):
-    class Unseen(Bands):
-      pass
+  class Unseen(Bands):
+    pass
 
-    return Unseen()
+  return Unseen()
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_one_trace(batch_size):
   lengths = [200000, 20001, 54321]
-  model = _Unseen()()
-  seen = traces(model, lengths, batch_size=batch_size)
+  seen = traces(unseen(), lengths, batch_size=batch_size)
   assert seen == [(batch_size, CHUNK)]
 
 
 def test_few_traces_for_short_recordings():
-  seen = traces(_Unseen()(), range(1, CHUNK, 399))
+  seen = traces(unseen(), range(1, CHUNK, 399))
   assert len(seen) == len(set(seen)) <= 9
   for length in (700, 1400, 2900):
     filled = min(shape[1] for shape in seen if shape[1] >= length)
@@ -369,40 +367,32 @@ def test_few_traces_for_short_recordings():
 # Failures.
 
 
-def test_options(unchecked):
-  mixture = talk(9000).sum(0)
+def test_options_out_of_range():
   for options, match in [
-    ({"chunk_length": 0}, "chunk_length must be positive, got 0"),
-    ({"chunk_length": 100, "overlap": 100}, "overlap must be from 0 to below"),
-    ({"overlap": -1}, "overlap must be"),
-    ({"batch_size": 0}, "batch_size must be positive"),
+    ((0,), "chunk_length must be positive, got 0"),
+    ((100, 100), "overlap must be from 0 to below chunk_length 100"),
+    ((100, -1), "overlap must be"),
   ]:
     with pytest.raises(ValueError, match=match):
-      inference.separate(Bands(), {}, mixture, **options)
-    with pytest.raises(ValueError, match=match):
-      inference.separate_blocks(Bands(), {}, [mixture], **options)
+      inference.Overlapping(*options)
+  with pytest.raises(ValueError, match="batch_size must be positive"):
+    inference.separate_blocks(Bands(), {}, [], batch_size=0)
   with pytest.raises(ValueError, match="has no samples"):
-    inference.separate(Bands(), {}, mixture[:0])
+    inference.separate(Bands(), {}, np.zeros(0, np.float32))
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-  ("samples", "match"),
-  [
-    (
-      np.zeros((9000, 2), np.float32),
-      r"\(9000, 2\) must be \[time\]; take one",
-    ),
+def test_samples_that_are_not_one_channel():
+  good = talk(9000).sum(0)
+  for samples, match in [
+    (np.zeros((9000, 2)), r"\(9000, 2\) must be \[time\]; take one"),
     (np.float32(1.0), r"\(\) must be \[time\]"),
     (np.ones(9000, np.complex64), "must be real numbers, got complex64"),
-  ],
-)
-def test_samples_that_are_not_one_channel(samples, match):
-  with pytest.raises(ValueError, match=match):
-    inference.separate(Bands(), {}, samples, **SIZES)
-  blocks = [talk(9000).sum(0), samples]
-  with pytest.raises(ValueError, match=match):
-    list(inference.separate_blocks(Bands(), {}, blocks, **SIZES))
+  ]:
+    with pytest.raises(ValueError, match=match):
+      inference.separate(Bands(), {}, samples, **SIZES)
+    with pytest.raises(ValueError, match=match):
+      list(inference.separate_blocks(Bands(), {}, [good, samples], **SIZES))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

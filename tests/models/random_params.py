@@ -1,12 +1,15 @@
 """Parameters for tests, drawn without compiling a model's own initialiser."""
 
+import functools
+
 import jax
 import numpy as np
 
 
-def random_params(model, features, seed=0):
+def random_params(model, features, seed=0, **options):
   """Random parameters, gains about one; `{"params": ...}`."""
-  shapes = jax.eval_shape(model.init, jax.random.key(0), features)
+  init = functools.partial(model.init, **options)
+  shapes = jax.eval_shape(init, jax.random.key(0), features)
   generator = np.random.default_rng(seed)
 
   def draw(path, shape):

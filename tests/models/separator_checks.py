@@ -1,11 +1,32 @@
 """What is asked of every separator `[B, T] -> [B, S, T]`, whatever is in it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxsep.dsp import Stft
+from jaxsep.models import TemporalConvNet
+
+
+def nest(model_class, **options):
+  """A model, its options told apart from those of the values in it."""
+  nested = {
+    name: value_class(
+      **{key: options.pop(key) for key in fields(value_class) & options.keys()}
+    )
+    for name, value_class in (("masker", TemporalConvNet), ("stft", Stft))
+    if name in fields(model_class)
+  }
+  return model_class(**nested, **options)
+
+
+def fields(value_class):
+  return {field.name for field in dataclasses.fields(value_class)}
 
 
 def signal(*shape, seed=0):
@@ -20,6 +41,34 @@ def check_examples_do_not_meet(apply, params, *, time):
   mixture = signal(3, time)
   alone = jnp.concatenate([apply(params, row[None]) for row in mixture])
   np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
+
+
+def check_padding_changes_nothing(model, params, *, time=200):
+  """A padded batch gives what its examples give alone, and their gradients."""
+  lengths = jnp.array([time, 113, 17])
+  mixture = signal(3, time)
+
+  @jax.jit
+  def run(params, mixture, length=None):
+    def total(params):
+      estimate = model.apply({"params": params}, mixture, length=length)
+      return jnp.sum(estimate**2), estimate
+
+    return jax.grad(total, has_aux=True)(params)
+
+  gradient, estimate = run(params, mixture, lengths)
+  gradients = []
+  for index, length in enumerate(lengths.tolist()):
+    one, alone = run(params, mixture[index : index + 1, :length])
+    gradients.append(one)
+    assert jnp.all(estimate[index, :, length:] == 0)
+    atol = 1e-5 * jnp.abs(alone).max()
+    np.testing.assert_allclose(estimate[index, :, :length], alone[0], atol=atol)
+  for values in zip(*map(jax.tree.leaves, [gradient, *gradients]), strict=True):
+    expected = sum(values[1:])
+    np.testing.assert_allclose(
+      values[0], expected, atol=1e-3 * jnp.abs(expected).max() + 1e-6
+    )
 
 
 def check_level_changes_nothing_else(apply, params, *, time, atol=1e-4):

@@ -4,13 +4,13 @@ import dataclasses
 
 import jax
 import numpy as np
+import optax
 import pytest
 import toy_task
-from toy_fit import fit, log_of
+from toy_fit import adam, fit, log_of
 
-from jaxsep import train
-from jaxsep.train import mesh as mesh_lib
-from jaxsep.train import optimizer
+import jaxsep
+from jaxsep import tasks, train
 
 # Reference.
 
@@ -19,15 +19,18 @@ def test_equals_adam_written_out(tmp_path):
   result = fit(tmp_path, num_steps=3, make_eval_batches=None)
   task = toy_task.ToyTask()
   key = jax.random.key(0)
-  params, state = task.init(key, toy_task.batch_at(0))
+  params = task.init(key, toy_task.batch_at(0))["params"]["out"]
   mean = jax.tree.map(np.zeros_like, params)
   power = jax.tree.map(np.zeros_like, params)
 
-  def total(params, batch):
-    return task.loss(params, state, batch, key=key)[0].mean()
+  def total(params, step):
+    batch = toy_task.batch_at(step)
+    keys = tasks.Keys.of(key, batch["index"], step=step)
+    variables = {"params": {"out": params}}
+    return task.loss(variables, batch, keys=keys, step=step)[0].mean()
 
   for i in range(3):
-    grads = jax.grad(total)(params, toy_task.batch_at(i))
+    grads = jax.grad(total)(params, i)
     leaves = jax.tree.leaves(grads)
     norm = np.sqrt(sum(float((g**2).sum()) for g in leaves))
     for name in params:
@@ -38,43 +41,61 @@ def test_equals_adam_written_out(tmp_path):
       step = mean[name] / (1 - 0.9 ** (i + 1)) / scale
       params[name] = params[name] - 1e-3 * step
   for name, value in params.items():
-    np.testing.assert_allclose(result.params[name], value, rtol=2e-5)
+    np.testing.assert_allclose(
+      result.variables["params"]["out"][name], value, rtol=2e-5, atol=1e-7
+    )
 
 
-def test_log_holds_the_means_of_each_period(tmp_path):
-  result = fit(tmp_path, num_steps=10)
+def test_log_holds_the_means_of_each_period(tmp_path, capfd):
+  schedule = optax.linear_schedule(1e-3, 0.0, 10)
+  result = fit(tmp_path, optimizer=optax.adam(schedule), schedule=schedule)
   lines = log_of(tmp_path, "train")
   assert [line["step"] for line in lines] == [4, 8, 10]
-  assert {"loss", "error", "grad_norm", "learning_rate", "skipped"} <= set(
-    lines[0]
-  )
-  assert lines[0]["learning_rate"] == pytest.approx(1e-3)
+  assert {"loss", "error", "grad_norm", "skipped"} <= set(lines[0])
+  # That of the step before: the first step has the rate at 0.
+  assert lines[0]["learning_rate"] == pytest.approx(7e-4)
   evaluations = log_of(tmp_path, "eval")
   assert [line["step"] for line in evaluations] == [5, 10]
   assert evaluations[-1]["loss"] == result.metrics["loss"]
+  said = capfd.readouterr().err
+  assert "18 parameters" in said and "steps/s" in said
+
+
+def test_average_follows_all_but_constants(tmp_path):
+  class Constants(toy_task.ToyTask):
+    """Has statistics of its features, which nothing changes."""
+
+    def init(self, key, batch):
+      mean = jax.numpy.full(5, 0.5)
+      return {**super().init(key, batch), "constants": {"mean": mean}}
+
+  task = Constants(model=toy_task.ToyModel(norm=True))
+  result = fit(tmp_path, task=task, num_steps=1, ema_decay=0.99)
+  before = task.init(jax.random.key(0), toy_task.batch_at(0))
+  after = result.state.variables
+  assert set(result.state.ema) == {"params", "batch_stats"}
+  # Young averages forget fast: (1 + 0) / (10 + 0) of the old one is kept.
+  for name in ("params", "batch_stats"):
+    expected = jax.tree.map(
+      lambda old, new: 0.1 * old + 0.9 * new, before[name], after[name]
+    )
+    for old, new in zip(
+      jax.tree.leaves(expected),
+      jax.tree.leaves(result.variables[name]),
+      strict=True,
+    ):
+      np.testing.assert_allclose(old, new, rtol=1e-5)
+    assert not np.array_equal(*map(_flat, (before[name], after[name])))
+  np.testing.assert_array_equal(result.variables["constants"]["mean"], 0.5)
+  loaded = jaxsep.load(tmp_path / "best", model_class=toy_task.ToyModel)
+  toy_task.assert_same(loaded.variables, result.variables)
+
+
+def _flat(tree):
+  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 # Laws.
-
-
-def test_going_on_equals_an_unbroken_run(tmp_path):
-  whole = fit(tmp_path / "whole", ema_decay=0.9)
-  fit(tmp_path / "parts", ema_decay=0.9, num_steps=5)
-  parts = fit(tmp_path / "parts", ema_decay=0.9)
-  toy_task.assert_same(whole.state, parts.state)
-  assert whole.metrics == parts.metrics
-
-
-def test_going_on_with_muon_equals_an_unbroken_run(tmp_path, monkeypatch):
-  # The toy's kernel is smaller than those that Muon is for.
-  monkeypatch.setattr(optimizer, "_SMALLEST_KERNEL", 2)
-  muon = train.OptimizerConfig(name="muon")
-  whole = fit(tmp_path / "whole", optimizer=muon)
-  fit(tmp_path / "parts", optimizer=muon, num_steps=5)
-  parts = fit(tmp_path / "parts", optimizer=muon)
-  toy_task.assert_same(whole.state, parts.state)
-  adam = fit(tmp_path / "adam")
-  assert not np.allclose(adam.params["w"], whole.params["w"])
 
 
 def test_finished_run_returns_what_it_had(tmp_path):
@@ -86,36 +107,37 @@ def test_finished_run_returns_what_it_had(tmp_path):
 
 
 def test_devices_do_not_change_the_loss(tmp_path):
-  one = fit(tmp_path / "one", log_every=1)
-  eight = fit(tmp_path / "eight", log_every=1, mesh=None)
+  task = toy_task.ToyTask(model=toy_task.ToyModel(norm=True, dropout=0.5))
+  runs = [
+    fit(tmp_path / str(n), task=task, devices=n, log_every=1) for n in (1, 8)
+  ]
   losses = [
-    [line["loss"] for line in log_of(tmp_path / name, "train")]
-    for name in ("one", "eight")
+    [line["loss"] for line in log_of(tmp_path / str(n), "train")]
+    for n in (1, 8)
   ]
   np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-5)
   np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
-  np.testing.assert_allclose(one.params["w"], eight.params["w"], rtol=1e-4)
+  np.testing.assert_allclose(
+    *[_flat(run.variables["params"]) for run in runs], rtol=1e-4, atol=1e-6
+  )
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_microbatches_equal_the_whole_batch(tmp_path, devices):
-  mesh = mesh_lib.make_mesh(jax.devices()[:devices])
-  whole = fit(tmp_path / "whole", mesh=mesh)
-  adam = train.OptimizerConfig(num_microbatches=4)
-  parts = fit(tmp_path / "parts", mesh=mesh, optimizer=adam)
-  for name in ("w", "b"):
-    np.testing.assert_allclose(
-      whole.params[name], parts.params[name], rtol=1e-5, atol=1e-6
-    )
+  runs = [
+    fit(tmp_path / str(n), devices=devices, num_microbatches=n, log_every=1)
+    for n in (1, 4)
+  ]
   np.testing.assert_allclose(
-    whole.state.model_state["seen"], parts.state.model_state["seen"], rtol=1e-5
+    *[_flat(run.variables) for run in runs], rtol=1e-5, atol=1e-6
   )
+  errors = [log_of(tmp_path / str(n), "train")[0]["error"] for n in (1, 4)]
+  np.testing.assert_allclose(*errors, rtol=1e-5)
 
 
 def test_loss_goes_down(tmp_path):
-  adam = train.OptimizerConfig(learning_rate=0.05)
   every = {"log_every": 20, "eval_every": 100, "checkpoint_every": 100}
-  fit(tmp_path, num_steps=200, optimizer=adam, **every)
+  fit(tmp_path, num_steps=200, optimizer=adam(0.05), **every)
   losses = [line["loss"] for line in log_of(tmp_path, "train")]
   assert losses[-1] < 0.1 * losses[0]
 
@@ -124,47 +146,27 @@ def test_is_traced_once(tmp_path):
   traces = []
 
   class Counting(toy_task.ToyTask):
-    def loss(self, params, model_state, batch, *, key):
-      traces.append(batch["x"].shape)
-      return super().loss(params, model_state, batch, key=key)
+    def loss(self, variables, batch, **options):
+      traces.append("loss")
+      return super().loss(variables, batch, **options)
 
-    def evaluate(self, params, model_state, batch, *, key):
+    def evaluate(self, variables, batch, **options):
       traces.append("evaluate")
-      return super().evaluate(params, model_state, batch, key=key)
+      return super().evaluate(variables, batch, **options)
 
-  adam = train.OptimizerConfig(schedule="plateau", plateau_patience=1)
-  fit(
-    tmp_path,
-    task=Counting(),
-    optimizer=adam,
-    num_steps=12,
-    eval_every=2,
-    monitor="error",
-    monitor_mode="max",
-  )
+  options = {
+    "task": Counting(),
+    "plateau": train.Plateau(patience=1),
+    "eval_every": 2,
+    "monitor": "error",
+    "monitor_mode": "max",
+  }
+  fit(tmp_path, num_steps=12, **options)
   # The evaluation's other trace is the look at its names.
   assert len(traces) == 3 and traces.count("evaluate") == 2
   # Nor does a state that was read compile anything else.
-  fit(
-    tmp_path,
-    task=Counting(),
-    optimizer=adam,
-    num_steps=14,
-    eval_every=2,
-    monitor="error",
-    monitor_mode="max",
-  )
+  fit(tmp_path, num_steps=14, **options)
   assert len(traces) == 6
-
-
-def test_average_follows_the_parameters(tmp_path):
-  result = fit(tmp_path, num_steps=1, ema_decay=0.99)
-  before = toy_task.ToyTask().init(jax.random.key(0), toy_task.batch_at(0))[0]
-  # Young averages forget fast: (1 + 0) / (10 + 0) of the old one is kept.
-  expected = 0.1 * before["w"] + 0.9 * result.state.params["w"]
-  np.testing.assert_allclose(result.params["w"], expected, rtol=1e-5)
-  exported = np.load(tmp_path / "best" / "params.npz")
-  np.testing.assert_array_equal(exported["w"], result.params["w"])
 
 
 def test_extended_run_logs_no_step_twice(tmp_path):
@@ -175,6 +177,11 @@ def test_extended_run_logs_no_step_twice(tmp_path):
   fit(tmp_path, checkpoint_every=3, num_steps=12, log_every=1)
   steps = [line["step"] for line in log_of(tmp_path, "train")]
   assert steps == list(range(1, 13))
+
+
+def test_trace_of_a_few_steps_is_written(tmp_path):
+  fit(tmp_path, profile_step=3)
+  assert list((tmp_path / "profile").rglob("*.pb"))
 
 
 # Failures.
@@ -193,11 +200,7 @@ def test_batches_that_run_out(tmp_path):
 def test_batch_that_does_not_spread(tmp_path):
   batch = toy_task.batch_at(0, size=6)
   with pytest.raises(ValueError, match="multiple of 8"):
-    fit(
-      tmp_path,
-      make_train_batches=lambda start: iter([batch] * 99),
-      mesh=None,
-    )
+    fit(tmp_path, make_train_batches=lambda _: iter([batch] * 99), devices=8)
 
 
 @pytest.mark.parametrize(
@@ -208,30 +211,42 @@ def test_batch_that_does_not_spread(tmp_path):
     ("monitor_mode", "best"),
     ("early_stop_patience", 0),
     ("eval_every", -1),
-    ("seed", -1),
     ("seed", 2**32),
   ],
 )
-def test_options_out_of_range(tmp_path, option, value):
+def test_options_out_of_range(option, value):
   with pytest.raises(ValueError, match=option):
-    fit(tmp_path, **{option: value})
+    train.TrainConfig(**{"num_steps": 1, option: value})
 
 
 def test_changed_config_is_refused(tmp_path):
   fit(tmp_path, num_steps=2, run_config={"corpus": {"root": "a", "seed": 1}})
-  run_config = {"corpus": {"root": "b", "seed": 2}}
-  adam = train.OptimizerConfig(learning_rate=0.5)
   with pytest.raises(train.TrainingError) as error:
     fit(
       tmp_path,
       num_steps=2,
-      optimizer=adam,
-      run_config=run_config,
+      run_config={"corpus": {"root": "b", "seed": 2}},
       may_change=["corpus.root"],
       task=dataclasses.replace(toy_task.ToyTask(), noise=0.2),
+      seed=1,
     )
   message = str(error.value)
-  assert "train.optimizer.learning_rate is 0.5, was 0.001" in message
+  assert "train.seed is 1, was 0" in message
   assert "run.corpus.seed is 2, was 1" in message
   assert "task.noise is 0.2, was 0.1" in message
   assert "corpus.root" not in message and "\n" not in message
+
+
+def test_model_that_cannot_be_saved_is_found_before_the_first_step(tmp_path):
+  class NoStep(toy_task.ToyTask):
+    def loss(self, *args, **options):
+      raise AssertionError("a step was taken")
+
+  class Unnamed(toy_task.ToyModel):
+    activation: object = None
+
+  task = NoStep(model=Unnamed(activation=lambda x: x))
+  with pytest.raises(ValueError, match="activation"):
+    fit(tmp_path, task=task)
+  # Put right, it may use the folder.
+  assert fit(tmp_path).reason == "finished"

@@ -1,58 +1,39 @@
-"""The log, TensorBoard events, sound and pictures."""
+"""The log, TensorBoard events, sound and pictures, Weights & Biases."""
 
 import io
 import json
 import struct
-import zlib
+import sys
+import types
 
 import numpy as np
 import pytest
 import soundfile
+from etils import epath
+from toy_fit import fit
 
+from jaxsep import train
 from jaxsep.train import writer
-
-
-def test_png_decodes_to_the_image():
-  image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
-  data = writer.png(image)
-  assert data[:8] == b"\x89PNG\r\n\x1a\n"
-  assert struct.unpack(">II", data[16:24]) == (7, 5)
-  start = data.index(b"IDAT") + 4
-  (length,) = struct.unpack(">I", data[start - 8 : start - 4])
-  body = data[start : start + length]
-  (checksum,) = struct.unpack(">I", data[start + length : start + length + 4])
-  assert zlib.crc32(b"IDAT" + body) == checksum
-  rows = np.frombuffer(zlib.decompress(body), np.uint8).reshape(5, 22)
-  np.testing.assert_array_equal(rows[:, 0], 0)
-  np.testing.assert_array_equal(rows[:, 1:].reshape(5, 7, 3), image)
-
-
-def test_wav_is_read_by_others():
-  signal = np.sin(np.arange(800) * 0.1).astype(np.float32)
-  data = writer.wav(signal, sample_rate_hz=8000)
-  samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-  assert rate == 8000
-  np.testing.assert_allclose(samples, signal, atol=1e-4)
 
 
 def test_picture_shows_a_tone_at_its_height():
   time = np.arange(8000) / 8000
   tone = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
   image = writer.spectrogram_image(tone, sample_rate_hz=8000)
-  height, width, _ = image.shape
-  row = np.argmax(image[:, width // 2].astype(int).sum(-1))
+  height, width = image.shape
+  row = np.argmax(image[:, width // 2])
   # 1000 of 4000 Hz, counted from the bottom.
   assert abs((height - 1 - row) / (height - 1) - 0.25) < 0.01
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, 50_000])
+@pytest.mark.parametrize("length", [0, 1, 50_000])
 def test_pictures_of_any_length(length):
   image = writer.spectrogram_image(np.zeros(length), sample_rate_hz=8000)
-  assert image.shape[1] <= 601 and np.isfinite(image).all()
+  assert image.shape[1] <= 601 and image.dtype == np.uint8
 
 
 def test_log_has_one_object_a_line(tmp_path):
-  log = writer.Writer(tmp_path, tensorboard=False)
+  log = writer.Writer(epath.Path(tmp_path), tensorboard=False)
   log.scalars(3, "train", {"loss": 1.5, "count": 2, "odd": float("nan")})
   # Readable while the run is on.
   line = json.loads((tmp_path / "log.jsonl").read_text())
@@ -67,7 +48,7 @@ def test_log_has_one_object_a_line(tmp_path):
 
 
 def test_log_is_cut_where_a_run_goes_on(tmp_path):
-  path = tmp_path / "log.jsonl"
+  path = epath.Path(tmp_path) / "log.jsonl"
   lines = [
     {"step": 1, "split": "train"},
     {"step": 2, "split": "train"},
@@ -84,32 +65,74 @@ def test_log_is_cut_where_a_run_goes_on(tmp_path):
   assert kept == lines[:2]
 
 
-def test_events_of_the_future_are_purged(tmp_path):
+def events_of(folder):
   from tensorboardX.proto import event_pb2
 
-  log = writer.Writer(tmp_path, start_step=5)
-  log.scalars(6, "train", {"loss": 1.0})
-  signal = np.zeros(400, np.float32)
-  log.signals(6, {"mixture": signal}, sample_rate_hz=8000)
-  log.signals(7, {"mixture": signal, "estimate": signal}, sample_rate_hz=8000)
-  log.close()
-  (path,) = (tmp_path / "tensorboard").iterdir()
+  (path,) = folder.iterdir()
   data, events = path.read_bytes(), []
   while data:
     (length,) = struct.unpack("<Q", data[:8])
     events.append(event_pb2.Event.FromString(data[12 : 12 + length]))
     data = data[16 + length :]
-  assert any(e.session_log.status == 1 and e.step == 6 for e in events)
-  tags = [(e.step, v.tag) for e in events for v in e.summary.value]
-  assert (6, "train/loss") in tags
-  # What never changes is written once.
-  assert (6, "audio/mixture") in tags and (7, "audio/mixture") not in tags
-  assert (7, "spectrogram/estimate") in tags
+  return events
 
 
-def test_silent_writer_touches_nothing(tmp_path):
-  log = writer.Writer(tmp_path, active=False)
-  log.scalars(1, "train", {"loss": 1.0})
-  log.signals(1, {"x": np.zeros(9)}, sample_rate_hz=8000)
+def test_events_hold_sound_and_pictures(tmp_path):
+  log = writer.Writer(epath.Path(tmp_path), start_step=5)
+  log.scalars(6, "train", {"loss": 1.0})
+  signal = np.sin(np.arange(800) * 0.1).astype(np.float32)
+  log.signals(6, {"mixture": signal}, sample_rate_hz=8000)
+  # Louder than full scale, and of two sources.
+  both = {"mixture": signal, "estimate": 4 * np.stack([signal, -signal])}
+  log.signals(7, both, sample_rate_hz=8000)
   log.close()
-  assert not list(tmp_path.iterdir())
+  events = events_of(tmp_path / "tensorboard")
+  # Events of the future are purged.
+  assert any(e.session_log.status == 1 and e.step == 6 for e in events)
+  values = {(e.step, v.tag): v for e in events for v in e.summary.value}
+  assert (6, "train/loss") in values
+  # What never changes is written once.
+  assert (6, "audio/mixture") in values and (7, "audio/mixture") not in values
+  audio = values[7, "audio/estimate_2"].audio
+  heard, rate = soundfile.read(io.BytesIO(audio.encoded_audio_string))
+  assert rate == 8000
+  peak = np.abs(signal).max()
+  np.testing.assert_allclose(heard, -signal / peak, atol=1e-4)
+  picture = values[7, "spectrogram/estimate_1"].image
+  assert picture.encoded_image_string.startswith(b"\x89PNG")
+  assert picture.height == 129
+
+
+def test_weights_and_biases_gets_the_values_of_the_log(tmp_path, monkeypatch):
+  calls, logged = [], []
+  run = types.SimpleNamespace(
+    log=lambda values, step: logged.append((step, values)),
+    finish=lambda: calls.append("finished"),
+  )
+  wandb = types.SimpleNamespace(
+    init=lambda **options: calls.append(options) or run
+  )
+  monkeypatch.setitem(sys.modules, "wandb", wandb)
+  for num_steps in (5, 10):
+    fit(tmp_path, num_steps=num_steps, wandb_project="voices")
+  first, _, second, _ = calls
+  assert first["project"] == "voices" and first["config"]["train"]["seed"] == 0
+  # A run that goes on is the same run there.
+  assert first["id"] == second["id"] and second["resume"] == "allow"
+  steps = {step for step, values in logged if "eval/loss" in values}
+  assert steps == {5, 10}
+
+
+def test_missing_package_is_named_before_the_first_step(tmp_path, monkeypatch):
+  for package, options in {
+    "wandb": {"wandb_project": "voices"},
+    "tensorboardX": {"tensorboard": True},
+  }.items():
+    with monkeypatch.context() as patch:
+      patch.setitem(sys.modules, package, None)
+      with pytest.raises(
+        train.TrainingError,
+        match=f"{package}.*pip install|pip install {package}",
+      ):
+        fit(tmp_path, **options)
+  assert fit(tmp_path).reason == "finished"

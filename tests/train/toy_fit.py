@@ -3,46 +3,53 @@
 import json
 
 import jax
+import optax
 import toy_task
 
 from jaxsep import train
 from jaxsep.train import mesh as mesh_lib
 
+CONFIG = {
+  "num_steps": 10,
+  "log_every": 4,
+  "eval_every": 5,
+  "checkpoint_every": 5,
+  "tensorboard": False,
+}
 
-def config(**options):
-  options = {
-    "num_steps": 10,
-    "log_every": 4,
-    "eval_every": 5,
-    "checkpoint_every": 5,
-    "tensorboard": False,
-    **options,
+
+def adam(rate=1e-3):
+  return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate))
+
+
+def fit(workdir, *, task=None, devices=1, **options):
+  """`train.fit` of the toy; options of its config are given by name."""
+  names = {field for field in train.TrainConfig.__dataclass_fields__}
+  config = CONFIG | {k: v for k, v in options.items() if k in names}
+  defaults = {
+    "optimizer": adam(),
+    "make_train_batches": toy_task.train_batches,
+    "make_eval_batches": toy_task.eval_batches,
   }
-  return train.TrainConfig(**options)
-
-
-def fit(workdir, *, task=None, make_train_batches=None, **options):
-  fit_options = {
-    name: options.pop(name)
-    for name in ("make_eval_batches", "run_config", "may_change", "mesh")
-    if name in options
-  }
-  fit_options.setdefault("make_eval_batches", toy_task.eval_batches)
-  fit_options.setdefault("mesh", one_device())
   return train.fit(
-    toy_task.ToyTask() if task is None else task,
+    task or toy_task.ToyTask(),
     workdir=workdir,
-    config=config(**options),
-    make_train_batches=make_train_batches or toy_task.train_batches,
-    **fit_options,
+    config=train.TrainConfig(**config),
+    mesh=mesh_lib.make_mesh(jax.devices()[:devices]),
+    **defaults | {k: v for k, v in options.items() if k not in names},
   )
 
 
 def log_of(workdir, split=None):
+  """Lines of the log without the speeds, which no two runs share."""
   lines = (workdir / "log.jsonl").read_text().splitlines()
   lines = [json.loads(line) for line in lines]
-  return [line for line in lines if split in (None, line["split"])]
+  return [
+    {k: v for k, v in line.items() if not k.endswith("per_second")}
+    for line in lines
+    if split in (None, line["split"])
+  ]
 
 
-def one_device():
-  return mesh_lib.make_mesh(jax.devices()[:1])
+def checkpoints_of(workdir):
+  return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))

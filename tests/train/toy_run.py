@@ -1,15 +1,19 @@
 """A toy run in a process of its own: what the reliability tests start.
 
-Arguments: workdir, number of steps, then any of `die=PLACE:N` (kill this
-process the Nth time it gets to a place), `slow=SECONDS` per step and
-`process=ID:COUNT:PORT`.
+Its model has batch statistics and dropout, its evaluation a weighted mean and
+a summary. Arguments: workdir, number of steps, then any of `die=STEP` (kill
+this process while it writes the checkpoint of a step), `full=STEP` (no file of
+process 0 can be large from a step on), `slow=SECONDS` per step,
+`checkpoint=STEPS` and `process=ID:COUNT:PORT`.
 """
 
 import json
 import os
 import pathlib
+import resource
 import signal
 import sys
+import threading
 import time
 
 # One CPU device, or as many as the caller sets.
@@ -17,30 +21,23 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import numpy as np
+import optax
 import toy_task
 
 from jaxsep import train
-from jaxsep.train import checkpoint, manifest
 
 
-def kill_at(place, count):
-  """Arranges that the process dies, as if by `kill -9`, somewhere."""
-  module, name = {
-    "sealing": (manifest, "seal"),
-    "renaming": (checkpoint.os, "rename"),
-    "pruning": (checkpoint.shutil, "rmtree"),
-  }[place]
-  real = getattr(module, name)
-  calls = []
+def die_while_writing(folder, step):
+  """Kills this process once a checkpoint has begun and is not complete."""
 
-  def deadly(*args, **options):
-    if pathlib.Path(args[0]).exists():
-      calls.append(args)
-    if len(calls) == count:
-      os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args, **options)
+  def watch():
+    while True:
+      for path in folder.glob(f"{step:08d}*"):
+        if not (path / "commit_success.txt").exists():
+          os.kill(os.getpid(), signal.SIGKILL)
+      time.sleep(1e-4)
 
-  setattr(module, name, deadly)
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def main(workdir, num_steps, *options):
@@ -51,13 +48,16 @@ def main(workdir, num_steps, *options):
     jax.distributed.initialize(f"localhost:{port}", count, number)
     rows = slice(number * 8 // count, (number + 1) * 8 // count)
   if "die" in options:
-    place, count = options["die"].split(":")
-    kill_at(place, int(count))
+    checkpoints = pathlib.Path(workdir) / "checkpoints"
+    die_while_writing(checkpoints, int(options["die"]))
 
   def batches(start_step):
     step = start_step
     while True:
       time.sleep(float(options.get("slow", 0)))
+      if str(step) == options.get("full") and jax.process_index() == 0:
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
       yield toy_task.batch_at(step, rows=rows)
       step += 1
 
@@ -70,26 +70,32 @@ def main(workdir, num_steps, *options):
       }
       yield {**batch, "mask": (np.arange(8) < size)[rows]}
 
-  result = train.fit(
-    toy_task.ToyTask(),
-    workdir=workdir,
-    config=train.TrainConfig(
-      num_steps=int(num_steps),
-      log_every=1,
-      eval_every=5,
-      checkpoint_every=int(options.get("checkpoint", 2)),
-      ema_decay=0.9,
-      tensorboard=False,
-      optimizer=train.OptimizerConfig(schedule="plateau", plateau_patience=1),
-    ),
-    make_train_batches=batches,
-    make_eval_batches=evaluation,
-  )
+  model = toy_task.ToyModel(norm=True, dropout=0.3)
+  try:
+    result = train.fit(
+      toy_task.Words(model=model),
+      workdir=workdir,
+      config=train.TrainConfig(
+        num_steps=int(num_steps),
+        log_every=1,
+        eval_every=5,
+        checkpoint_every=int(options.get("checkpoint", 2)),
+        ema_decay=0.9,
+        tensorboard=False,
+      ),
+      optimizer=optax.adam(1e-3),
+      plateau=train.Plateau(patience=1),
+      make_train_batches=batches,
+      make_eval_batches=evaluation,
+    )
+  except train.TrainingError as error:
+    print(json.dumps({"error": str(error)}), flush=True)
+    return 1
   if jax.process_index() == 0:
     flat = toy_task.arrays(result.state)
     np.savez(os.path.join(workdir, "state.npz"), **flat)
   out = {"reason": result.reason, "signal": result.signal}
-  print(json.dumps(out), flush=True)
+  print(json.dumps({**out, "metrics": result.metrics}), flush=True)
   return 0 if result.signal is None else 128 + result.signal
 
 

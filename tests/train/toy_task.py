@@ -1,50 +1,69 @@
 """A task that compiles in no time, and data for it, for the loop's tests."""
 
 import dataclasses
-import pathlib
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep.tasks import Mean
+
 DIM = 5
+
+
+class ToyModel(nn.Module):
+  """A linear map, normalised and thinned out if asked for.
+
+  Attributes:
+    norm: Whether batch statistics normalise the inputs.
+    dropout: Share of the inputs that training leaves out.
+  """
+
+  norm: bool = False
+  dropout: float = 0.0
+
+  @nn.compact
+  def __call__(self, x, *, train: bool = False):
+    if self.norm:
+      x = nn.BatchNorm(not train, momentum=0.9, use_fast_variance=False)(x)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(3, name="out")(x)
 
 
 @dataclasses.dataclass(frozen=True)
 class ToyTask:
   """Linear regression with noise on the targets, drawn on the device."""
 
+  model: Any = ToyModel()  # noqa: RUF009
   sample_rate_hz: int = 8000
   noise: float = 0.1
 
   def init(self, key, batch):
-    shape = (batch["x"].shape[-1], 3)
-    params = {
-      "w": jax.random.normal(key, shape),
-      "b": jnp.zeros(3),
-    }
-    return params, {"seen": jnp.float32(0)}
+    return dict(self.model.init(key, batch["x"]))
 
-  def _error(self, params, batch, key):
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
-    noise = jax.vmap(lambda k: jax.random.normal(k, (3,)))(keys)
-    target = batch["y"] + self.noise * noise
-    return batch["x"] @ params["w"] + params["b"][None] - target
+  def error(self, output, batch, keys):
+    noise = jax.vmap(lambda k: jax.random.normal(k, (3,)))(keys.examples)
+    return output - batch["y"] - self.noise * noise
 
-  def loss(self, params, model_state, batch, *, key):
-    error = self._error(params, batch, key)
-    loss = jnp.mean(jnp.square(error), -1)
-    state = {"seen": model_state["seen"] + jnp.sum(batch["x"][:, 0])}
-    return loss, (state, {"error": jnp.mean(jnp.abs(error), -1)})
+  def loss(self, variables, batch, *, keys, step, frozen=None):
+    names = [name for name in variables if name == "batch_stats"]
+    output, changed = self.model.apply(
+      variables,
+      batch["x"],
+      train=True,
+      rngs={"dropout": keys.step("dropout")},
+      mutable=names,
+    )
+    error = self.error(output, batch, keys)
+    return jnp.mean(jnp.square(error), -1), (changed, {"error": jnp.abs(error)})
 
-  def evaluate(self, params, model_state, batch, *, key):
-    error = self._error(params, batch, key)
-    return {
-      "loss": jnp.mean(jnp.square(error), -1),
-      "error": jnp.mean(jnp.abs(error), -1),
-    }
+  def evaluate(self, variables, batch, *, keys, frozen=None):
+    error = self.error(self.model.apply(variables, batch["x"]), batch, keys)
+    return {"loss": jnp.mean(jnp.square(error), -1), "error": jnp.abs(error)}
 
-  def demo(self, params, model_state, batch, *, key):
+  def demo(self, variables, batch, *, keys, frozen=None):
     return {
       "mixture": jnp.tile(batch["x"][0], 200),
       "estimate": jnp.tile(batch["x"][:2], (1, 200)),
@@ -53,13 +72,29 @@ class ToyTask:
   def describe(self):
     return {"task": "toy", "noise": self.noise}
 
-  def num_seconds(self, batch):
-    return float(len(batch["index"]))
 
-  def save(self, folder, params, model_state, *, metadata=None):
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "params.npz", **params)
+class Words(ToyTask):
+  """Has as many words as its index says, and errs in some of them."""
+
+  def evaluate(self, variables, batch, *, keys, frozen=None):
+    values = super().evaluate(variables, batch, keys=keys)
+    index = batch["index"].astype(jnp.float32)
+    said = jnp.tile(batch["index"][:, None].astype(jnp.int32), (1, 3))
+    return {
+      "loss": values["loss"],
+      "rate": Mean(index % 3, index + 1),
+      "said": said,
+      "weights": values["error"],
+    }
+
+  def summarize(self, rows):
+    index = [int(row["index"]) for row in rows]
+    # The look at the names takes the first batch only.
+    assert index == list(range(19 if len(rows) > 8 else len(rows)))
+    for row in rows:
+      assert row["said"].tolist() == [row["index"]] * 3
+      assert row["weights"].shape == (3,) and row["rate"].weight.shape == ()
+    return {"wer": sum(int(row["said"][0]) % 4 == 0 for row in rows) / 19}
 
 
 def batch_at(step, *, size=8, rows=slice(None), offset=0):

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import conv_tasnet
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet.get_config()
-  config.model.causal = True
+def get_config() -> Any:
+  config = conv_tasnet.get_config()
+  config.model.masker.causal = True
   return config

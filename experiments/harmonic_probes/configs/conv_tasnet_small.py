@@ -2,16 +2,13 @@
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import conv_tasnet
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet.get_config()
-  config.model.update(
-    num_filters=256,
-    filter_length=32,
+def get_config() -> Any:
+  config = conv_tasnet.get_config()
+  config.model.update(num_filters=256, filter_length=32)
+  config.model.masker.update(
     bottleneck_channels=96,
     hidden_channels=192,
     skip_channels=96,

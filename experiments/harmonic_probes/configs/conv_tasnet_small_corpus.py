@@ -11,14 +11,12 @@ out the small batches.
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import conv_tasnet_small
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet_small.get_config()
-  config.model.num_blocks = 8
+def get_config() -> Any:
+  config = conv_tasnet_small.get_config()
+  config.model.masker.num_blocks = 8
   config.model.encoder_activation = "relu"
   config.model.filterbank_init = "fourier"
   config.data.update(speed_range=(0.9, 1.1), batch_size=2, crop_s=2.0)

@@ -8,32 +8,15 @@ mixtures, the size of WSJ0-2mix's training set, and 100 epochs; it stops after
 
 from typing import Any
 
-from ml_collections import config_dict
-
+from experiments import job
 from experiments.harmonic_probes.configs import conv_tasnet
+from jaxsep import models
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet.get_config()
-  config.model = config_dict.create(
-    name="DPTNet",
-    num_filters=256,
-    filter_length=2,
-    feature_size=64,
-    chunk_length=250,
-    num_blocks=6,
-    num_heads=4,
-    hidden_size=128,
-    inter_bidirectional=True,
-    # Of the layers: "layer" as in the authors' code or "global" as Asteroid's.
-    norm="layer",
-    # Of the waveform: "none" as filters of two samples lose nothing.
-    padding="none",
-    filterbank_init="uniform",
-    dtype="float32",
-    # Keeps the input of each layer only: a fraction of the memory.
-    remat=True,
-  )
+def get_config() -> Any:
+  config = conv_tasnet.get_config()
+  # remat keeps the input of each layer only: a fraction of the memory.
+  config.model = job.options(models.DPTNet(remat=True))
   config.data.batch_size = 1
   config.optimizer.update(
     learning_rate=4e-4,

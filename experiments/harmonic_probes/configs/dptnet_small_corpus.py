@@ -7,17 +7,15 @@ blocks keep the recurrences short; the filters start as a Fourier transform.
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import (
   conv_tasnet_small_corpus,
   dptnet_stride8,
 )
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet_small_corpus.get_config()
-  stride8: Any = dptnet_stride8.get_config()
+def get_config() -> Any:
+  config = conv_tasnet_small_corpus.get_config()
+  stride8 = dptnet_stride8.get_config()
   config.model = stride8.model
   config.model.update(
     num_filters=256,

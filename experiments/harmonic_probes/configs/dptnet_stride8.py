@@ -6,13 +6,11 @@ for 4 s. All else as in `dptnet`.
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import dptnet
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = dptnet.get_config()
+def get_config() -> Any:
+  config = dptnet.get_config()
   config.model.update(
     filter_length=16, chunk_length=100, padding="both", remat=False
   )

@@ -7,19 +7,17 @@ that at once, not the 12 s of the paper's size: crops have 2 s.
 
 from typing import Any
 
-from ml_collections import config_dict
-
 from experiments.harmonic_probes.configs import (
   conv_tasnet_small_corpus,
   spectrogram_tasnet,
 )
 
 
-def get_config() -> config_dict.ConfigDict:
-  config: Any = conv_tasnet_small_corpus.get_config()
-  paper: Any = spectrogram_tasnet.get_config()
+def get_config() -> Any:
+  config = conv_tasnet_small_corpus.get_config()
+  paper = spectrogram_tasnet.get_config()
   config.model, config.loss = paper.model, paper.loss
-  config.model.update(
+  config.model.masker.update(
     bottleneck_channels=96,
     hidden_channels=256,
     skip_channels=96,

@@ -1,0 +1,226 @@
+"""Packs a corpus as a tfds dataset, for a folder or a bucket.
+
+  python -m data_pipelines.build_tfds --corpus=librispeech:LibriSpeech \
+    --split=train --name=libri_train --data_dir=/data/tfds
+
+Read it back as `tfds:libri_train@/data/tfds`. Audio is stored as it is, as
+FLAC where that loses nothing and else as floating-point WAV, in shards of
+array_record written by tfds. `--beam` builds large corpora in parallel and
+needs `apache-beam`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import soundfile
+import tensorflow_datasets as tfds
+
+from data_pipelines import corpora
+from data_pipelines._tensorflow import hide_accelerators
+from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
+from data_pipelines.tfds_corpora import STACKED
+
+_RESERVED = {"audio", "file", "length", "rate_hz", "parts"}
+
+
+def build(
+  splits: Mapping[str, Corpus],
+  *,
+  name: str,
+  data_dir: str | os.PathLike[str],
+  version: str = "1.0.0",
+) -> str:
+  """Writes corpora as the splits of a tfds dataset.
+
+  Args:
+    splits: Corpora by the name of their split, with the same columns.
+    name: Name of the dataset, such as "libri_train".
+    data_dir: Where to write it.
+    version: Its version.
+
+  Returns:
+    The folder of the dataset.
+
+  Raises:
+    CorpusError: If it is there already, or a file is broken.
+  """
+  return _build(
+    {split: _records(corpus) for split, corpus in splits.items()},
+    next(iter(splits.values())),
+    name,
+    data_dir,
+    version,
+  )
+
+
+def build_with_beam(
+  spec: str,
+  options: Mapping[str, Any],
+  *,
+  name: str,
+  data_dir: str | os.PathLike[str],
+  split: str = "train",
+  version: str = "1.0.0",
+) -> str:
+  """As `build`, of one split by Beam; each worker opens the corpus itself.
+
+  Args:
+    spec: The corpus, as for `corpora.open_corpus`.
+    options: Options of `corpora.open_corpus`.
+    name: Name of the dataset.
+    data_dir: Where to write it.
+    split: Name of the split to write.
+    version: Its version.
+
+  Returns:
+    The folder of the dataset.
+  """
+  import apache_beam as beam
+
+  items = tuple(sorted(options.items()))
+  corpus = _open_once(spec, items)
+  records = beam.Create(range(len(corpus))) | beam.Map(
+    functools.partial(_record_of, spec, items)
+  )
+  return _build({split: records}, corpus, name, data_dir, version)
+
+
+class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
+  """A builder that tfds does not look up files of its own code for."""
+
+  code_path = None
+
+
+def _build(records, corpus: Corpus, name, data_dir, version) -> str:
+  hide_accelerators()
+  builder = _Builder(
+    name=name,
+    version=version,
+    features=_features(corpus),
+    split_datasets=records,
+    data_dir=os.fspath(data_dir),
+    description=f"{corpus.title}, packed by data_pipelines.build_tfds",
+    file_format="array_record",
+    disable_shuffling=True,
+  )
+  if builder.is_prepared():
+    raise CorpusError(f"{builder.data_dir}: is there already")
+  builder.download_and_prepare()
+  return os.fspath(builder.data_dir)
+
+
+def _features(corpus: Corpus) -> tfds.features.FeaturesDict:
+  """The features of a row."""
+  if clash := sorted(_RESERVED & set(corpus.columns)):
+    raise CorpusError(f"columns cannot be called {', '.join(clash)}")
+  features: dict[str, Any] = {
+    "audio": tfds.features.Tensor(shape=(), dtype=np.bytes_),
+    "file": tfds.features.Text(),
+    "length": np.int64,
+    "rate_hz": np.int64,
+    "parts": tfds.features.Text(),
+  }
+  for name, column in corpus.columns.items():
+    types = {"i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
+    features[name] = types.get(column.dtype.kind) or tfds.features.Text()
+  return tfds.features.FeaturesDict(features)
+
+
+def _records(corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
+  for row in range(len(corpus)):
+    yield row, _record(corpus, row)
+
+
+def _record(corpus: Corpus, row: int) -> dict[str, Any]:
+  """A row as tfds stores it."""
+  record = {
+    "audio": _encoded(corpus.read(row), int(corpus.rate_hz[row])),
+    "file": corpus.path[row],
+    "length": int(corpus.length[row]),
+    "rate_hz": int(corpus.rate_hz[row]),
+    "parts": " ".join(corpus.parts),
+  }
+  for name, column in corpus.columns.items():
+    value = column[row]
+    record[name] = value if column.dtype.kind != "O" else str(value)
+  return record
+
+
+@functools.cache
+def _open_once(spec: str, items: tuple) -> Corpus:
+  return corpora.open_corpus(spec, **dict(items))
+
+
+def _record_of(spec: str, items: tuple, row: int) -> tuple[int, dict]:
+  return row, _record(_open_once(spec, items), row)
+
+
+def _encoded(samples: np.ndarray, rate_hz: int) -> bytes:
+  """A file that gives back exactly these samples, `[T]` or `[P, T]`."""
+  kind, subtype = "WAV", "FLOAT"
+  for bits, flac in ((16, "PCM_16"), (24, "PCM_24")):
+    # More than that is beyond FLAC, and stacked parts keep it simple.
+    if samples.ndim == 2 or np.abs(samples).max() > 1:
+      break
+    scaled = samples * np.float64(2 ** (bits - 1))
+    small = -(2 ** (bits - 1)) <= scaled.min() and scaled.max() < 2 ** (
+      bits - 1
+    )
+    # FLAC has 8 channels at most, and rates that differ from frame rates.
+    if small and (scaled == np.round(scaled)).all() and samples.ndim == 1:
+      kind, subtype = "FLAC", flac
+      break
+  stored = io.BytesIO()
+  with soundfile.SoundFile(
+    stored,
+    "w",
+    samplerate=rate_hz,
+    channels=1 if samples.ndim == 1 else len(samples),
+    format=kind,
+    subtype=subtype,
+  ) as file:
+    if samples.ndim == 2:
+      file.comment = STACKED
+    file.write(samples.T)
+  return stored.getvalue()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Opens a corpus and packs it; a user's mistake ends in one line."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--corpus", required=True, help="as layout:where")
+  parser.add_argument("--name", required=True, help="of the dataset")
+  parser.add_argument("--data_dir", required=True, help="where to write it")
+  parser.add_argument("--split", help="split of the corpus, also to write")
+  parser.add_argument("--cache_dir", help="where to remember scans")
+  parser.add_argument("--beam", action="store_true", help="build in parallel")
+  flags = parser.parse_args(argv)
+  options = {"split": flags.split, "cache_dir": flags.cache_dir}
+  here = {"name": flags.name, "data_dir": flags.data_dir}
+  split = flags.split or "train"
+  try:
+    if flags.beam:
+      folder = build_with_beam(flags.corpus, options, **here, split=split)
+    else:
+      corpus = corpora.open_corpus(flags.corpus, **options)
+      folder = build({split: corpus}, **here)
+  except (CorpusError, ImportError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(folder)
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,492 @@
+"""Kinds of examples: what is read for an index.
+
+An example is a dict of arrays and a pure function of `(seed, index)`;
+`batches.batches` makes batches of any of them. A new kind is a class with a
+`read`, made from the draws of `sampling` and the reading of `crops`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol
+
+import numpy as np
+from absl import logging
+
+from data_pipelines import sampling
+from data_pipelines.crops import Tolerance, pad_to, read_row
+from data_pipelines.files import CorpusError
+from data_pipelines.table import Corpus
+
+Example = dict[str, Any]
+
+
+class Examples(Protocol):
+  """What `batches` reads from."""
+
+  def read(self, index: int) -> Example:
+    """The arrays of an example, all but "index" and "mask".
+
+    Must be safe to call from threads, and return the same for the same index
+    whenever it is called.
+    """
+    ...
+
+
+class BucketedExamples(Examples, Protocol):
+  """Examples of different length, for `batches(..., buckets=...)`.
+
+  Attributes:
+    seed: Seed of the order of batches.
+    epoch_size: Examples of an epoch.
+    padded: Names of the arrays that are padded at the end of the last axis.
+  """
+
+  seed: int
+  epoch_size: int
+  padded: tuple[str, ...]
+
+  def max_length(self, index: np.ndarray) -> np.ndarray:
+    """The most samples that examples may have, from tables: int64 [B].
+
+    At the slowest speed, if speeds are drawn. Each epoch has the same
+    lengths, in another order.
+    """
+    ...
+
+
+class Mixtures:
+  """Ingredients of mixtures, to be mixed where the model runs.
+
+  An example has "sources" float32 [S, T], "length" int32 [S], "speaker" int32
+  [S], and on request "noise" float32 [T] and "rir" float32 [S, R].
+
+  The first source visits all utterances in a new order each epoch. The others
+  are drawn uniformly from all utterances of the speakers that the example
+  does not have yet. A file that turns out to be broken is reported by name,
+  and the next row takes its place.
+
+  Attributes:
+    epoch_size: Examples in which the first source has visited everything.
+  """
+
+  def __init__(
+    self,
+    corpus: Corpus,
+    *,
+    num_sources: int,
+    crop_length: int,
+    sample_rate_hz: int,
+    seed: int,
+    speed_range: tuple[float, float] | None = None,
+    noise: Corpus | None = None,
+    rirs: Corpus | None = None,
+    rir_length: int | None = None,
+    weighting: str = "utterance",
+    max_broken_files: int = 100,
+  ):
+    """Checks the options.
+
+    Args:
+      corpus: The utterances, of at least `num_sources` speakers. An utterance
+        shorter than the crop is followed by zeros; leave out short ones with
+        `corpus.rows(corpus.length >= ...)` if the model minds.
+      num_sources: Utterances in each example, each of another speaker.
+      crop_length: Samples of each, at `sample_rate_hz`.
+      sample_rate_hz: Rate that everything is resampled to.
+      seed: Seed of every draw.
+      speed_range: Slowest and fastest speed at which a source is played, such
+        as `(0.9, 1.1)`; pitch and formants move with it.
+      noise: Noises; each example gets one, repeated if it is too short.
+      rirs: RIRs; the sources of an example get those of one room, different
+        ones where it has enough. Of several channels the first is taken
+        unless the corpus was opened with another.
+      rir_length: Samples of each RIR at `sample_rate_hz`, cut or followed by
+        zeros; needed with `rirs`. Resampling keeps the gain of a RIR.
+      weighting: "utterance" draws each equally often, "duration" in
+        proportion to how many crops it fills.
+      max_broken_files: How many different files may turn out broken before
+        the run is stopped. 0 stops at the first: take it for evaluation, so
+        that the set never changes unnoticed.
+
+    Raises:
+      CorpusError: If the corpus has too few speakers.
+      ValueError: If an option is out of range.
+
+    Example:
+      >>> from data_pipelines.batches import batches
+      >>> from data_pipelines.voices import make_voices
+      >>> examples = Mixtures(
+      ...   make_voices(num_speakers=3, utterances_per_speaker=2),
+      ...   num_sources=2,
+      ...   crop_length=8000,
+      ...   sample_rate_hz=8000,
+      ...   seed=0,
+      ... )
+      >>> examples.read(7)["sources"].shape
+      (2, 8000)
+      >>> reading = batches(examples, batch_size=4)
+      >>> next(reading)["sources"].shape
+      (4, 2, 8000)
+      >>> reading.close()
+    """
+    _check_mixtures(
+      corpus,
+      noise,
+      rirs,
+      num_sources=num_sources,
+      crop_length=crop_length,
+      sample_rate_hz=sample_rate_hz,
+      speed_range=speed_range,
+      rir_length=rir_length,
+      weighting=weighting,
+    )
+    self.seed = seed
+    self._corpus, self._noise = corpus, noise
+    self._num_sources = num_sources
+    self._crop_length = crop_length
+    self._sample_rate_hz = sample_rate_hz
+    self._speed_range = speed_range or (1.0, 1.0)
+    crop_s = crop_length / sample_rate_hz
+    self._rows = sampling.Rows(
+      corpus,
+      seed=seed,
+      seconds_per_draw=crop_s if weighting == "duration" else None,
+    )
+    self.epoch_size = self._rows.epoch_size
+    self._draw = sampling.Blocks(self._draws)
+    self._tolerance = Tolerance(max_broken_files)
+    self._rirs = rirs and rirs.first_channel()
+    if self._rirs is not None and rir_length is not None:
+      self._rooms = sampling.Rooms(self._rirs, seed=seed)
+      # RIRs are few and long: keep those in use, at most 32 MiB.
+      # An error is not kept: a file that broke is replaced each time.
+      self._read_rir = functools.lru_cache(max(2**23 // rir_length, 1))(
+        functools.partial(_read_rir, self._rirs, rir_length, sample_rate_hz)
+      )
+
+  def _draws(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    """What some examples are made of; sources [B, S], noises [B]."""
+    rows = np.empty((len(index), self._num_sources), dtype=np.int64)
+    rows[:, 0] = self._rows.walk(index)
+    for source in range(1, self._num_sources):
+      rows[:, source] = self._rows.another_speaker(
+        index, rows[:, :source], source
+      )
+    each = index[:, None], np.arange(self._num_sources)
+    drawn = {
+      "row": rows,
+      "share": sampling.crop_share(self.seed, *each),
+      "speed": sampling.speed(self.seed, *each, self._speed_range),
+    }
+    if self._noise is not None:
+      size = len(self._noise)
+      drawn["noise_row"] = sampling.noise_row(self.seed, index, size)
+      drawn["noise_share"] = sampling.noise_share(self.seed, index)
+    if self._rirs is not None:
+      drawn["rir_row"] = self._rooms.draw(index, self._num_sources)
+    return drawn
+
+  def read(self, index: int) -> Example:
+    """The ingredients of an example."""
+    drawn = self._draw(index)
+    rows = drawn["row"].copy()
+    sources = np.zeros((len(rows), self._crop_length), dtype=np.float32)
+    length = np.zeros(len(rows), dtype=np.int32)
+    for source in range(len(rows)):
+      crop = self._read_source(drawn, rows, source)
+      sources[source, : len(crop)] = crop
+      length[source] = len(crop)
+    example: Example = {
+      "sources": sources,
+      "length": length,
+      "speaker": self._corpus.speaker[rows],
+    }
+    if self._noise is not None:
+      example["noise"] = self._read_noise(
+        int(drawn["noise_row"]), float(drawn["noise_share"])
+      )
+    if self._rirs is not None:
+      rir_rows = drawn["rir_row"].copy()
+      example["rir"] = np.stack(
+        [self._rir(rir_rows, source) for source in range(len(rows))]
+      )
+    return example
+
+  def _read_source(self, drawn, rows: np.ndarray, source: int) -> np.ndarray:
+    """The crop of a source; `rows` then says which was read."""
+    corpus = self._corpus
+    others = set(corpus.speaker[np.delete(rows, source)].tolist())
+    rows[source], crop = self._tolerance.first_readable(
+      corpus,
+      (
+        row
+        for row in sampling.following(int(rows[source]), len(corpus))
+        if corpus.speaker[row] not in others
+      ),
+      functools.partial(
+        read_row,
+        corpus,
+        sample_rate_hz=self._sample_rate_hz,
+        length=self._crop_length,
+        share=float(drawn["share"][source]),
+        speed=float(drawn["speed"][source]),
+      ),
+    )
+    return crop
+
+  def _read_noise(self, row: int, share: float) -> np.ndarray:
+    """A crop of a noise; a noise that is too short is repeated."""
+    noise: Any = self._noise
+    _, crop = self._tolerance.first_readable(
+      noise,
+      sampling.following(row, len(noise)),
+      functools.partial(
+        read_row,
+        noise,
+        sample_rate_hz=self._sample_rate_hz,
+        length=self._crop_length,
+        share=share,
+      ),
+    )
+    if len(crop) == self._crop_length:
+      return crop
+    turn = int(share * len(crop))
+    return np.resize(np.roll(crop, -turn), self._crop_length)
+
+  def _rir(self, rows: np.ndarray, source: int) -> np.ndarray:
+    """The RIR of a source; `rows` then says which was read."""
+    room, first = self._rooms.room, int(rows[source])
+    others = np.delete(rows, source).tolist()
+
+    def candidates():
+      yield first
+      # The next of the same room, those that no other source has before.
+      yield from sorted(
+        list(sampling.following(first, len(room)))[1:],
+        key=lambda row: (room[row] != room[first], row in others),
+      )
+
+    rows[source], rir = self._tolerance.first_readable(
+      self._rirs, candidates(), self._read_rir
+    )
+    return rir
+
+
+class PremixedCrops:
+  """Crops of mixtures that exist, all of them once an epoch, for training.
+
+  An example has "mixture" float32 [T], "reference" float32 [S, T], "length"
+  int32, and "noise" float32 [T] if the corpus has it.
+
+  Attributes:
+    epoch_size: Number of mixtures.
+  """
+
+  def __init__(
+    self,
+    corpus: Corpus,
+    *,
+    crop_length: int,
+    sample_rate_hz: int,
+    seed: int,
+    max_broken_files: int = 100,
+  ):
+    """Checks the options.
+
+    Args:
+      corpus: The mixtures: a pre-mixed corpus or an opened mixture list. One
+        shorter than the crop is followed by zeros.
+      crop_length: Samples of each crop, at `sample_rate_hz`.
+      sample_rate_hz: Rate that everything is resampled to.
+      seed: Seed of every draw.
+      max_broken_files: How many mixtures may turn out broken, and be replaced
+        by the next one, before the run is stopped.
+
+    Raises:
+      CorpusError: If there is no mixture.
+      ValueError: If an option is out of range.
+    """
+    if crop_length < 1:
+      raise ValueError(f"crop_length is {crop_length}, expected at least 1")
+    self._corpus = _check_premixed(corpus)
+    self._crop_length = crop_length
+    self._sample_rate_hz = sample_rate_hz
+    self._tolerance = Tolerance(max_broken_files)
+    self.seed = seed
+    self.epoch_size = len(corpus)
+    self._draw = sampling.Blocks(
+      lambda index: {
+        "row": sampling.shuffle(index, size=len(corpus), seed=seed),
+        "share": sampling.uniform(seed, index, _PREMIXED_START, 0),
+      }
+    )
+
+  def read(self, index: int) -> Example:
+    """A crop of a mixture and its parts."""
+    drawn = self._draw(index)
+    _, crop = self._tolerance.first_readable(
+      self._corpus,
+      sampling.following(int(drawn["row"]), len(self._corpus)),
+      functools.partial(
+        read_row,
+        self._corpus,
+        sample_rate_hz=self._sample_rate_hz,
+        length=self._crop_length,
+        share=float(drawn["share"]),
+      ),
+    )
+    length = np.int32(crop.shape[-1])
+    return _named(self._corpus, pad_to(crop, self._crop_length), length)
+
+
+class PremixedWhole:
+  """Whole mixtures, in the order of the corpus, for evaluation.
+
+  A mixture is cut down to a multiple of `length_multiple` and never padded:
+  zeros would count in a network's normalisation over time. With `buckets`
+  a batch holds one length only, so a compiled function meets as many shapes
+  as there are lengths. The index of an example is its row.
+
+  Attributes:
+    epoch_size: Number of mixtures.
+    buckets: The lengths that there are, for `batches`.
+
+  Example:
+    Every mixture once: `batches(whole, batch_size=4, buckets=whole.buckets,
+    num_examples=whole.epoch_size)`.
+  """
+
+  padded = ("mixture", "reference", "noise")
+  seed = 0
+
+  def __init__(
+    self,
+    corpus: Corpus,
+    *,
+    sample_rate_hz: int,
+    length_multiple: int = 1,
+    max_length: int | None = None,
+  ):
+    """Works out the lengths.
+
+    Args:
+      corpus: The mixtures: a pre-mixed corpus or an opened mixture list.
+      sample_rate_hz: Rate that everything is resampled to.
+      length_multiple: See above; half a second to two seconds work well. A
+        mixture shorter than one multiple keeps its length.
+      max_length: Cut down to this at least, to bound memory.
+
+    Raises:
+      CorpusError: If there is no mixture.
+      ValueError: If an option is out of range.
+    """
+    if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
+      raise ValueError(
+        f"length_multiple {length_multiple} must be positive and at most"
+        f" max_length ({max_length})"
+      )
+    self._corpus = _check_premixed(corpus)
+    self._sample_rate_hz = sample_rate_hz
+    length = corpus.length * sample_rate_hz // corpus.rate_hz
+    if max_length is not None:
+      length = np.minimum(length, max_length)
+    whole = length // length_multiple * length_multiple
+    self._length = np.where(whole > 0, whole, np.maximum(length, 1))
+    self.epoch_size = len(corpus)
+    self.buckets = tuple(np.unique(self._length).tolist())
+
+  def max_length(self, index: np.ndarray) -> np.ndarray:
+    """Samples of examples, [B]."""
+    return self._length[index]
+
+  def read(self, index: int) -> Example:
+    """A mixture and its parts; an error if a file is broken."""
+    length = int(self._length[index])
+    crop = read_row(
+      self._corpus, index, sample_rate_hz=self._sample_rate_hz, length=length
+    )
+    return _named(self._corpus, crop, np.int32(length))
+
+
+# A stream of draws of its own, by the number of its counters.
+_PREMIXED_START = 1
+
+
+def _named(corpus: Corpus, crop: np.ndarray, length: np.int32) -> Example:
+  """Stacked parts [P, T] by their names."""
+  example = {
+    "mixture": crop[0],
+    "reference": crop[1 : 1 + corpus.num_sources],
+    "length": length,
+  }
+  if "noise" in corpus.parts:
+    example["noise"] = crop[-1]
+  return example
+
+
+def _check_premixed(corpus: Corpus) -> Corpus:
+  if not corpus.is_premixed:
+    raise CorpusError(f"{corpus.title}: holds no mixtures")
+  if not len(corpus):
+    raise CorpusError(f"{corpus.title}: holds no mixture")
+  return corpus
+
+
+def _check_mixtures(
+  corpus,
+  noise,
+  rirs,
+  *,
+  num_sources,
+  crop_length,
+  sample_rate_hz,
+  speed_range,
+  rir_length,
+  weighting,
+):
+  """Raises if the options of `Mixtures` cannot be meant."""
+  for name, value in (
+    ("num_sources", num_sources),
+    ("crop_length", crop_length),
+    ("sample_rate_hz", sample_rate_hz),
+  ):
+    if value < 1:
+      raise ValueError(f"{name} is {value}, expected at least 1")
+  if weighting not in ("utterance", "duration"):
+    raise ValueError(
+      f"weighting is {weighting!r}, expected 'utterance' or 'duration'"
+    )
+  if (rirs is None) != (rir_length is None):
+    raise ValueError("rirs and rir_length are given together or not at all")
+  if speed_range and not 0 < speed_range[0] <= speed_range[1]:
+    raise ValueError(
+      f"speed_range is {speed_range}, expected 0 < slowest <= fastest"
+    )
+  for name, other in (("noise", noise), ("rirs", rirs)):
+    if other is not None and not len(other):
+      raise CorpusError(f"the corpus given as {name} is empty")
+  if len(corpus) and len(corpus.speakers) < num_sources:
+    raise CorpusError(
+      f"{corpus.title} has {len(corpus.speakers)} speakers, too few for"
+      f" mixtures of {num_sources} different ones"
+    )
+  if (low := (corpus.rate_hz < sample_rate_hz).sum()) > 0:
+    logging.warning(
+      "%d of %d utterances have a rate below %d Hz and nothing above half"
+      " their own rate",
+      low,
+      len(corpus),
+      sample_rate_hz,
+    )
+
+
+def _read_rir(
+  rirs: Corpus, length: int, sample_rate_hz: int, row: int
+) -> np.ndarray:
+  """A RIR from its beginning, cut or followed by zeros."""
+  rir = read_row(rirs, row, sample_rate_hz=sample_rate_hz, length=length)
+  # Fewer samples a second sum to less: scaled so that a convolution has the
+  # same gain at any rate.
+  rir = rir * np.float32(float(rirs.rate_hz[row]) / sample_rate_hz)
+  return pad_to(rir, length)

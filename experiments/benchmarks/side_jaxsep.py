@@ -1,0 +1,140 @@
+"""Our side of a benchmark of a model; started by peers.py.
+
+Reads one JSON request a line, does the work once and answers with a line.
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+from typing import Any
+
+# On a GPU the two sides take turns: neither may hold all of the memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.benchmarks.common import seconds
+from jaxsep import losses, models
+from jaxsep.train.memory import keep_freed_memory
+
+
+def make_model(name, dtype):
+  """The model of a benchmark."""
+  dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[dtype]
+  if name == "ConvTasNet":
+    return models.ConvTasNet(masker=models.TemporalConvNet(dtype=dtype))
+  # Asteroid's class, whose features are the filters, with the authors' LSTM.
+  return models.DPTNet(
+    num_filters=64,
+    filter_length=16,
+    feature_size=64,
+    chunk_length=100,
+    num_blocks=6,
+    num_heads=4,
+    hidden_size=128,
+    norm="global",
+    project_features=False,
+    chunk_padding="chunk",
+    divide_overlap=True,
+    dtype=dtype,
+  )
+
+
+def prepare(batch, samples, dtype, training, compiled):
+  """Returns a function that takes a training step, or separates a batch."""
+  del compiled  # Ours always is.
+  model = make_model(sys.argv[1], dtype)
+  key, mixture_key, reference_key = jax.random.split(jax.random.key(0), 3)
+  mixture = jax.random.normal(mixture_key, (batch, samples))
+  reference = jax.random.normal(reference_key, (batch, 2, samples))
+  variables = jax.jit(model.init)(key, mixture[:, :1000])
+  if not training:
+    apply = jax.jit(model.apply).lower(variables, mixture).compile()
+    return lambda: jax.block_until_ready(apply(variables, mixture))
+  optimizer = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-3))
+  criterion = losses.permutation_invariant(losses.neg_si_snr)
+
+  @functools.partial(jax.jit, donate_argnums=(0,))
+  def step(state, mixture, reference):
+    variables, optimizer_state = state
+
+    def loss(variables):
+      estimate = model.apply(variables, mixture)
+      return jnp.mean(criterion(estimate, reference)[0])
+
+    value, gradient = jax.value_and_grad(loss)(variables)
+    update, optimizer_state = optimizer.update(
+      gradient, optimizer_state, variables
+    )
+    return (optax.apply_updates(variables, update), optimizer_state), value
+
+  state = (variables, optimizer.init(variables))
+  compiled_step = step.lower(state, mixture, reference).compile()
+
+  def run():
+    nonlocal state
+    state, _ = jax.block_until_ready(compiled_step(state, mixture, reference))
+
+  return run
+
+
+@functools.cache
+def matmuls():
+  """A large square, and the two shapes that make up the network."""
+  dot = jax.jit(jnp.dot)
+  work = []
+  for m, k, n in [(2048, 2048, 2048), (4002, 128, 512), (4002, 512, 256)]:
+    pair = jnp.ones((m, k)), jnp.ones((k, n))
+
+    def five(pair=pair):
+      for _ in range(5):
+        jax.block_until_ready(dot(*pair))
+
+    five()
+    work.append((5 * 2 * m * k * n, five))
+  return work
+
+
+def peak_bytes():
+  """Peak memory: of the device, or of the process on a CPU."""
+  stats = jax.devices()[0].memory_stats()
+  if jax.default_backend() != "cpu" and stats:
+    return stats["peak_bytes_in_use"]
+  with open("/proc/self/status") as file:
+    status = dict(line.split(":", 1) for line in file)
+  return int(status["VmHWM"].split()[0]) * 1024
+
+
+def main():
+  """Answers requests about a model until the input ends."""
+  if "--nokeep_freed_memory" not in sys.argv:
+    keep_freed_memory()  # As the training jobs do.
+  work: Any = None
+  for line in sys.stdin:
+    request = json.loads(line)
+    do, answer = request.pop("do"), {}
+    if do == "device":
+      answer = {"backend": jax.default_backend(), "name": str(jax.devices()[0])}
+    elif do == "matmul":
+      rates = [flop / seconds(five) for flop, five in matmuls()]
+      answer = {"flop_per_s": max(rates)}
+    elif do == "prepare":
+      work = prepare(**request)
+      for _ in range(2):
+        work()
+      # The peak of the process starts over; that of a GPU cannot.
+      with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    else:
+      start = time.perf_counter()
+      work()
+      answer = {"seconds": time.perf_counter() - start, "peak": peak_bytes()}
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,452 @@
+"""The corpora that a config names, and batches of examples from them."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from data_pipelines import corpora, table
+from data_pipelines.batches import batches
+from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
+from experiments import options
+
+# Options of mixtures, and the layouts that have them.
+_HEEDING = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
+
+_PURPOSES = ("train", "valid", "test")
+
+#: Options that say where and how fast, not what.
+MAY_CHANGE = (
+  "cache_dir",
+  "num_threads",
+  "corpus",
+  "valid_corpus",
+  "valid_speakers",
+  "noise",
+  "rirs",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """What to train and validate on.
+
+  Attributes:
+    corpus: Utterances or mixtures as `layout:where`, such as
+      `librispeech:DIR`; `voices` are built in.
+    split: Split to train on, for layouts with splits; None takes the usual
+      one. In a folder of LibriSpeech's subsets, `train` takes all whose name
+      begins so.
+    valid_corpus: Another corpus to validate on.
+    valid_split: Split to validate on, for layouts with splits.
+    valid_speakers: Speakers to keep for validation: a file with one name a
+      line. Without this, every tenth speaker, where there is no other split.
+    mode: Of corpora of mixtures: `"min"`, which None means, or `"max"`.
+    mixture: Of LibriMix: `"mix_clean"`, which None means, `"mix_both"` or
+      `"mix_single"`.
+    cache_dir: Where to remember scans of folders.
+    num_voices: Speakers of the built-in voices, for training.
+    num_valid_voices: The same for validation.
+    num_utterances: Utterances of each of them.
+    batch_size: Examples of a step, over all processes.
+    crop_s: Duration of an example in training.
+    valid_crop_s: The same in validation.
+    num_valid_examples: Mixtures of the validation set, if they are drawn.
+    min_utterance_s: Shorter utterances are left out; None leaves out those
+      that do not fill a crop at the fastest speed, so that no mixture ends in
+      zeros.
+    weighting: `"utterance"` draws each equally often, `"duration"` in
+      proportion to its length.
+    speed_range: Slowest and fastest speed of a source; None leaves it.
+    noise: Corpus of noises; needs `simulation.noise_snr_db`. Of several
+      folders or else files, a tenth is kept for validation.
+    rirs: Corpus of room impulse responses, a folder a room, of which a tenth
+      is kept for validation.
+    rir_s: Duration that they are cut to.
+    seed: Seed of every draw, and of the built-in voices.
+    num_threads: Batches read at a time; None is one a core.
+  """
+
+  corpus: str = "voices"
+  split: str | None = None
+  valid_corpus: str | None = None
+  valid_split: str | None = None
+  valid_speakers: str | None = None
+  mode: str | None = None
+  mixture: str | None = None
+  cache_dir: str | None = None
+  num_voices: int = 400
+  num_valid_voices: int = 40
+  num_utterances: int = 10
+  batch_size: int = 8
+  crop_s: float = 4.0
+  valid_crop_s: float = 4.0
+  num_valid_examples: int = 400
+  min_utterance_s: float | None = None
+  weighting: str = "utterance"
+  speed_range: tuple[float, float] | None = (0.95, 1.05)
+  noise: str | None = None
+  rirs: str | None = None
+  rir_s: float = 0.5
+  seed: int = 0
+  num_threads: int | None = None
+
+  @property
+  def fastest(self) -> float:
+    """The fastest speed of a source."""
+    return max(self.speed_range or (1.0,))
+
+
+options.register(DataConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Corpora of a config, and batches of them.
+
+  Attributes:
+    config: The options.
+    sample_rate_hz: Rate of the examples.
+    num_sources: Speakers in each.
+    train: Corpus to train on.
+    valid: Corpus to validate on.
+    background: Corpora `noise` and `rirs` of training, None where not wanted.
+    valid_background: Those of validation.
+  """
+
+  config: DataConfig
+  sample_rate_hz: int
+  num_sources: int
+  train: Any
+  valid: Any
+  background: dict[str, Any] = dataclasses.field(default_factory=dict)
+  valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def train_batches(self, start_step: int, **here: int) -> Iterator[dict]:
+    """Batches from a step on; of this `process_index` of `process_count`."""
+    config = self.config
+    if self.train.is_premixed:
+      examples = PremixedCrops(
+        self.train,
+        crop_length=self._samples(config.crop_s),
+        sample_rate_hz=self.sample_rate_hz,
+        seed=config.seed,
+      )
+    else:
+      # A speed of 1 resamples nothing.
+      speeds = None if config.speed_range == (1, 1) else config.speed_range
+      examples = self._mixtures(
+        self.train, config.crop_s, self.background, speed_range=speeds
+      )
+    return self._batches(examples, start_step=start_step, **here)
+
+  def eval_batches(self, **here: int) -> Iterable[dict]:
+    """The fixed validation set; of this process, as above."""
+    config = self.config
+    if self.valid.is_premixed:
+      # Of a second, so that the model is compiled for few lengths.
+      examples = PremixedWhole(
+        self.valid,
+        sample_rate_hz=self.sample_rate_hz,
+        length_multiple=self.sample_rate_hz,
+      )
+      count = {"num_examples": len(self.valid), "buckets": examples.buckets}
+    else:
+      examples = self._mixtures(
+        self.valid,
+        config.valid_crop_s,
+        self.valid_background,
+        # The set must not change unnoticed.
+        max_broken_files=0,
+      )
+      count = {"num_examples": config.num_valid_examples}
+    return self._batches(examples, **count, **here)
+
+  def describe(self) -> dict[str, Any]:
+    """What fixes the examples besides the config, as JSON values.
+
+    Corpora may move to another folder, but not become others: their layout
+    and sizes are part of it.
+    """
+    corpora_ = {"train": self.train, "valid": self.valid, **self.background}
+    return {
+      "layout": _layout(self.config.corpus),
+      "sizes": {
+        name: 0 if corpus is None else len(corpus)
+        for name, corpus in corpora_.items()
+      },
+    }
+
+  def _samples(self, seconds):
+    """Samples in so many seconds."""
+    return round(seconds * self.sample_rate_hz)
+
+  def _batches(self, examples, **which):
+    """Batches of the configured size."""
+    return batches(
+      examples,
+      batch_size=self.config.batch_size,
+      num_threads=self.config.num_threads,
+      **which,
+    )
+
+  def _mixtures(self, corpus, crop_s, background, **further):
+    """Examples that are mixed where the model runs."""
+    config = self.config
+    rirs = background.get("rirs")
+    return Mixtures(
+      corpus,
+      num_sources=self.num_sources,
+      crop_length=self._samples(crop_s),
+      sample_rate_hz=self.sample_rate_hz,
+      seed=config.seed,
+      noise=background.get("noise"),
+      rirs=rirs,
+      rir_length=None if rirs is None else self._samples(config.rir_s),
+      weighting=config.weighting,
+      **further,
+    )
+
+
+def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
+  """Opens the corpora of a config.
+
+  Args:
+    config: Has `sample_rate_hz`, `model.num_sources`, `data` (the options of a
+      `DataConfig`) and `simulation`.
+    say: Told how much there is.
+
+  Returns:
+    The data. Training and validation have no speaker in common, and no noise
+    or room if there are several.
+
+  Raises:
+    ValueError: If a corpus is missing or too small, or if options contradict
+      each other or would not be heeded.
+  """
+  data = options.build(config.data, where="config.data")
+  train, valid = _open_both(config, data)
+  for name, corpus in (("training", train), ("validation", valid)):
+    if corpus.is_premixed:
+      say(f"{name}: {len(corpus)} mixtures")
+      check_num_sources(corpus, config.model.num_sources)
+    else:
+      say(
+        f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
+        f"speakers, {corpus.seconds / 60:.1f} min"
+      )
+  if shared := table.shared_speakers(train, valid):
+    raise ValueError(
+      f"{len(shared)} speakers are in both training and validation, such as "
+      f"{shared[0]}; validate on others than those of "
+      f"{data.valid_corpus or data.corpus}"
+    )
+  return _with_background(config, data, train, valid)
+
+
+def open_drawn(config: Any, corpus: Any) -> Data:
+  """Mixtures of a corpus of utterances to evaluate on.
+
+  Args:
+    config: See `open_data`; its data say how many, how long, and with which
+      noises and rooms, of which those of validation are taken.
+    corpus: The utterances; those that do not fill a mixture are left out.
+
+  Returns:
+    The data, to use the `eval_batches` of.
+  """
+  data = options.build(config.data, where="config.data")
+  corpus = _long_enough(corpus, None, data.valid_crop_s)
+  return _with_background(config, data, corpus, corpus)
+
+
+def open_corpus(
+  spec: str,
+  *,
+  sample_rate_hz: int,
+  num_sources: int = 2,
+  split: str | None = None,
+  purpose: str = "test",
+  data: DataConfig | None = None,
+) -> Any:
+  """Opens one corpus of any layout, with the options that its layout has.
+
+  Args:
+    spec: Utterances or mixtures as `layout:where`.
+    sample_rate_hz: Rate of the model; mixtures and voices come in several.
+    num_sources: Sources of a mixture.
+    split: Split; None takes that of the purpose, where there are splits.
+    purpose: `"train"`, `"valid"` or `"test"`.
+    data: Gives `mode`, `mixture`, `cache_dir` and the sizes of the voices.
+
+  Returns:
+    A `corpora.Corpus`, of utterances or of mixtures.
+
+  Raises:
+    ValueError: If it cannot be opened, or has no such options.
+
+  Example:
+    >>> voices = open_corpus("voices", sample_rate_hz=16000)
+    >>> voices.speakers[0], int(voices.rate_hz[0])
+    ('voice-test-00000', 16000)
+  """
+  data = data or DataConfig(num_voices=40)
+  layout = _layout(spec)
+  splits = corpora.splits_of(spec)
+  if layout == "tfds":
+    splits = ("train", None, "test")
+  wanted: dict[str, Any] = {
+    "split": split or (splits and splits[_PURPOSES.index(purpose)]),
+    "mode": data.mode,
+    "mixture": data.mixture,
+  }
+  wanted = {name: value for name, value in wanted.items() if value}
+  if layout == "voices":
+    is_train, is_valid = purpose == "train", purpose == "valid"
+    crop_s = data.crop_s * data.fastest if is_train else data.valid_crop_s
+    wanted |= {
+      "num_speakers": data.num_valid_voices if is_valid else data.num_voices,
+      "utterances_per_speaker": data.num_utterances,
+      "seed": data.seed,
+      # Up to half a second shorter: most fill a crop.
+      "utterance_s": max(4.0, crop_s + 0.5),
+      # Training goes over them again and again.
+      "cache_mb": 1024.0 if is_train else 128.0,
+    }
+  return corpora.open_corpus(
+    spec,
+    sample_rate_hz=sample_rate_hz,
+    num_sources=num_sources,
+    cache_dir=data.cache_dir,
+    **wanted,
+  )
+
+
+def check_num_sources(mixtures: Any, num_sources: int) -> None:
+  """Raises ValueError unless mixtures have so many sources."""
+  if mixtures.num_sources != num_sources:
+    raise ValueError(
+      f"the mixtures have {mixtures.num_sources} sources, but the model "
+      f"separates {num_sources}"
+    )
+
+
+def _layout(spec):
+  """The layout of `layout:where`."""
+  return spec.partition(":")[0]
+
+
+def _with_background(config, data, train, valid):
+  """The data of two corpora, with the noises and rooms of the config."""
+  mixed_here = not (train.is_premixed and valid.is_premixed)
+  parts = {
+    # Of several noises or rooms, some are for validation only.
+    name: (corpus, corpus)
+    if corpus is None or len(corpus) < 2
+    else table.hold_out(corpus)
+    for name, corpus in _open_background(config, data, mixed_here).items()
+  }
+  return Data(
+    data,
+    config.sample_rate_hz,
+    config.model.num_sources,
+    train,
+    valid,
+    {name: kept for name, (kept, _) in parts.items()},
+    {name: held for name, (_, held) in parts.items()},
+  )
+
+
+def _open_background(config, data, mixed_here):
+  """Corpora by name, `noise` and `rirs`; None for those not wanted."""
+  specs = {"noise": data.noise, "rirs": data.rirs}
+  for name, spec in specs.items():
+    if spec and not mixed_here:
+      raise ValueError(
+        f"data.{name} is {spec}, but the mixtures of {data.corpus} are taken "
+        "as they are; leave it empty"
+      )
+  simulation = config.get("simulation") or {}
+  for name, option in (("noise", "noise_snr_db"), ("rirs", "early_ms")):
+    value = simulation.get(option)
+    if value is not None and not specs[name]:
+      raise ValueError(
+        f"simulation.{option} is {value}, but data.{name} names no corpus"
+      )
+  if specs["noise"] and simulation.get("noise_snr_db") is None:
+    raise ValueError(
+      f"data.noise is {specs['noise']}, but without simulation.noise_snr_db, "
+      "such as (0,15), none of it is added"
+    )
+  return {
+    name: corpora.open_corpus(spec, cache_dir=data.cache_dir) if spec else None
+    for name, spec in specs.items()
+  }
+
+
+def _open_both(config, data):
+  """Training and validation corpus, short utterances left out."""
+
+  def open_one(spec, **which):
+    return open_corpus(
+      spec,
+      sample_rate_hz=config.sample_rate_hz,
+      num_sources=config.model.num_sources,
+      data=_heeded(data, spec),
+      **which,
+    )
+
+  specs = [data.corpus, data.valid_corpus or data.corpus]
+  for name, layouts in _HEEDING.items():
+    if getattr(data, name) and not {_layout(s) for s in specs} & {*layouts}:
+      raise ValueError(
+        f"data.{name} is {getattr(data, name)}, but it is for mixtures of "
+        f"{' or '.join(layouts)}, not for {data.corpus}"
+      )
+  has_own = bool(
+    data.valid_corpus or data.valid_split or corpora.splits_of(data.corpus)
+  )
+  if data.valid_speakers and has_own:
+    raise ValueError(
+      f"data.valid_speakers is {data.valid_speakers}, but "
+      f"{data.valid_corpus or data.valid_split or data.corpus} has speakers of "
+      "its own to validate on; leave it empty"
+    )
+  train = open_one(data.corpus, split=data.split, purpose="train")
+  if has_own:
+    valid = open_one(specs[1], split=data.valid_split, purpose="valid")
+  elif names := data.valid_speakers:
+    train, valid = train.subset(exclude=names), train.subset(speakers=names)
+  else:
+    train, valid = table.hold_out(
+      train, column="speaker", at_least=config.model.num_sources
+    )
+  if not train.is_premixed:
+    train = _long_enough(
+      train, data.min_utterance_s, data.crop_s * data.fastest
+    )
+  if not valid.is_premixed:
+    valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
+  return train, valid
+
+
+def _heeded(data, spec):
+  """The options without those that only the other corpus heeds."""
+  unheeded = {
+    name: None
+    for name, layouts in _HEEDING.items()
+    if _layout(spec) not in layouts
+  }
+  return dataclasses.replace(data, **unheeded)
+
+
+def _long_enough(corpus, min_s, crop_s):
+  """Leaves short utterances out."""
+  seconds = crop_s if min_s is None else min_s
+  long = corpus.length >= seconds * corpus.rate_hz
+  if not long.any():
+    raise ValueError(
+      f"no utterance of {corpus.root or 'the corpus'} is {seconds:g} s long; "
+      "choose a shorter data.crop_s, or let mixtures end in zeros by "
+      "data.min_utterance_s"
+    )
+  return corpus.rows(long)

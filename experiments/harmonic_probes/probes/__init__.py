@@ -1,0 +1,1 @@
+"""The probes, one file each; `study.py` says how one is added."""

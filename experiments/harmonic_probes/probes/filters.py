@@ -1,0 +1,422 @@
+"""Figures 3 and 5: speech that lacks low, middle or high frequencies.
+
+The paper says nothing about the kind of its filters. These are Butterworth
+filters of order 8, applied forwards and backwards; --filter_method=fir takes
+linear-phase ones of 1025 taps instead.
+
+What a filter costs is measured in two ways, and they answer two questions:
+
+- against a model trained on speech filtered alike, as the paper does: how far
+  is the model from what can be learned about such speech?
+- against the model's own estimates for natural speech, filtered afterwards:
+  how much do the missing frequencies help it to separate the others?
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+from experiments.harmonic_probes.mixtures import ProbeSet
+from experiments.harmonic_probes.probes.tones import titled
+from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.rows import mean_and_error
+from jaxsep import dsp, metrics
+from jaxsep.simulate import Filter
+from jaxsep.typing import Array, Float
+
+#: Figure 3, blue and red.
+LOWPASS = tuple(Filter("lowpass", cutoff) for cutoff in (300, 700, 1200))
+HIGHPASS = tuple(Filter("highpass", cutoff) for cutoff in (180, 300, 400, 700))
+#: Figure 5. The paper names the first and the last two; the others are ours.
+BANDSTOP = tuple(
+  Filter("bandstop", edges)
+  for edges in (
+    (200, 800),
+    (300, 700),
+    (200, 400),
+    (300, 500),
+    (400, 600),
+    (500, 700),
+    (350, 400),
+    (650, 700),
+  )
+)
+#: What the unfiltered mixtures are called where a filter's name would stand.
+NATIVE = "none"
+#: SDR in dB of a ConvTasNet trained on natural speech, on WSJ0-2mix, where
+#: the paper's text has the number and not only a figure.
+PAPER_SDR_DB = {
+  NATIVE: 15.8,
+  "bandstop 350-400 Hz": 6.8,
+  "bandstop 650-700 Hz": 9.6,
+}
+_SHORT = {"lowpass": "lp", "highpass": "hp", "bandstop": "bs"}
+# Mixtures scored at a time: bounds the memory of BSS-eval.
+_BATCH_SIZE = 10
+_PLACE = ("filter", "band", "low_hz", "high_hz", "method")
+_VALUES = (
+  "sdr_db",
+  "sdr_improvement_db",
+  "si_sdr_db",
+  "si_sdr_improvement_db",
+  "filtered_after_sdr_db",
+  "filtered_after_si_sdr_db",
+  "trained_on_filtered_sdr_db",
+  "trained_on_filtered_si_sdr_db",
+)
+
+option(
+  "filter_method", "butterworth", "Kind of filters.", ("butterworth", "fir")
+)
+option(
+  "filtered_models",
+  (),
+  "Models trained on filtered speech, as lp300=DIR,hp180=DIR,bs350-400=DIR.",
+)
+
+
+def load_filtered(study: Any) -> dict[str, Any]:
+  """The models of --filtered_models by the short names of their filters."""
+  known = [short_name(entry) for entry in LOWPASS + HIGHPASS + BANDSTOP]
+  found = {}
+  for word in study["filtered_models"]:
+    name, _, folder = word.partition("=")
+    if name not in known or not folder:
+      raise ValueError(
+        f"--filtered_models has {word!r}; it takes NAME=DIR, where NAME is "
+        f"one of {', '.join(known)}"
+      )
+    found[name] = study.load(folder)
+  return found
+
+
+@figure(
+  3, "low-pass and high-pass filters", of_speech=True, check=load_filtered
+)
+def cutoffs(study):
+  """Figure 3."""
+  return _figure(study, LOWPASS + HIGHPASS, draw_cutoffs)
+
+
+@figure(5, "band-stop filters", of_speech=True, check=load_filtered)
+def bandstops(study):
+  """Figure 5."""
+  return _figure(study, BANDSTOP, draw_bandstops)
+
+
+def _figure(study, filters, draw):
+  """Figures 3 and 5."""
+  method = study["filter_method"]
+  rows = probe_filters(
+    study.model,
+    study.mixtures,
+    filters=[dataclasses.replace(entry, method=method) for entry in filters],
+    filtered_models=load_filtered(study),
+    native=study.native,
+    say=study.say,
+  )
+  table = summarize_filters(rows)
+  picture = draw(table, model=study.model.name)
+  caption = study.caption(f"Filtered speech, {method}")
+  return Result(picture, table, rows, caption)
+
+
+def short_name(entry: Filter) -> str:
+  """A filter in a word, as for a flag.
+
+  Args:
+    entry: The filter.
+
+  Returns:
+    Such as lp300, hp180 or bs350-400.
+
+  Example:
+    >>> [short_name(entry) for entry in (*HIGHPASS[:2], BANDSTOP[0])]
+    ['hp180', 'hp300', 'bs200-800']
+  """
+  return _SHORT[entry.band] + "-".join(f"{edge:g}" for edge in _edges(entry))
+
+
+def _edges(entry):
+  """The cut-off frequencies of a filter."""
+  cutoff = entry.cutoff_hz
+  return cutoff if isinstance(cutoff, tuple) else (cutoff,)
+
+
+def probe_filters(
+  separate: Any,
+  mixtures: ProbeSet,
+  *,
+  filters: Iterable[Filter],
+  filtered_models: Mapping[str, Any] | None = None,
+  native: np.ndarray | None = None,
+  say: Any = lambda line: None,
+) -> list[Row]:
+  """Filters every source, separates the sum, and compares with the sources.
+
+  References are filtered as the mixtures are. Values are means over the
+  sources of a mixture, in dB, see `score`.
+
+  Args:
+    separate: A `Separator` of a model trained on natural speech.
+    mixtures: The mixtures.
+    filters: The filters.
+    filtered_models: Separators trained on filtered speech, by the short name
+      of their filter, see `short_name`.
+    native: Estimates for the mixtures without a filter, `[N, S, T]`, if they
+      are there already.
+    say: Told of the progress.
+
+  Returns:
+    For no filter at all and for every filter, a row for every mixture:
+    `filter`, `band`, `low_hz`, `high_hz`, `mixture`; `sdr_db`, `si_sdr_db`
+    and, over the mixture itself, `sdr_improvement_db` and
+    `si_sdr_improvement_db`; and of the baselines `filtered_after_sdr_db`,
+    the estimates for the natural mixture, filtered, and
+    `trained_on_filtered_sdr_db`, with the same endings. A baseline that there
+    is not is None.
+  """
+  sources, filtered_models = mixtures.sources, dict(filtered_models or {})
+  if native is None:
+    native = np.asarray(separate(mixtures.mixture))
+  rows = _rows(mixtures, None, score(native, sources))
+  say("natural speech")
+  for entry in filters:
+    # A new jit for each filter: its coefficients are constants of the program.
+    apply = jax.jit(
+      lambda x, f=entry: f(x, sample_rate_hz=mixtures.sample_rate_hz)
+    )
+    reference = np.asarray(apply(sources))
+    mixture = reference.sum(axis=1)
+    values = score(separate(mixture), reference)
+    baselines = {"filtered_after": np.asarray(apply(native))}
+    trained = filtered_models.get(short_name(entry))
+    if trained is not None:
+      baselines["trained_on_filtered"] = trained(mixture)
+    for kind, estimate in baselines.items():
+      found = score(estimate, reference, improvement=False)
+      values |= {f"{kind}_{name}": value for name, value in found.items()}
+    rows += _rows(mixtures, entry, values)
+    say(str(entry))
+  return rows
+
+
+def _rows(mixtures, entry, values):
+  """A row for every mixture."""
+  place: Row = dict.fromkeys(_PLACE)
+  place["filter"] = NATIVE
+  if entry is not None:
+    edges = _edges(entry)
+    # What is stopped, or where the pass band ends.
+    place |= {"filter": str(entry), "band": entry.band}
+    place |= {"low_hz": edges[0], "high_hz": edges[-1]}
+    place["method"] = entry.method
+  return [
+    {
+      **place,
+      "mixture": mixtures.name[i],
+      **{
+        name: float(values[name][i]) if name in values else None
+        for name in _VALUES
+      },
+    }
+    for i in range(len(mixtures))
+  ]
+
+
+def score(
+  estimate: Float[Array, "mixtures sources time"],
+  reference: Float[Array, "mixtures sources time"],
+  *,
+  improvement: bool = True,
+) -> dict[str, np.ndarray]:
+  """Scores estimates batch by batch, channels in the best order.
+
+  The SDR is that of BSS-eval with 512 taps, in its own order, that with the
+  highest mean SIR. The SI-SDR, which forgives no filtering, is that of the
+  order with the highest mean SI-SDR.
+
+  Args:
+    estimate: Channels in any order, `[N, S, T]`.
+    reference: The sources, `[N, S, T]`, whose sum was separated.
+    improvement: Whether to compare with the mixture as well.
+
+  Returns:
+    Means over the sources by name, each `[N]`, in dB.
+  """
+  total = len(reference)
+  parts = []
+  for first in range(0, total, _BATCH_SIZE):
+    # The last examples again, to fill the batch.
+    rows = np.minimum(np.arange(first, first + _BATCH_SIZE), total - 1)
+    values = jax.device_get(
+      _score(estimate[rows], reference[rows], improvement=improvement)
+    )
+    parts.append({name: x[: total - first] for name, x in values.items()})
+  return {
+    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+  }
+
+
+def _score_batch(estimate, reference, *, improvement):
+  """See `score`."""
+  pairs = (*reference.shape[:2], *reference.shape[1:])
+  si_sdr = metrics.si_sdr(
+    jnp.broadcast_to(estimate[:, :, None], pairs),
+    jnp.broadcast_to(reference[:, None], pairs),
+  )
+  order = dsp.best_permutation(-si_sdr)[:, None]
+  values = {
+    "sdr_db": metrics.bss_eval_permuted(estimate, reference)[0],
+    "si_sdr_db": jnp.take_along_axis(si_sdr, order, axis=1)[:, 0],
+  }
+  if improvement:
+    mixture = jnp.sum(reference, axis=1, keepdims=True)
+    mixture = jnp.broadcast_to(mixture, reference.shape)
+    before = {
+      "sdr": metrics.bss_eval(mixture, reference)[0],
+      "si_sdr": metrics.si_sdr(mixture, reference),
+    }
+    for name, value in before.items():
+      values[f"{name}_improvement_db"] = values[f"{name}_db"] - value
+  return {name: jnp.mean(value, axis=-1) for name, value in values.items()}
+
+
+_score = jax.jit(_score_batch, static_argnames="improvement")
+
+
+def summarize_filters(rows: Iterable[Row]) -> list[Row]:
+  """Means over the mixtures.
+
+  Args:
+    rows: As `probe_filters` returns them.
+
+  Returns:
+    A row for every filter, in their order: its frequencies, the number of
+    `mixtures`, the mean of every value and, as `sdr_error_db`, the standard
+    error of the SDR; how much lower the SDR is than that of each baseline,
+    `loss_trained_db` and `loss_after_db`, with the standard errors of these
+    differences over the mixtures, `..._error_db`; and `paper_sdr_db` where
+    the paper's text has it.
+  """
+  groups: dict[str, list[Row]] = {}
+  for row in rows:
+    groups.setdefault(row["filter"], []).append(row)
+  table = []
+  for name, group in groups.items():
+    line = {key: group[0][key] for key in _PLACE}
+    line["mixtures"] = len(group)
+    for key in _VALUES:
+      values = [row[key] for row in group]
+      line[key] = None if None in values else float(np.mean(values))
+    sdr = np.array([row["sdr_db"] for row in group])
+    line["sdr_error_db"] = mean_and_error(sdr)[1]
+    for key, baseline in (
+      ("loss_trained", "trained_on_filtered_sdr_db"),
+      ("loss_after", "filtered_after_sdr_db"),
+    ):
+      values = [row[baseline] for row in group]
+      loss = None if None in values else np.array(values) - sdr
+      line[f"{key}_db"] = None if loss is None else float(loss.mean())
+      line[f"{key}_error_db"] = (
+        None if loss is None else mean_and_error(loss)[1]
+      )
+    line["paper_sdr_db"] = PAPER_SDR_DB.get(name)
+    table.append(line)
+  return table
+
+
+def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
+  """Draws the SDRs of a table of `summarize_filters` over the cut-off.
+
+  Error bars are standard errors over the mixtures.
+  """
+  drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = drawn.subplots()
+  series = (
+    ("sdr_db", "-", "o", "trained on natural speech"),
+    ("trained_on_filtered_sdr_db", "--", "s", "trained on filtered speech"),
+    ("filtered_after_sdr_db", ":", "^", "natural speech, estimates filtered"),
+  )
+  for band, colour, label in (
+    ("lowpass", "tab:blue", "low-pass"),
+    ("highpass", "tab:red", "high-pass"),
+  ):
+    lines = [row for row in table if row["band"] == band]
+    lines.sort(key=lambda row: row["low_hz"])
+    for key, style, marker, what in series:
+      points = [(r["low_hz"], r[key]) for r in lines if r[key] is not None]
+      if not points:
+        continue
+      is_measured = key == "sdr_db"
+      axes.errorbar(
+        *zip(*points, strict=True),
+        yerr=[row["sdr_error_db"] for row in lines] if is_measured else None,
+        color=colour,
+        linestyle=style,
+        marker=marker,
+        markersize=5,
+        capsize=3,
+        alpha=1.0 if is_measured else 0.7,
+        label=f"{label}, {what}",
+      )
+  axes.set(
+    xlabel="cut-off frequency (Hz)",
+    xticks=sorted({row["low_hz"] for row in table if row["band"]}),
+    title=titled("Low-pass and high-pass filtered speech", model),
+  )
+  _finish(drawn, axes, table)
+  return drawn
+
+
+def draw_bandstops(table: Sequence[Row], *, model: str = "") -> Figure:
+  """Draws each band-stop of a table as a line, at its SDR, from edge to edge.
+
+  The baselines are in the table only, as in the paper.
+  """
+  drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = drawn.subplots()
+  for number, row in enumerate(row for row in table if row["band"]):
+    axes.plot(
+      (row["low_hz"], row["high_hz"]),
+      (row["sdr_db"],) * 2,
+      color="tab:green",
+      linewidth=2,
+      marker="|",
+      markersize=9,
+      label="" if number else "band-stop, trained on natural speech",
+    )
+  axes.set(
+    xlabel="stop-band (Hz)",
+    title=titled("Band-stop filtered speech", model),
+  )
+  axes.xaxis.set_minor_locator(MultipleLocator(50))
+  axes.grid(which="minor", axis="x", color="0.95")
+  _finish(drawn, axes, table)
+  return drawn
+
+
+def _finish(drawn, axes, table):
+  """A line at natural speech, grid, room at the top, legend below."""
+  for row in table:
+    if row["filter"] == NATIVE:
+      axes.axhline(
+        row["sdr_db"],
+        color="0.3",
+        linestyle="-.",
+        linewidth=1,
+        label=f"natural speech, {row['sdr_db']:.1f} dB",
+      )
+  axes.set_ylabel("SDR (dB)")
+  axes.grid(color="0.9")
+  axes.set_axisbelow(True)
+  axes.margins(x=0.08, y=0.12)
+  # From 0 dB, so that a loss looks as large as it is.
+  axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+  drawn.legend(loc="outside lower center", ncols=2, fontsize="x-small")

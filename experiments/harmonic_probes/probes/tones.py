@@ -1,0 +1,341 @@
+"""Figures 4 and 7: alternating tones that lack some of their harmonics."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.plots import at_level_of, show_spectrogram, spectrogram_db
+from experiments.rows import mean_and_error
+from jaxsep import dsp, metrics, simulate
+from jaxsep.typing import Array, Float
+
+#: The sets of the paper's figure 4, from left to right, the last of them once
+#: more without its gap, and all harmonics.
+HARMONIC_SETS = {
+  "4-8": (4, 5, 6, 7, 8),
+  "1-3": (1, 2, 3),
+  "1-3, 5": (1, 2, 3, 5),
+  "1-5": (1, 2, 3, 4, 5),
+  "1-10": tuple(range(1, 11)),
+}
+#: Those that are drawn.
+_SHOWN = ("4-8", "1-3", "1-3, 5")
+#: Of the partials: all equal, or falling as 1/k.
+AMPLITUDES = ("equal", "inverse")
+#: Fundamentals of the low and of the high tone, in Hz.
+F0_HZ = (117.0, 201.0)
+PERIOD_S = 0.062
+#: Two tones count as segregated if less of the energy of either than this is
+#: in the other's channel.
+MOST_LEAKAGE = 0.25
+#: No two tones sound at once: long enough to tell the harmonics apart.
+_WINDOW_S = 0.032
+_DURATION_S = 2.0
+
+option(
+  "amplitude",
+  "inverse",
+  "Of the partials, in pictures of tones and in figures 6 and 8: all equal, "
+  "or falling as 1/k. The numbers of figures 4 and 7 are of both.",
+  AMPLITUDES,
+)
+option("num_seeds", 10, "Stimuli of every kind of tones.")
+
+
+@figure(4, "tones that lack harmonics", num_sources=2)
+def harmonics(study):
+  """Figure 4, for the model."""
+  return _figure(study, study.model)
+
+
+@figure(
+  7,
+  "the tones of 4 for --spectrogram_model",
+  of="spectrogram_model",
+  num_sources=2,
+)
+def harmonics_of_spectrogram_model(study):
+  """Figure 7, for the spectrogram model."""
+  return _figure(study, study.spectrogram_model)
+
+
+def _figure(study, separate):
+  """Figures 4 and 7."""
+  # The first amplitude is that of the examples.
+  amplitudes = sorted(AMPLITUDES, key=lambda a: a != study["amplitude"])
+  rows, examples = probe_tones(
+    separate, amplitudes=amplitudes, num_seeds=study["num_seeds"]
+  )
+  picture = draw_harmonics(
+    {name: examples[name] for name in _SHOWN},
+    sample_rate_hz=separate.sample_rate_hz,
+    model=separate.name,
+  )
+  caption = f"Alternating tones that lack harmonics: {separate.name}."
+  return Result(picture, summarize_tones(rows), rows, caption)
+
+
+def probe_tones(
+  separate: Any,
+  *,
+  harmonic_sets: Mapping[str, tuple[int, ...]] = HARMONIC_SETS,
+  amplitudes: Iterable[str] = AMPLITUDES,
+  num_seeds: int = 10,
+  duration_s: float = _DURATION_S,
+) -> tuple[list[Row], dict[str, dict[str, np.ndarray]]]:
+  """Separates tones of every kind and scores them.
+
+  A seed draws the phases of the partials.
+
+  Args:
+    separate: A `Separator` with two channels.
+    harmonic_sets: Harmonics by name.
+    amplitudes: Of the partials, as `simulate.alternating_tones` calls them.
+    num_seeds: Stimuli of every kind.
+    duration_s: Duration of each.
+
+  Returns:
+    `(rows, examples)`: a row of scores for every stimulus, see
+    `segregation`, and for every set of harmonics the first stimulus with
+    the first amplitude: "mixture" `[T]`, "reference" and "estimate"
+    `[2, T]`, channels as they came.
+  """
+  kinds = list(itertools.product(amplitudes, harmonic_sets.items()))
+  made = []
+  for amplitude, (_, numbers) in kinds:
+    made.append(
+      _stimuli(
+        num_seeds,
+        num_samples=round(duration_s * separate.sample_rate_hz),
+        sample_rate_hz=separate.sample_rate_hz,
+        harmonics=numbers,
+        amplitude=amplitude,
+      )
+    )
+  # All kinds at once, so that few batches are not full.
+  mixtures = np.concatenate([stimuli["mixture"] for stimuli in made])
+  estimates = np.split(separate(mixtures), len(made))
+  rows: list[Row] = []
+  examples: dict[str, dict[str, np.ndarray]] = {}
+  for (amplitude, (name, _)), stimuli, estimate in zip(
+    kinds, made, estimates, strict=True
+  ):
+    scores = segregation(estimate, stimuli["reference"])
+    place = {
+      "harmonics": name,
+      "amplitude": amplitude,
+      "period_ms": round(1000 * PERIOD_S, 3),
+    }
+    rows += [
+      {
+        **place,
+        "seed": seed,
+        **{key: value[seed].item() for key, value in scores.items()},
+      }
+      for seed in range(num_seeds)
+    ]
+    first = {key: value[0] for key, value in stimuli.items()}
+    examples.setdefault(name, {**first, "estimate": estimate[0]})
+  return rows, examples
+
+
+def _stimuli(num_seeds, **options):
+  """Mixtures `[N, T]` and references `[N, 2, T]` of alternating tones."""
+
+  @jax.jit
+  def make(seeds):
+    return jax.vmap(
+      lambda seed: simulate.alternating_tones(
+        jax.random.key(seed), period_s=PERIOD_S, f0_hz=F0_HZ, **options
+      )
+    )(seeds)
+
+  return jax.device_get(make(np.arange(num_seeds)))
+
+
+def check_two_channels(estimate: np.ndarray) -> None:
+  """Raises ValueError unless estimates `[..., 2, T]` are of two tones."""
+  if estimate.ndim < 2 or estimate.shape[-2] != 2:
+    raise ValueError(
+      f"estimate {estimate.shape} must have two channels, one for each tone"
+    )
+
+
+def segregation(
+  estimate: Float[Array, "batch channels time"],
+  reference: Float[Array, "batch 2 time"],
+) -> dict[str, np.ndarray]:
+  """How well two tones that never sound at once were told apart.
+
+  The SI-SDR does not depend on the level of a channel; leakages and energies
+  do, and a model trained on a scale-invariant loss may have given each
+  channel its own gain.
+
+  Args:
+    estimate: Channels as they came, `[B, 2, T]`.
+    reference: Trains of the low and the high tone, `[B, 2, T]`.
+
+  Returns:
+    Values `[B]` by name. Under the permutation with the best mean SI-SDR:
+    `si_sdr_db` and, of each tone, `si_sdr_low_db` and `si_sdr_high_db`;
+    `low_channel`, 1 or 2, where the low tone belongs; `leakage_low` and
+    `leakage_high`, the share of the energy in the bursts of a tone that came
+    out of the other channel, 0 is perfect, and `leakage`, their mean. Two
+    tones in one channel have a leakage of 0 and 1. `energy_channel_1` is the
+    share of all energy that came out of channel 1.
+
+  Raises:
+    ValueError: If there are not two channels.
+  """
+  check_two_channels(estimate)
+  return jax.device_get(
+    _segregation(jnp.asarray(estimate), jnp.asarray(reference))
+  )
+
+
+@jax.jit
+def _segregation(estimate, reference):
+  """See `segregation`."""
+  pairs = (*estimate.shape[:2], *estimate.shape[1:])
+  si_sdr = metrics.si_sdr(
+    jnp.broadcast_to(estimate[:, :, None], pairs),
+    jnp.broadcast_to(reference[:, None], pairs),
+  )
+  permutation = dsp.best_permutation(-si_sdr)
+  chosen = jnp.take_along_axis(si_sdr, permutation[:, None], axis=1)[:, 0]
+  # Energy [B, channel, tone] in the bursts of each tone.
+  bursts = (reference != 0).astype(jnp.float32)
+  energy = jnp.einsum("bct,bst->bcs", jnp.square(estimate), bursts)
+  total = jnp.maximum(jnp.sum(energy, axis=1), jnp.finfo(jnp.float32).tiny)
+  right = jnp.take_along_axis(energy, permutation[:, None], axis=1)[:, 0]
+  leakage = 1.0 - right / total
+  channels = jnp.sum(energy, axis=2)
+  return {
+    "si_sdr_db": jnp.mean(chosen, axis=1),
+    "si_sdr_low_db": chosen[:, 0],
+    "si_sdr_high_db": chosen[:, 1],
+    "low_channel": permutation[:, 0] + 1,
+    "leakage": jnp.mean(leakage, axis=1),
+    "leakage_low": leakage[:, 0],
+    "leakage_high": leakage[:, 1],
+    "energy_channel_1": channels[:, 0]
+    / jnp.maximum(jnp.sum(channels, axis=1), jnp.finfo(jnp.float32).tiny),
+  }
+
+
+def summarize_tones(rows: Iterable[Row]) -> list[Row]:
+  """Means over the seeds.
+
+  Args:
+    rows: As `probe_tones` returns them.
+
+  Returns:
+    A row for every kind of stimulus: mean and standard error of the SI-SDR,
+    mean leakages, and `segregated`, the share of seeds with a leakage below
+    `MOST_LEAKAGE` for either tone.
+  """
+  groups: dict[tuple, list[Row]] = {}
+  for row in rows:
+    kind = (row["harmonics"], row["amplitude"], row["period_ms"])
+    groups.setdefault(kind, []).append(row)
+  table = []
+  for (name, amplitude, period_ms), group in groups.items():
+    columns = {
+      key: np.array([row[key] for row in group])
+      for key in ("si_sdr_db", "leakage_low", "leakage_high")
+    }
+    leakage = np.maximum(columns["leakage_low"], columns["leakage_high"])
+    table.append(
+      {
+        "harmonics": name,
+        "amplitude": amplitude,
+        "period_ms": period_ms,
+        "seeds": len(group),
+        "si_sdr_db": float(columns["si_sdr_db"].mean()),
+        "si_sdr_error_db": mean_and_error(columns["si_sdr_db"])[1],
+        "leakage_low": float(columns["leakage_low"].mean()),
+        "leakage_high": float(columns["leakage_high"].mean()),
+        "segregated": float(np.mean(leakage < MOST_LEAKAGE)),
+        "energy_channel_1": float(
+          np.mean([row["energy_channel_1"] for row in group])
+        ),
+      }
+    )
+  return table
+
+
+def draw_harmonics(
+  examples: Mapping[str, Mapping[str, np.ndarray]],
+  *,
+  sample_rate_hz: int,
+  seconds: tuple[float, float] = (0.5, 1.0),
+  model: str = "",
+) -> Figure:
+  """Draws mixture and channels of examples, a column for each set."""
+  count = len(examples)
+  drawn = Figure(figsize=(2.6 * count + 1.4, 6.0), layout="constrained")
+  axes = drawn.subplots(3, count, sharex=True, sharey=True, squeeze=False)
+  image: Any = None
+  for column, (name, example) in zip(axes.T, examples.items(), strict=True):
+    column[0].set_title(f"harmonics {name}")
+    image = draw_channels(column, example, sample_rate_hz, seconds, _WINDOW_S)
+    column[-1].set_xlabel("time (s)")
+  for place in axes[:, 1:].flat:
+    place.set_ylabel("")
+  drawn.colorbar(image, ax=axes, label="level (dB)", aspect=50, pad=0.01)
+  drawn.suptitle(titled("Alternating tones, 117 and 201 Hz", model))
+  return drawn
+
+
+def draw_channels(
+  axes: Any,
+  example: Mapping[str, Any],
+  sample_rate_hz: int,
+  seconds: tuple[float, float],
+  window_s: float,
+) -> Any:
+  """Draws mixture and channels of an example into three axes; returns an image.
+
+  All of it is drawn if the part in `seconds` is too short.
+  """
+  mixture = example["mixture"]
+  signals = np.stack([mixture, *at_level_of(mixture, example["estimate"])])
+  pictures = spectrogram_db(
+    signals, sample_rate_hz=sample_rate_hz, window_s=window_s
+  )
+  # From frames, which are centred, to seconds.
+  total_s, frames = signals.shape[-1] / sample_rate_hz, pictures.shape[-1]
+  first, last = (
+    min(frames, max(0, round(second / total_s * (frames - 1))))
+    for second in seconds
+  )
+  if last - first < 2:
+    first, last = 0, frames
+  step_s = total_s / max(frames - 1, 1)
+  image: Any = None
+  for place, picture, name in zip(
+    axes, pictures, ("mixture", "channel 1", "channel 2"), strict=True
+  ):
+    image = show_spectrogram(
+      place,
+      picture[:, first:last],
+      top_db=float(pictures[0].max()),
+      start_s=(first - 0.5) * step_s,
+      end_s=(last - 0.5) * step_s,
+      top_khz=sample_rate_hz / 2000,
+    )
+    # Partials of these tones end at 2 kHz.
+    top_khz = min(2.2, sample_rate_hz / 2000)
+    place.set(ylim=(0, top_khz), ylabel=f"{name}\nfrequency (kHz)")
+  return image
+
+
+def titled(title: str, model: str) -> str:
+  """A title with the name of the model, if there is one."""
+  return f"{title}: {model}" if model else title

@@ -1,0 +1,244 @@
+"""What every training job shares: from a config to a run.
+
+A paper's `train.py` gives `main` a function that makes its task:
+
+  def make_task(config):
+    return tasks.SeparationTask(model=build(config.model), ...)
+
+  if __name__ == "__main__":
+    job.main(make_task, __doc__)
+
+and its configs are made from class instances:
+
+  def get_config():
+    return job.base_config(
+      model=job.options(models.ConvTasNet()),
+      train=job.options(train.TrainConfig(num_steps=250_000)), ...)
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+import jaxsep
+from experiments import data as data_lib
+from experiments.command import Parser, run_or_exit, say
+from experiments.optimizer import OptimizerConfig, make_optimizer
+from experiments.options import (
+  build,
+  load,
+  make_config,
+  options,
+  override,
+  to_json,
+)
+from jaxsep import train
+
+__all__ = [
+  "OptimizerConfig",
+  "base_config",
+  "build",
+  "fit",
+  "main",
+  "make_optimizer",
+  "options",
+  "override",
+]
+
+#: Keys of a config that may differ when a run goes on: the first five are
+#: compared by `train.fit` itself, as parts of the loop and the task.
+MAY_CHANGE = (
+  "config.train",
+  "config.model",
+  "config.simulation",
+  "config.loss",
+  "config.sample_rate_hz",
+  "config.init_from",
+  "config.frozen",
+  *(f"config.data.{name}" for name in data_lib.MAY_CHANGE),
+)
+
+
+def base_config(**parts: Any) -> Any:
+  """A config with what every job has.
+
+  Args:
+    **parts: Plain values and what `options` returns; at least
+      `sample_rate_hz`, `model`, `data`, `optimizer` and `train`.
+
+  Returns:
+    A config. `init_from` names a run or model folder whose variables are
+    those to start from, `RUN:encoder` a part of them; `frozen` has the folders
+    of models that are used in training but not trained, by name.
+  """
+  return make_config(**parts, init_from=None, frozen={})
+
+
+def fit(
+  config: Any,
+  make_task: Callable[[Any], Any],
+  *,
+  workdir: Any,
+  open_data: Callable[..., Any] = data_lib.open_data,
+  say: Callable[[str], None] = say,
+  **further: Any,
+) -> train.FitResult:
+  """Trains what a config describes, or goes on with it.
+
+  Args:
+    config: What `base_config` returned, perhaps changed.
+    make_task: Makes the task of a config.
+    workdir: Folder of the run.
+    open_data: Opens the data of a config; see `experiments.data.open_data`.
+    say: Told how much there is to train on, in the first process.
+    **further: Given to `train.fit`.
+
+  Returns:
+    What the loop returns.
+
+  Raises:
+    ValueError: If an option or a corpus is at fault.
+    train.TrainingError: If the run cannot start or go on.
+  """
+  task = make_task(config)
+  loop = build(config.train, where="config.train")
+  optimizer, schedule, plateau = make_optimizer(
+    build(config.optimizer, where="config.optimizer"), loop.num_steps
+  )
+  first = jax.process_index() == 0
+  data = open_data(config, say=say if first else lambda line: None)
+  here = {
+    "process_index": jax.process_index(),
+    "process_count": jax.process_count(),
+  }
+  return train.fit(
+    task,
+    workdir=workdir,
+    config=loop,
+    optimizer=optimizer,
+    schedule=schedule,
+    plateau=plateau,
+    make_train_batches=lambda step: data.train_batches(step, **here),
+    make_eval_batches=lambda: data.eval_batches(**here),
+    init_from=_init_from(config.init_from),
+    frozen={
+      name: jaxsep.load(folder).variables
+      for name, folder in config.frozen.items()
+    }
+    or None,
+    run_config={
+      "config": to_json(config),
+      "data": data.describe(),
+      # A decay that ends with the run moves when the run gets longer.
+      "decay_steps": _decay_steps(config),
+    },
+    may_change=MAY_CHANGE,
+    **further,
+  )
+
+
+def main(
+  make_task: Callable[[Any], Any],
+  doc: str | None = None,
+  *,
+  open_data: Callable[..., Any] = data_lib.open_data,
+  argv: Sequence[str] | None = None,
+) -> None:
+  """A training command: reads the flags, trains, and ends the process.
+
+  The exit status is 0 when the run is over, 143 or 130 when SIGTERM or SIGINT
+  ended it after a checkpoint, and 1 for a mistake, which one line explains.
+
+  Args:
+    make_task: Makes the task of a config.
+    doc: Documentation of the command.
+    open_data: Opens the data of a config.
+    argv: The words after the command; those of the process if None.
+  """
+  parser = Parser(doc)
+  add = parser.add_argument
+  add("--config", help="Config file; --config.NAME=VALUE changes an option.")
+  add("--workdir", help="Folder of the run; a run that it holds goes on.")
+  add("--print_config", action="store_true", help="Print the config, and end.")
+  add(
+    "--multihost",
+    action="store_true",
+    help="One of several processes that train together; on clusters that JAX "
+    "knows the other flags are found out.",
+  )
+  add("--coordinator_address", help="host:port of process 0.")
+  add("--num_processes", type=int, help="How many processes.")
+  add("--process_id", type=int, help="Which of them this is, from 0.")
+  flags, words = parser.parse_known_args(argv)
+
+  def run() -> int:
+    for word in words:
+      if not word.startswith("--config."):
+        raise ValueError(f"{word} is no flag; --help lists them")
+    if not flags.config:
+      raise ValueError("--config is missing: a file of options")
+    config = load(flags.config)
+    override(config, words)
+    if flags.print_config:
+      print(json.dumps(to_json(config), indent=2))
+      return 0
+    if not flags.workdir:
+      raise ValueError("--workdir is missing: the folder of the run")
+    _start_processes(flags)
+    train.keep_freed_memory()
+    workdir = os.path.expanduser(flags.workdir)
+    result = fit(config, make_task, workdir=workdir, open_data=open_data)
+    if jax.process_index() == 0 and result.reason != "signal":
+      say(f"{result.reason}; the best model is of step {result.best_step}")
+    return 0 if result.signal is None else 128 + result.signal
+
+  sys.exit(run_or_exit(run, debug=flags.debug))
+
+
+def _start_processes(flags):
+  """Connects this process with the others if `--multihost` says so."""
+  names = ("coordinator_address", "num_processes", "process_id")
+  given = {name: getattr(flags, name) for name in names}
+  missing = [f"--{name}" for name in names if given[name] is None]
+  if not flags.multihost:
+    if len(missing) < len(names):
+      raise ValueError("--multihost is missing: other flags are for it")
+    return
+  if 0 < len(missing) < len(names):
+    raise ValueError(f"--multihost needs {', '.join(missing)}, or none at all")
+  try:
+    jax.distributed.initialize(**given)
+  except (RuntimeError, ValueError) as error:
+    raise ValueError(f"cannot connect the processes ({error})") from error
+
+
+def _init_from(name):
+  """The variables that `FOLDER` or `FOLDER:part` names, or None."""
+  if not name:
+    return None
+  folder, colon, part = name.rpartition(":")
+  if not colon or os.path.exists(name) or part.startswith("//"):
+    return jaxsep.load(name).variables
+  variables = jaxsep.load(folder).variables
+  found = {
+    collection: {part: tree[part]}
+    for collection, tree in variables.items()
+    if part in tree
+  }
+  if not found:
+    raise ValueError(
+      f"init_from is {name}, but {folder} has no part {part}; it has "
+      f"{', '.join(sorted(variables['params']))}"
+    )
+  return found
+
+
+def _decay_steps(config):
+  """Where a decay of the learning rate ends, if there is one."""
+  if config.optimizer.schedule not in ("cosine", "linear"):
+    return None
+  return config.optimizer.decay_steps or config.train.num_steps

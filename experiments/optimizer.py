@@ -1,0 +1,248 @@
+"""Optimizers and schedules by name, from optax's own."""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+
+from experiments import options
+from jaxsep import train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+  """An optimizer with clipping and a schedule.
+
+  Attributes:
+    name: `"adam"`, `"adamw"`, or `"muon"`, which updates matrices by
+      orthogonalised momentum and everything else as Adam does. Muon's updates
+      have the size of Adam's, so the same learning rates are a fair start.
+    learning_rate: The highest learning rate of the schedule.
+    schedule: `"constant"`; `"cosine"` or `"linear"`, which decay to
+      `end_learning_rate` at `decay_steps`; `"rsqrt"`, which decays with the
+      root of the step; `"staircase"`, multiplied by `decay_rate` every
+      `decay_every` steps from step 0 on, as DPTNet's authors do every two
+      epochs; or `"plateau"`, multiplied by `plateau_factor` after
+      `plateau_patience` evaluations in a row without improvement.
+    warmup_steps: Steps of a linear warm-up, which any schedule may have.
+    decay_steps: Where a decay ends; None means at the run's `num_steps`.
+    end_learning_rate: Where `"cosine"` and `"linear"` end.
+    decay_rate: What a stair multiplies the learning rate by.
+    decay_every: Steps of a stair.
+    plateau_factor: What a plateau multiplies the learning rate by.
+    plateau_patience: Evaluations without improvement that make a plateau.
+    plateau_min_learning_rate: Plateaus do not go below this rate.
+    clip_norm: Gradients with a larger global L2 norm are scaled down to it;
+      None does not clip.
+    b1: Decay of Adam's mean.
+    b2: Decay of Adam's variance.
+    eps: Added to the root of Adam's variance.
+    weight_decay: Decoupled weight decay of AdamW and Muon, times the learning
+      rate.
+    fixed: Parts of the model whose updates are zero, such as `("encoder",)` or
+      `("masker/input_norm",)`.
+  """
+
+  name: Literal["adam", "adamw", "muon"] = "adam"
+  learning_rate: float = 1e-3
+  schedule: Literal[
+    "constant", "cosine", "linear", "rsqrt", "staircase", "plateau"
+  ] = "constant"
+  warmup_steps: int = 0
+  decay_steps: int | None = None
+  end_learning_rate: float = 0.0
+  decay_rate: float = 0.98
+  decay_every: int | None = None
+  plateau_factor: float = 0.5
+  plateau_patience: int = 3
+  plateau_min_learning_rate: float = 0.0
+  clip_norm: float | None = 5.0
+  b1: float = 0.9
+  b2: float = 0.999
+  eps: float = 1e-8
+  weight_decay: float = 0.0
+  fixed: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    for name, good, wanted in (
+      ("learning_rate", self.learning_rate > 0, "above 0"),
+      ("plateau_patience", self.plateau_patience > 0, "above 0"),
+      ("plateau_factor", 0 < self.plateau_factor < 1, "between 0 and 1"),
+      ("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1"),
+      ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
+      ("warmup_steps", self.warmup_steps >= 0, "at least 0"),
+      ("end_learning_rate", self.end_learning_rate >= 0, "at least 0"),
+      (
+        "weight_decay",
+        0 <= self.weight_decay <= (0 if self.name == "adam" else math.inf),
+        "at least 0, and 0 for adam: choose adamw",
+      ),
+      (
+        "decay_every",
+        self.schedule != "staircase" or (self.decay_every or 0) > 0,
+        "above 0, the steps of a stair",
+      ),
+      (
+        "decay_steps",
+        self.decay_steps is None or self.decay_steps > self.warmup_steps,
+        f"above warmup_steps, {self.warmup_steps}",
+      ),
+    ):
+      if not good:
+        raise ValueError(f"{name} is {getattr(self, name)}; it is {wanted}")
+
+
+options.register(OptimizerConfig)
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+  """Makes the function from a step, counted from 0, to its learning rate.
+
+  Args:
+    config: See `OptimizerConfig`. A plateau is constant here: what plateaus
+      make of it is a factor that `train.fit` applies.
+    num_steps: Where a decay ends if the config does not say.
+
+  Returns:
+    A function of the step, an integer or an int32 array.
+
+  Example:
+    >>> config = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
+    >>> [float(make_schedule(config, 9)(step)) for step in (0, 3, 8)]
+    [0.25, 1.0, 1.0]
+  """
+  peak, warmup = config.learning_rate, config.warmup_steps
+  span = max((config.decay_steps or num_steps) - warmup, 1)
+  if config.schedule == "cosine":
+    decay = optax.cosine_decay_schedule(
+      peak, span, alpha=config.end_learning_rate / peak
+    )
+  elif config.schedule == "linear":
+    decay = optax.linear_schedule(peak, config.end_learning_rate, span)
+  else:
+    decay = optax.constant_schedule(peak)
+
+  def schedule(step):
+    # Step 0 already learns; the first step at the full rate is warmup - 1.
+    rate = decay(jnp.maximum(step - warmup, 0))
+    if config.schedule == "staircase":
+      # In integers: optax divides floats, which can miss the exact step.
+      stairs = jnp.asarray(step, jnp.int32) // config.decay_every
+      rate = rate * config.decay_rate ** stairs.astype(jnp.float32)
+    elif config.schedule == "rsqrt":
+      knee = max(warmup, 1)
+      rate = rate * jnp.sqrt(knee / jnp.maximum(step + 1.0, knee))
+    return rate * jnp.minimum((step + 1.0) / max(warmup, 1), 1.0)
+
+  return schedule
+
+
+def make_optimizer(
+  config: OptimizerConfig, num_steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule, Any]:
+  """Makes what `train.fit` takes as `optimizer`, `schedule` and `plateau`.
+
+  Args:
+    config: See `OptimizerConfig`.
+    num_steps: Steps of the whole run.
+
+  Returns:
+    `(optimizer, schedule, plateau)`; the learning rate is in the optimizer,
+    and the plateau is None without one.
+
+  References:
+    Kingma and Ba, Adam: a method for stochastic optimization, 2015.
+
+    Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+
+    Jordan et al., Muon: an optimizer for hidden layers in neural networks,
+    2024; with the update size of Liu et al., Muon is scalable for LLM
+    training, 2025, eq. (4).
+  """
+  schedule = make_schedule(config, num_steps)
+  scale = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  if config.name == "muon":
+    scale = optax.partition({"matrix": _muon(), "other": scale}, _kinds)
+  optimizer = optax.chain(
+    optax.clip_by_global_norm(config.clip_norm or math.inf),
+    scale,
+    optax.add_decayed_weights(config.weight_decay),
+    optax.scale_by_learning_rate(schedule),
+  )
+  if config.fixed:
+    parts = {"trained": optimizer, "fixed": optax.set_to_zero()}
+    optimizer = optax.multi_transform(
+      parts, lambda params: _labels(params, config.fixed)
+    )
+  plateau = None
+  if config.schedule == "plateau":
+    plateau = train.Plateau(
+      factor=config.plateau_factor,
+      patience=config.plateau_patience,
+      min_scale=config.plateau_min_learning_rate / config.learning_rate,
+    )
+  return optimizer, schedule, plateau
+
+
+def _names(path):
+  """The names on the way to a parameter, without that of its collection."""
+  names = [str(getattr(key, "key", key)) for key in path]
+  return names[1:] if names[0] in ("params", "loss_params") else names
+
+
+def _muon():
+  """Muon with updates of the size of Adam's, 0.2 in root mean square."""
+
+  def numbers(updates):
+    inputs_by_outputs = optax.contrib.MuonDimensionNumbers(0, 1)
+    return jax.tree.map(lambda _: inputs_by_outputs, updates)
+
+  def scaled(updates, _):
+    return jax.tree.map(lambda u: 0.2 * max(u.shape) ** 0.5 * u, updates)
+
+  return optax.chain(
+    optax.contrib.scale_by_muon(weight_dimension_numbers=numbers),
+    optax.stateless(scaled),
+  )
+
+
+def _kinds(params):
+  """Says of each parameter if Muon takes it: a matrix, inputs by outputs."""
+
+  def kind(path, x):
+    # A depthwise kernel, taps by channels, multiplies no vector.
+    is_matrix = x.ndim == 2 and min(x.shape) >= _SMALLEST_MATRIX
+    is_matrix = is_matrix and "depthwise" not in _names(path)
+    return "matrix" if is_matrix else "other"
+
+  return jax.tree_util.tree_map_with_path(kind, params)
+
+
+#: Rows and columns from which on a parameter counts as a matrix.
+_SMALLEST_MATRIX = 8
+
+
+def _labels(params, fixed):
+  """Says of each parameter if it is trained; raises for unknown parts."""
+  found = set()
+
+  def label(path, _):
+    name = "/".join(_names(path)) + "/"
+    parts = [part for part in fixed if name.startswith(f"{part.strip('/')}/")]
+    found.update(parts)
+    return "fixed" if parts else "trained"
+
+  labels = jax.tree_util.tree_map_with_path(label, params)
+  if missing := sorted(set(fixed) - found):
+    known = {
+      _names(p)[0] for p, _ in jax.tree_util.tree_leaves_with_path(params)
+    }
+    raise ValueError(
+      f"optimizer.fixed has {missing[0]}, but the model has no such part; it "
+      f"has {', '.join(sorted(known))}"
+    )
+  return labels

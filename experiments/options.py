@@ -1,0 +1,362 @@
+"""Options as text: a config made from class instances, flags, and back.
+
+`options` turns an instance into a config with one entry for every field of its
+class, nested values included; `build` makes the instance again. So a config
+never lacks an option that a class has, and no list of options is kept beside
+the class. Which class is meant is chosen in config files; flags set fields.
+"""
+
+import ast
+import collections.abc
+import contextlib
+import dataclasses
+import functools
+import inspect
+import json
+import pathlib
+import runpy
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import config_dict
+
+from jaxsep import losses, models, simulate, train
+
+#: Classes and functions that a config can name, see `register`.
+_KNOWN: dict[str, Callable] = {}
+
+
+def register(*values: Callable) -> None:
+  """Makes classes or functions known to `build` by their names.
+
+  Those of jaxsep that a config may hold are known already.
+
+  Args:
+    *values: Classes or functions of a paper.
+  """
+  _KNOWN.update({value.__name__: value for value in values})
+
+
+def options(value: Any, *, without: Iterable[str] = ()) -> Any:
+  """The options that describe a value, each one a field that can be changed.
+
+  Args:
+    value: A frozen dataclass or Flax module; a function or a
+      `functools.partial` of one, whose options are its keyword arguments that
+      have defaults; or anything nested in these.
+    without: Fields to leave out because `build` is given them.
+
+  Returns:
+    A `ConfigDict` with the name of the class or function under `class` or
+    `function`; plain values as they are, dtypes by name.
+
+  Example:
+    >>> config = options(simulate.Filter("bandstop", (350, 400)))
+    >>> config.cutoff_hz = (650, 700)
+    >>> print(build(config))
+    bandstop 650-700 Hz
+  """
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    found = {"class": type(value).__name__} | {
+      field.name: options(getattr(value, field.name))
+      for field in _fields(type(value))
+      if field.name not in without
+    }
+  elif isinstance(value, functools.partial):
+    return _config(options(value.func).to_dict() | value.keywords)
+  elif _is_dtype(value):
+    return jnp.dtype(value).name
+  elif callable(value):
+    found = {"function": value.__name__} | {
+      name: options(parameter.default)
+      for name, parameter in _parameters(value).items()
+    }
+  elif isinstance(value, tuple | list):
+    return tuple(options(item) for item in value)
+  else:
+    return value
+  return _config(found)
+
+
+def make_config(**parts: Any) -> Any:
+  """A config of several parts.
+
+  Args:
+    **parts: Plain values and what `options` returns.
+
+  Returns:
+    A `ConfigDict` that refuses keys it does not have; types are checked by
+    `build`, against those of the class.
+  """
+  return _config(parts)
+
+
+def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
+  """Makes the value that a config describes.
+
+  Args:
+    config: What `options` returned, perhaps changed.
+    where: Name of the config in messages.
+    **fixed: Fields that the config leaves out.
+
+  Returns:
+    An instance, a function, or the plain value.
+
+  Raises:
+    ValueError: If a name, a key or a type is wrong; one line.
+  """
+  if not isinstance(config, config_dict.ConfigDict | Mapping):
+    return config
+  entries = dict(config.items())
+  kind = "function" if "function" in entries else "class"
+  name = entries.pop(kind, None)
+  if name not in _KNOWN:
+    raise ValueError(
+      f"{where}.{kind} is {name!r}; known are {', '.join(sorted(_KNOWN))}"
+    )
+  made = _KNOWN[name]
+  types_ = _types(made)
+  if unknown := sorted(set(entries) - set(types_)):
+    raise ValueError(_no_such_key(where, unknown[0], types_))
+  values = {
+    key: _typed(build(value, where=f"{where}.{key}"), types_[key], where, key)
+    for key, value in entries.items()
+  }
+  if kind == "class":
+    return made(**values, **fixed)
+  changed = {
+    key: value
+    for key, value in values.items()
+    if value != _parameters(made)[key].default
+  }
+  return functools.partial(made, **changed) if changed else made
+
+
+def override(config: Any, words: Iterable[str]) -> None:
+  """Sets options as flags do.
+
+  Args:
+    config: What `make_config` returned; changed in place.
+    words: Such as `--config.optimizer.clip_norm=None` or
+      `--config.simulation.snr_db=(0,5)`. A nested value that is None becomes
+      one of its class once a field of it is set; a function is replaced by
+      naming another. New keys go into parts without a class, such as
+      `frozen`.
+
+  Raises:
+    ValueError: If there is no such option or the value has another type.
+  """
+  for word in words:
+    name, equals, text = word.partition("=")
+    *path, key = name.removeprefix("--").split(".")[1:] or [""]
+    if not equals:
+      raise ValueError(f"{name} is given no value; write {name}=VALUE")
+    node, where = config, "config"
+    for step in path:
+      node, where = _child(node, step, where), f"{where}.{step}"
+    if not isinstance(node, config_dict.ConfigDict):
+      raise ValueError(f"{where} is {node!r}; it has no {key}")
+    _set(node, key, text, where)
+
+
+def load(path: str) -> Any:
+  """Reads a config.
+
+  Args:
+    path: A Python file with `get_config()`, the `config.json` of a run, or
+      what `--print_config` printed.
+
+  Returns:
+    The config.
+
+  Raises:
+    ValueError: If there is none.
+  """
+  if not pathlib.Path(path).is_file():
+    raise ValueError(f"--config is {path}, but there is no such file")
+  if not path.endswith(".json"):
+    names = runpy.run_path(path)
+    if "get_config" not in names:
+      raise ValueError(f"{path} has no function get_config")
+    return names["get_config"]()
+  try:
+    found = json.loads(pathlib.Path(path).read_text())
+    return make_config(**(found["run"]["config"] if "run" in found else found))
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{path} is no config: neither of a run nor printed by --print_config"
+    ) from error
+
+
+def to_json(config: Any) -> dict[str, Any]:
+  """A config as JSON values; tuples become lists."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def _config(entries):
+  """A locked config whose values may have any type."""
+  return config_dict.ConfigDict(entries, type_safe=False).lock()
+
+
+def _fields(made):
+  """The fields of a class that are options."""
+  # Flax gives every module these two fields.
+  others = ("parent", "name") if issubclass(made, nn.Module) else ()
+  return [
+    field
+    for field in dataclasses.fields(made)
+    if field.init and field.name not in others
+  ]
+
+
+def _parameters(function):
+  """The keyword arguments of a function that have defaults."""
+  return {
+    name: parameter
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+    and parameter.default is not parameter.empty
+  }
+
+
+def _types(made):
+  """The type of every option, or the dtype it defaults to."""
+  if isinstance(made, type):
+    return {
+      field.name: np.dtype if _is_dtype(field.default) else field.type
+      for field in _fields(made)
+    }
+  return {name: p.annotation for name, p in _parameters(made).items()}
+
+
+def _is_dtype(value):
+  """Whether a value is a dtype or the type of its scalars."""
+  return isinstance(value, np.dtype) or (
+    isinstance(value, type) and hasattr(value, "dtype")
+  )
+
+
+def _no_such_key(where, key, known):
+  return f"{where} has no {key}; it has {', '.join(sorted(known))}"
+
+
+def _typed(value, wanted, where, key):
+  """The value as its class takes it; ValueError if it has another type."""
+  with contextlib.suppress(TypeError, ValueError):
+    return _cast(value, wanted)
+  shown = getattr(wanted, "__name__", None) or str(wanted)
+  if typing.get_args(wanted):
+    shown = str(wanted).replace("typing.", "")
+  raise ValueError(f"{where}.{key} is {value!r}; it takes {shown}")
+
+
+def _cast(value, wanted):
+  """A value of the wanted type; TypeError or ValueError if it is none."""
+  origin, args = typing.get_origin(wanted), typing.get_args(wanted)
+  if origin in (typing.Union, types.UnionType):
+    exact = [kind for kind in args if type(value) is kind]
+    for kind in [*exact, *args]:
+      with contextlib.suppress(TypeError, ValueError):
+        return _cast(value, kind)
+    raise TypeError(value)
+  if wanted in (None, type(None)):
+    if value is not None:
+      raise TypeError(value)
+    return None
+  if origin is typing.Literal:
+    if value not in args:
+      raise ValueError(value)
+    return value
+  if wanted is np.dtype:
+    return jnp.dtype(value)
+  if origin in (tuple, collections.abc.Sequence):
+    if not isinstance(value, tuple | list):
+      raise TypeError(value)
+    is_pair = origin is tuple and args[-1] is not Ellipsis
+    each = args if is_pair else args[:1] * len(value)
+    return tuple(_cast(v, kind) for v, kind in zip(value, each, strict=True))
+  if wanted is float and type(value) in (int, float):
+    return float(value)
+  if wanted in (bool, int, str, float) and type(value) is not wanted:
+    raise TypeError(value)
+  is_class = isinstance(wanted, type) and wanted is not Any
+  if is_class and not isinstance(value, wanted):
+    raise TypeError(value)
+  return value
+
+
+def _child(node, key, where):
+  """A nested part of a config; made if it is None so far."""
+  if not isinstance(node, config_dict.ConfigDict):
+    raise ValueError(f"{where} is {node!r}; it has no {key}")
+  if key not in node:
+    raise ValueError(_no_such_key(where, key, node))
+  if node[key] is None and "class" in node:
+    wanted = _types(_KNOWN[node["class"]])[key]
+    for kind in typing.get_args(wanted):
+      if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        defaults = {
+          field.name: None
+          if field.default is dataclasses.MISSING
+          else options(field.default)
+          for field in _fields(kind)
+        }
+        node[key] = _config({"class": kind.__name__} | defaults)
+  return node[key]
+
+
+def _set(node, key, text, where):
+  """Sets one option of a part of a config."""
+  name = f"{where}.{key}"
+  if where == "config.frozen":
+    with node.unlocked():
+      node[key] = text
+    return
+  known = [n for n in node if n not in ("class", "function")]
+  if key not in known:
+    raise ValueError(_no_such_key(where, key, known))
+  now = node[key]
+  made = _KNOWN.get(node.get("class") or node.get("function"))
+  if isinstance(now, config_dict.ConfigDict) and "function" in now:
+    functions = [n for n, v in _KNOWN.items() if not isinstance(v, type)]
+    if text not in functions:
+      raise ValueError(
+        f"{name} is {text!r}; it is one of {', '.join(sorted(functions))}"
+      )
+    node[key] = options(_KNOWN[text])
+  elif isinstance(now, config_dict.ConfigDict) and text != "None":
+    raise ValueError(
+      f"{name} has options, such as --{name}.{list(now)[-1]}; which class it "
+      "is, a config file says"
+    )
+  else:
+    # A top-level option that is None, such as init_from, is a name.
+    wanted = _types(made)[key] if made else type(now or "")
+    node[key] = _typed(_parsed(text, wanted), wanted, where, key)
+
+
+def _parsed(text, wanted):
+  """The value that a word stands for."""
+  kinds = set(typing.get_args(wanted) or (wanted,)) - {type(None)}
+  words = {"true": True, "false": False}
+  if text == "None" and kinds != {wanted}:
+    return None
+  if kinds == {str} or wanted is np.dtype:
+    return text
+  if text.lower() in words:
+    return words[text.lower()]
+  for read in (ast.literal_eval, float):
+    with contextlib.suppress(ValueError, SyntaxError):
+      return read(text)
+  return text
+
+
+register(*(getattr(models, name) for name in models.__all__))
+register(losses.neg_sdr, losses.neg_si_sdr, losses.neg_si_snr, losses.neg_snr)
+register(losses.complex_l2, losses.magnitude_l2)
+register(simulate.Filter, simulate.Simulation, train.TrainConfig)

@@ -1,0 +1,222 @@
+"""Reads model folders."""
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from etils import epath
+
+from jaxsep import json_values, models
+from jaxsep.model_io._format import (
+  CONFIG,
+  DTYPES,
+  FORMAT,
+  FORMAT_VERSION,
+  PARAMS,
+  RUN_FORMAT,
+  LoadedModel,
+  ModelFolderError,
+  as_path,
+  checked_rate,
+  mismatch,
+  shapes_of,
+)
+
+_PRETRAINED = epath.Path(__file__).parent.parent / "pretrained"
+_FIELDS = {
+  "model": dict,
+  "sample_rate_hz": int,
+  "task": str,
+  "metadata": dict,
+  "params_sha256": str,
+  "is_widened": bool,
+  "parts": list,
+  "files": dict,
+}
+
+
+def load(
+  where: str | os.PathLike,
+  *,
+  model_class: Callable | Sequence[Callable] | None = None,
+) -> LoadedModel:
+  """Reads a model folder written by `save`.
+
+  Args:
+    where: A model folder; a run's folder, of which the best model is read, or
+      the last one if there is no best one; or the name of a model that ships
+      with jaxsep. Folders may be in a bucket (`gs://...`).
+    model_class: The model's class if it is not one of jaxsep's own; also
+      several classes, if others are nested in it, and functions that are
+      among their options.
+
+  Returns:
+    The model, its variables as they were saved, bit for bit, and what was
+    saved with them.
+
+  Raises:
+    ModelFolderError: If the folder is missing, damaged, of another program or
+      another version of jaxsep, or names a class that is not known.
+
+  Example:
+    >>> import tempfile
+    >>> import flax.linen, jax
+    >>> from jaxsep.model_io import save
+    >>> model = flax.linen.Dense(2)
+    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3)))
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...   save(f"{home}/m", model, variables, sample_rate_hz=8000)
+    ...   load(f"{home}/m", model_class=flax.linen.Dense).model == model
+    True
+  """
+  if model_class is None:
+    given = []
+  else:
+    given = [model_class] if callable(model_class) else list(model_class)
+  classes = _own_classes()
+  for value in given:
+    if inspect.isclass(value):
+      classes[value.__name__] = value
+    else:
+      classes |= json_values.names_in(value)
+  return _load(_find(where), classes)
+
+
+def read_config(folder: epath.Path) -> dict[str, Any]:
+  """The checked `config.json` of a model folder."""
+  path = folder / CONFIG
+  config = _read_json(folder)
+  if config.get("format") != FORMAT:
+    raise ModelFolderError(f"{path} was not written by jaxsep.")
+  version = config.get("format_version")
+  if version != FORMAT_VERSION:
+    is_newer = isinstance(version, int) and version > FORMAT_VERSION
+    raise ModelFolderError(
+      f"{folder} was written by {'a newer' if is_newer else 'an older'} jaxsep"
+      f" ({config.get('jaxsep_version')}), whose folders this one cannot read."
+    )
+  for name, kind in _FIELDS.items():
+    if not isinstance(config.get(name), kind):
+      raise ModelFolderError(
+        f"{path} is damaged: {name!r} is {config.get(name)!r}."
+      )
+  return config
+
+
+def read_checked(path: epath.Path, sha256: str) -> bytes:
+  """The content of a file, if it is the one that was saved."""
+  try:
+    content = path.read_bytes()
+  except FileNotFoundError:
+    raise ModelFolderError(f"{path.parent} has no {path.name}.") from None
+  except OSError as error:
+    raise ModelFolderError(f"cannot read {path}: {error.strerror}.") from error
+  if hashlib.sha256(content).hexdigest() != sha256:
+    raise ModelFolderError(
+      f"{path} is damaged or not the file that {CONFIG} was written with."
+    )
+  return content
+
+
+def _own_classes():
+  """The classes of jaxsep that a model can be made of, by name."""
+  return {name: getattr(models, name) for name in models.__all__}
+
+
+def _find(where):
+  """The model folder that is meant."""
+  folder = as_path(where)
+  if not folder.exists():
+    shipped = _PRETRAINED / str(where)
+    if "/" not in str(where) and (shipped / CONFIG).exists():
+      return shipped
+    raise ModelFolderError(f"there is no model folder {folder}.")
+  if not folder.is_dir():
+    raise ModelFolderError(f"{folder} is a file, not a model folder.")
+  if _read_json(folder).get("format") != RUN_FORMAT:
+    return folder
+  for name in ("best", "last"):
+    if (folder / name / CONFIG).exists():
+      return folder / name
+  raise ModelFolderError(f"the run {folder} has saved no model yet.")
+
+
+def _read_json(folder):
+  path = folder / CONFIG
+  try:
+    config = json.loads(path.read_text())
+  except FileNotFoundError:
+    raise ModelFolderError(
+      f"{folder} is not a model folder: it has no {CONFIG}."
+    ) from None
+  except OSError as error:
+    raise ModelFolderError(f"cannot read {path}: {error.strerror}.") from error
+  except ValueError as error:
+    raise ModelFolderError(f"{path} is damaged: {error}.") from error
+  return config if isinstance(config, dict) else {}
+
+
+def _load(folder, classes):
+  config = read_config(folder)
+  model, shapes = _build(folder, config, classes)
+  flat = _read_variables(folder, config)
+  if problem := mismatch(shapes, flat):
+    raise ModelFolderError(
+      f"{folder / PARAMS} does not fit {folder / CONFIG}: {problem}."
+    )
+  for name, sha256 in config["files"].items():
+    read_checked(folder / name, sha256)
+  flat = {name: jnp.asarray(value) for name, value in flat.items()}
+  return LoadedModel(
+    model=model,
+    variables=flax.traverse_util.unflatten_dict(flat, sep="."),
+    sample_rate_hz=config["sample_rate_hz"],
+    task=config["task"],
+    metadata=config["metadata"],
+    parts={name: _load(folder / name, classes) for name in config["parts"]},
+    files={name: folder / name for name in config["files"]},
+    folder=folder,
+  )
+
+
+def _build(folder, config, classes):
+  """The module that a configuration describes, and its shapes."""
+  path = folder / CONFIG
+  name = config["model"].get("class")
+  if name not in classes:
+    raise ModelFolderError(
+      f"{path} names the class {name!r}, which is not jaxsep's: pass"
+      f" model_class={name}."
+    )
+  try:
+    model = json_values.decode(config["model"], classes)
+    checked_rate(config["sample_rate_hz"])
+    return model, shapes_of(model)
+  except Exception as error:  # Whatever a class says to impossible options.
+    line = " ".join(str(error).split())
+    raise ModelFolderError(f"{path}: {line}") from error
+
+
+def _read_variables(folder, config):
+  path = folder / PARAMS
+  content = read_checked(path, config["params_sha256"])
+  try:
+    tensors = safetensors.deserialize(content)
+  except safetensors.SafetensorError as error:
+    raise ModelFolderError(f"{path} is damaged: {error}.") from error
+  flat = {}
+  for name, tensor in tensors:
+    if tensor["dtype"] not in DTYPES:
+      raise ModelFolderError(f"{path}: {name} is stored as {tensor['dtype']}.")
+    values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
+    if config["is_widened"] and tensor["dtype"] == "BF16":
+      values = values.astype(np.float32)
+    flat[name] = values.reshape(tensor["shape"])
+  return flat

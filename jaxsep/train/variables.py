@@ -1,0 +1,88 @@
+"""Variables that a run starts from or is given: merged, hashed, kept."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsep.train.errors import TrainingError
+
+
+def merge(variables: Any, init_from: Any) -> tuple[Any, list[str]]:
+  """Puts given arrays into a first tree of variables.
+
+  A collection may be given in part, such as `{"params": {"encoder": ...}}`.
+  Below a part that is there nothing may be missing: where a subtree names all
+  the children that the variables have, all below has to be complete, and a
+  subtree that holds arrays itself is given whole.
+
+  Args:
+    variables: All collections, of the new run.
+    init_from: Those of another one, or a part of them.
+
+  Returns:
+    The merged variables, and the paths of the arrays that were given.
+
+  Raises:
+    TrainingError: If a name is unknown, a shape differs, or a part is missing.
+  """
+  taken: list[str] = []
+  merged = dict(variables)
+  for name, tree in init_from.items():
+    if name not in variables:
+      raise _refused(f"the model has no collection {name}")
+    merged[name] = _merged(variables[name], tree, name, False, taken)
+  return merged, taken
+
+
+def tree_hash(tree: Any) -> str:
+  """A hash of names, shapes, types and values of a tree of arrays."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    leaf = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()
+
+
+def _merged(old, new, path, strict, taken):
+  """One subtree or array of `merge`."""
+  if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+    if isinstance(old, Mapping) or isinstance(new, Mapping):
+      raise _refused(f"{path} is an array in one and a subtree in the other")
+    return _array(old, new, path, taken)
+  if unknown := sorted(new.keys() - old.keys()):
+    raise _refused(f"the model has no {path}/{unknown[0]}")
+  missing = sorted(old.keys() - new.keys())
+  holds_arrays = not all(isinstance(child, Mapping) for child in old.values())
+  if missing and (strict or holds_arrays):
+    raise _refused(f"{path}/{missing[0]} is missing from it")
+  merged = dict(old)
+  for name in new:
+    merged[name] = _merged(
+      old[name], new[name], f"{path}/{name}", not missing, taken
+    )
+  return merged
+
+
+def _array(old, new, path, taken):
+  """A given array, in the type of the one that it replaces."""
+  kinds = [jnp.issubdtype(x.dtype, jnp.floating) for x in (old, new)]
+  if old.shape != new.shape or kinds[0] != kinds[1]:
+    raise _refused(
+      f"{path} is {new.dtype}{list(new.shape)}, not "
+      f"{old.dtype}{list(old.shape)}"
+    )
+  taken.append(path)
+  return jnp.asarray(new, old.dtype)
+
+
+def _refused(reason):
+  return TrainingError(
+    f"init_from does not fit the model: {reason}; give the whole tree, or "
+    "whole parts of it"
+  )
