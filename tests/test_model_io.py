@@ -18,7 +18,7 @@ from etils import epath
 
 import jaxsep
 from jaxsep import model_io
-from jaxsep.models import ConvTasNet
+from jaxsep.models import ConvTasNet, TemporalConvNet
 
 
 class Net(nn.Module):
@@ -43,17 +43,17 @@ class Net(nn.Module):
     return self.act(hidden) if self.inner is None else self.inner(hidden)
 
 
-def small_separator(**options):
+def small_separator(dtype=jnp.float32, **options):
   """A model of jaxsep, as small as it gets."""
-  return ConvTasNet(
-    num_filters=8,
+  masker = TemporalConvNet(
     bottleneck_channels=4,
     hidden_channels=8,
     skip_channels=4,
     num_blocks=1,
     num_repeats=1,
-    **options,
+    dtype=dtype,
   )
+  return ConvTasNet(num_filters=8, masker=masker, **options)
 
 
 def draw(model, length=4):

@@ -1,8 +1,8 @@
 """Audio files: checked reading and writing, channels and sample rates.
 
 Signals are float32 arrays `[C, T]` ([C]hannels, [T]ime) with full scale at 1.
-A file is judged by its content, whatever its name says. Whatever is wrong with
-one is an `AudioError` of one line that names the file and what to do.
+The format is read from the content of a file, not from its name. A file that
+cannot be used raises an `AudioError` of one line, which says what to do.
 """
 
 from jaxsep.audio._checks import AudioError, states_no_size

@@ -1,6 +1,5 @@
 """What can be wrong with an audio file."""
 
-import math
 import os
 import re
 import struct
@@ -20,17 +19,17 @@ class AudioError(ValueError):
 
 
 def states_no_size(size: int) -> bool:
-  """Whether a size in a header only stands for one that was not known.
+  """Whether a size in a header stands for one that was not known.
 
-  Programs that write into a pipe put the largest number there is, signed or
-  not, or somewhat less, so that headers and samples together do not exceed it.
+  Programs that write into a pipe put the largest signed or unsigned number,
+  or somewhat less.
 
   Args:
-    size: Bytes of a chunk, or of the whole file, as the header has them.
+    size: Bytes of a chunk, or of the whole file, as in the header.
 
   Returns:
-    Whether it is no size: within 64 KiB of 2^31 or below 2^32, or none that a
-    file can have.
+    Whether it is within 64 KiB of 2^31 or below 2^32, or more than any file
+    has.
 
   Example:
     >>> states_no_size(0x7FFFF000), states_no_size(3_000_000_000)
@@ -41,8 +40,7 @@ def states_no_size(size: int) -> bool:
 
 
 def check_finite(block, path, position, rate):
-  if math.isfinite(float(block.sum(dtype=np.float64))):
-    return
+  """Refuses NaN and Inf."""
   bad = ~np.isfinite(block)
   if not bad.any():
     return

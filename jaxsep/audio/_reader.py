@@ -46,8 +46,8 @@ def info(
 
   Args:
     path: The file.
-    allow_truncated: Whether a file that is shorter than its header says, or
-      longer, passes.
+    allow_truncated: Whether to accept a file whose length is not the one in
+      its header.
 
   Returns:
     Rate, channels, length and format.
@@ -56,7 +56,13 @@ def info(
     AudioError: If it cannot be read, holds no samples, or is cut off.
   """
   with _open(path, allow_truncated) as file:
-    return _describe(file)
+    return AudioInfo(
+      sample_rate_hz=file.samplerate,
+      num_channels=file.channels,
+      num_samples=file.frames,
+      container=file.format,
+      encoding=file.subtype,
+    )
 
 
 def read(
@@ -67,13 +73,13 @@ def read(
   sample_rate_hz: int | None = None,
   allow_truncated: bool = False,
 ) -> tuple[Float[np.ndarray, "channel time"], int]:
-  """Reads a file, or a stretch of it, into memory.
+  """Reads a file, or a segment of it, into memory.
 
   Args:
     path: The file.
     start: First sample to read.
     length: Number of samples to read, at the file's own rate; None for all. A
-      stretch that reaches past the end is as short as the file makes it.
+      segment that reaches past the end is cut there.
     sample_rate_hz: Rate to resample to; None leaves the file's own.
     allow_truncated: As in `info`.
 
@@ -95,23 +101,18 @@ def read(
     >>> signal.shape, rate
     ((1, 50), 8000)
   """
-  _check_stretch(start, length)
+  _check_segment(start, length)
   if sample_rate_hz is not None:
     check_rate(sample_rate_hz)
   with _open(path, allow_truncated) as file:
     rate, num_channels = file.samplerate, file.channels
-    blocks = list(_blocks(file, path, 1 << 20, start, length, allow_truncated))
-  signal = (
-    np.concatenate(blocks, axis=-1)
-    if blocks
-    else np.zeros((num_channels, 0), np.float32)
-  )
-  if sample_rate_hz is None or sample_rate_hz == rate:
+    blocks = _blocks(file, path, 1 << 20, start, length, allow_truncated)
+    empty = np.zeros((num_channels, 0), np.float32)
+    signal = np.concatenate([empty, *blocks], axis=-1)
+  if sample_rate_hz in (None, rate):
     return signal, rate
-  return (
-    resample(signal, orig_rate_hz=rate, target_rate_hz=sample_rate_hz),
-    sample_rate_hz,
-  )
+  signal = resample(signal, orig_rate_hz=rate, target_rate_hz=sample_rate_hz)
+  return signal, sample_rate_hz
 
 
 def read_blocks(
@@ -132,18 +133,18 @@ def read_blocks(
     allow_truncated: As in `info`.
 
   Yields:
-    Consecutive stretches, shape `[C, block_length]`.
+    Consecutive segments, shape `[C, block_length]`.
 
   Raises:
-    AudioError: As in `read`. Some damage shows only when it is reached.
+    AudioError: As in `read`. Some damage is found only when it is reached.
     ValueError: If `start` or `length` is negative.
   """
-  _check_stretch(start, length)
+  _check_segment(start, length)
   with _open(path, allow_truncated) as file:
     yield from _blocks(file, path, block_length, start, length, allow_truncated)
 
 
-def _check_stretch(start, length):
+def _check_segment(start, length):
   for name, value in (("start", start), ("length", length)):
     if value is not None and value < 0:
       raise ValueError(f"{name} {value} must not be negative")
@@ -158,11 +159,11 @@ def _open(path, allow_truncated):
   if not path.exists():
     raise AudioError(f"{path}: no such file; check the spelling")
   if not path.is_file():
-    raise AudioError(f"{path}: is no regular file; save it to a file first")
+    raise AudioError(f"{path}: is not a regular file; save it to a file first")
   if path.stat().st_size == 0:
     raise AudioError(f"{path}: is empty (0 bytes); fetch or export it again")
   try:
-    # Unbuffered: libsndfile goes by the position of the descriptor.
+    # Unbuffered: libsndfile uses the position of the descriptor.
     handle = path.open("rb", buffering=0)
   except OSError as error:
     raise AudioError(f"{path}: cannot be opened: {error.strerror}") from error
@@ -171,11 +172,11 @@ def _open(path, allow_truncated):
       _checks.check_riff(handle, path)
       handle.seek(0)
     try:
-      # By number: given a name, soundfile believes its extension.
+      # By number: given a name, soundfile goes by its extension.
       file = soundfile.SoundFile(handle.fileno(), closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
       raise AudioError(
-        f"{path}: is no audio file of a known format, or its header is "
+        f"{path}: is not an audio file of a known format, or its header is "
         "damaged; convert it to WAV or FLAC"
       ) from error
     with file:
@@ -191,22 +192,12 @@ def _open(path, allow_truncated):
       yield file
 
 
-def _describe(file):
-  return AudioInfo(
-    sample_rate_hz=file.samplerate,
-    num_channels=file.channels,
-    num_samples=file.frames,
-    container=file.format,
-    encoding=file.subtype,
-  )
-
-
 def _blocks(file, path, block_length, start, length, allow_truncated):
   """Yields checked blocks `[C, t]` of an open file."""
   end = file.frames if length is None else min(file.frames, start + length)
   position = min(start, end)
   if allow_truncated:
-    # A read that runs into the damage gives nothing: lose little there.
+    # A read that meets the damage gives nothing, so reads are short.
     block_length = min(block_length, 4096)
   try:
     if position:

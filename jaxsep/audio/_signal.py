@@ -37,11 +37,7 @@ def to_mono(
 
 
 def check_rate(sample_rate_hz: int) -> None:
-  """Refuses what is no sample rate.
-
-  Raises:
-    ValueError: If it is not a positive whole number.
-  """
+  """Raises a ValueError if a sample rate is not a positive whole number."""
   if sample_rate_hz < 1 or sample_rate_hz != int(sample_rate_hz):
     raise ValueError(
       f"sample rate {sample_rate_hz} must be a positive whole number of Hz"
@@ -70,19 +66,14 @@ def resample(
   Raises:
     ValueError: If a rate is not a positive whole number.
   """
-  blocks = list(
-    resample_blocks(
-      [signal],
-      orig_rate_hz=orig_rate_hz,
-      target_rate_hz=target_rate_hz,
-      length=length,
-    )
+  blocks = resample_blocks(
+    [signal],
+    orig_rate_hz=orig_rate_hz,
+    target_rate_hz=target_rate_hz,
+    length=length,
   )
-  return (
-    np.concatenate(blocks, axis=-1)
-    if blocks
-    else np.zeros((len(signal), 0), np.float32)
-  )
+  empty = np.zeros((len(signal), 0), np.float32)
+  return np.concatenate([empty, *blocks], axis=-1)
 
 
 def resample_blocks(
@@ -95,32 +86,29 @@ def resample_blocks(
   """Changes the sample rate of a signal that comes in blocks.
 
   Args:
-    blocks: Consecutive stretches, shape `[C, any]`.
+    blocks: Consecutive segments, shape `[C, any]`.
     orig_rate_hz: Their rate.
     target_rate_hz: The rate to have.
-    length: As in `resample`; or a function that tells when the blocks have
-      ended, for a length that is not known before.
+    length: As in `resample`, or a function that gives it when the blocks have
+      ended.
 
   Yields:
-    Consecutive stretches at the new rate, shape `[C, any]`.
+    Consecutive segments at the new rate, shape `[C, any]`.
 
   Raises:
     ValueError: If a rate is not a positive whole number.
   """
   check_rate(orig_rate_hz)
   check_rate(target_rate_hz)
-  taken = given = 0
-  stream = shape = None
+  taken = given = num_channels = 0
+  stream = None
   for block in blocks:
-    if stream is None:
-      shape = block.shape[0]
-      stream = (
-        None
-        if orig_rate_hz == target_rate_hz
-        else soxr.ResampleStream(
-          orig_rate_hz, target_rate_hz, shape, dtype="float32"
+    if not num_channels:
+      num_channels = block.shape[0]
+      if orig_rate_hz != target_rate_hz:
+        stream = soxr.ResampleStream(
+          orig_rate_hz, target_rate_hz, num_channels, dtype="float32"
         )
-      )
     taken += block.shape[1]
     if stream is not None:
       block = stream.resample_chunk(np.ascontiguousarray(block.T)).T
@@ -129,17 +117,17 @@ def resample_blocks(
     if block.shape[1]:
       given += block.shape[1]
       yield block
-  if shape is None:
+  if not num_channels:
     return
   if length is None:
     total = -(-taken * target_rate_hz // orig_rate_hz)
   else:
     total = length if isinstance(length, int) else length()
+  rest = np.zeros((num_channels, 0), np.float32)
   if stream is not None:
-    rest = np.zeros((0, shape), np.float32)
-    rest = stream.resample_chunk(rest, last=True).T[:, : max(0, total - given)]
-    given += rest.shape[1]
-    if rest.shape[1]:
-      yield rest
-  if given < total:
-    yield np.zeros((shape, total - given), np.float32)
+    rest = stream.resample_chunk(np.ascontiguousarray(rest.T), last=True).T
+    rest = rest[:, : max(0, total - given)]
+  missing = max(0, total - given - rest.shape[1])
+  rest = np.pad(rest, ((0, 0), (0, missing)))
+  if rest.shape[1]:
+    yield rest

@@ -55,9 +55,9 @@ class Writer(contextlib.AbstractContextManager):
   Samples go to a hidden file beside the target, which takes the target's name
   when the `with` block ends and is deleted when it ends in an exception.
 
-  WAV holds 32-bit float unless told otherwise: no level is too high for it.
-  Integer encodings end at full scale. Samples beyond are set to full scale,
-  counted in `num_clipped`, and reported in one warning at the end.
+  WAV holds 32-bit float by default, which has no highest level. With integer
+  encodings, samples beyond full scale are clipped, counted in `num_clipped`,
+  and reported in one warning at the end.
 
   Attributes:
     path: The target.
@@ -86,7 +86,7 @@ class Writer(contextlib.AbstractContextManager):
 
     Raises:
       AudioError: If the format, the encoding, the rate, the number of channels
-        or the place will not do.
+        or the place is not possible.
     """
     self.path = pathlib.Path(path)
     self.num_clipped = 0
@@ -128,10 +128,10 @@ class Writer(contextlib.AbstractContextManager):
       ) from error
 
   def write(self, block: Float[np.ndarray, "channel time"]) -> None:
-    """Appends a stretch of signal.
+    """Appends a segment of signal.
 
     Args:
-      block: The stretch, shape `[C, any]`.
+      block: The segment, shape `[C, any]`.
 
     Raises:
       AudioError: If it holds NaN or Inf, or the disk takes no more.
@@ -165,7 +165,7 @@ class Writer(contextlib.AbstractContextManager):
 
 
 def _check_rate_and_channels(path, container, rate, num_channels):
-  """Refuses what a format has no place for; libsndfile does not say why."""
+  """Refuses what a format cannot hold; libsndfile does not say why."""
   top = 655_350 if container == "FLAC" else 2**31 - 1
   if rate != int(rate) or not 1 <= rate <= top:
     raise AudioError(

@@ -14,135 +14,118 @@ from jaxsep.cli._console import UsageError, complain
 
 __all__ = ["main", "run"]
 
-_COMMANDS = {
-  "separate": "one file per voice from recordings of any length",
-  "score": "how close separated files are to their references",
-  "info": "what a model folder holds",
-  "convert": "a model folder from a checkpoint of another toolkit",
-}
-
 
 class _Parser(argparse.ArgumentParser):
-  """Complains in one line."""
+  """Reports a wrong argument in one line."""
 
   def error(self, message):
     raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _add_allow_truncated(parser):
-  parser.add_argument(
-    "--allow_truncated",
-    action="store_true",
-    help="use what is there of files that are cut off",
-  )
+def _add_flag(parser, name, text):
+  parser.add_argument(name, action="store_true", help=text)
 
 
 def _add_separate(parser):
-  parser.add_argument(
-    "files", nargs="+", help="recordings; with --stream, one of them or -"
-  )
-  parser.add_argument("--model", required=True, help="folder of the model")
-  parser.add_argument(
+  add = parser.add_argument
+  add("files", nargs="+", help="recordings; with --stream, one of them or -")
+  add("--model", required=True, help="folder of a model or a run")
+  add(
     "--output_dir",
     required=True,
-    help="folder for NAME_1.wav, NAME_2.wav ...; with --stream also -, for the"
-    " voices on stdout, interleaved, without a header",
+    help="folder for NAME_1.wav, NAME_2.wav ...; with --stream also -, for all"
+    " sources on stdout, interleaved, without a header",
   )
-  parser.add_argument(
+  add(
     "--channel",
     default="mix",
-    help="of files with several: mix for their mean (default), or a number"
-    " from 1",
+    help="mix for the mean of all (default), or a number from 1",
   )
-  parser.add_argument(
-    "--format", choices=["wav", "flac"], default="wav", help="default: wav"
-  )
-  parser.add_argument(
+  add("--format", choices=["wav", "flac"], default="wav", help="default: wav")
+  add(
     "--encoding",
     choices=["float", "pcm16", "pcm24"],
-    help="default: float in WAV, which cannot clip, and 24 bits in FLAC",
+    help="default: float in WAV, which cannot clip, 24 bits in FLAC",
   )
-  parser.add_argument(
-    "--overwrite", action="store_true", help="replace files of the same name"
-  )
-  _add_allow_truncated(parser)
-  parser.add_argument(
+  _add_flag(parser, "--overwrite", "replace files of the same name")
+  _add_flag(parser, "--allow_truncated", "use what is there of cut-off files")
+  add(
     "--chunk_s",
     type=float,
-    help="seconds that the model hears at a time (default: 8; with --stream 1,"
-    " or 0.02 from a pipe)",
+    help="seconds per call of the model (default: 8; with --stream 1, or 0.02"
+    " from a pipe)",
   )
-  parser.add_argument(
+  add(
     "--overlap_s",
     type=float,
     help="seconds that neighbouring chunks share (default: a quarter)",
   )
-  parser.add_argument("--batch_size", type=int, help="chunks at a time")
-  parser.add_argument(
-    "--quiet", action="store_true", help="no progress bar and no notes"
-  )
-  parser.add_argument(
+  add("--batch_size", type=int, help="chunks at a time")
+  _add_flag(parser, "--quiet", "no progress bar and no notes")
+  _add_flag(
+    parser,
     "--stream",
-    action="store_true",
-    help="write while reading, with a causal model: a file, or WAV from a pipe"
-    " with -",
+    "write while reading, with a causal model: a file, or WAV from a pipe (-)",
   )
-  parser.add_argument(
+  add(
     "--raw",
     choices=["int16", "float32"],
-    help="what comes from the pipe if it is no WAV; little-endian",
+    help="samples of a pipe that is not WAV; little-endian",
   )
-  parser.add_argument("--sample_rate_hz", type=int, help="of --raw")
-  parser.add_argument("--num_channels", type=int, help="of --raw (default: 1)")
+  add("--sample_rate_hz", type=int, help="of --raw")
+  add("--num_channels", type=int, help="of --raw (default: 1)")
 
 
 def _add_score(parser):
-  parser.add_argument("--reference", nargs="+", required=True, help="true ones")
-  parser.add_argument(
-    "--estimate", nargs="+", required=True, help="separated ones, in any order"
-  )
-  parser.add_argument("--mixture", help="adds the improvements over this file")
-  parser.add_argument(
-    "--channel", help="of files with several: mix, or a number from 1"
-  )
-  parser.add_argument(
-    "--trim", action="store_true", help="cut all to the shortest length"
-  )
-  _add_allow_truncated(parser)
-  parser.add_argument("--stoi", action="store_true", help="adds STOI")
-  parser.add_argument("--pesq", action="store_true", help="adds PESQ")
-  parser.add_argument("--json", action="store_true", help="prints JSON")
+  add = parser.add_argument
+  add("--reference", nargs="+", required=True, help="files of true sources")
+  add("--estimate", nargs="+", required=True, help="separated, in any order")
+  add("--mixture", help="adds the improvements over this file")
+  add("--channel", help="of files with several: mix, or a number from 1")
+  _add_flag(parser, "--trim", "cut all to the shortest length")
+  _add_flag(parser, "--allow_truncated", "use what is there of cut-off files")
+  _add_flag(parser, "--stoi", "adds STOI")
+  _add_flag(parser, "--pesq", "adds PESQ")
+  _add_flag(parser, "--json", "prints JSON")
 
 
 def _add_info(parser):
-  parser.add_argument("--model", required=True, help="folder of the model")
+  parser.add_argument(
+    "--model", required=True, help="folder of a model or a run"
+  )
 
 
 def _add_convert(parser):
-  parser.add_argument(
+  add = parser.add_argument
+  add(
     "checkpoint",
     help="file of Asteroid's ConvTasNet or DPTNet, or folder of SpeechBrain's"
     " ConvTasNet",
   )
-  parser.add_argument(
-    "--output_dir", required=True, help="folder for the model; a new one"
-  )
-  parser.add_argument(
+  add("--output_dir", required=True, help="new folder for the model")
+  add(
     "--from",
     dest="peer",
     choices=["asteroid", "speechbrain"],
-    help="default: told by the names of the weights",
+    help="default: by the names of the weights",
   )
-  parser.add_argument(
-    "--sample_rate_hz", type=int, help="if the checkpoint does not say it"
-  )
-  parser.add_argument(
+  add("--sample_rate_hz", type=int, help="if the checkpoint does not say it")
+  add(
     "--set",
     action="append",
     metavar="NAME=VALUE",
-    help="an argument of the model, by its name at the other toolkit, if the"
-    " checkpoint does not say it; may be given again",
+    help="an argument of the model at the other toolkit, if the checkpoint"
+    " does not say it; can be repeated",
   )
+
+
+# Each command: what it does, and its arguments.
+_COMMANDS = {
+  "separate": ("one file per source from recordings", _add_separate),
+  "score": ("how close separated files are to their references", _add_score),
+  "info": ("what a model folder holds", _add_info),
+  "convert": ("a model folder from another toolkit's checkpoint", _add_convert),
+}
 
 
 def _make_parser():
@@ -153,16 +136,8 @@ def _make_parser():
   subparsers = parser.add_subparsers(
     dest="command", required=True, metavar="{" + ",".join(_COMMANDS) + "}"
   )
-  adders = {
-    "separate": _add_separate,
-    "score": _add_score,
-    "info": _add_info,
-    "convert": _add_convert,
-  }
-  for name, text in _COMMANDS.items():
-    adders[name](
-      subparsers.add_parser(name, help=text, description=text.capitalize())
-    )
+  for name, (text, add) in _COMMANDS.items():
+    add(subparsers.add_parser(name, help=text, description=text.capitalize()))
   return parser
 
 

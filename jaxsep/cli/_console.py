@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class UsageError(Exception):
-  """A mistake of the user; one line says what is wrong and what to do."""
+  """A mistake of the user; one line says what is wrong and how to fix it."""
 
 
 def complain(error: Exception | str) -> None:
@@ -17,7 +17,7 @@ def complain(error: Exception | str) -> None:
 
 
 def note(line: object) -> None:
-  """Prints one line that is good to know."""
+  """Prints one line of information."""
   print(f"note: {line}", file=sys.stderr)
 
 
@@ -47,6 +47,16 @@ def warnings_as_notes(quiet: bool) -> Iterator[None]:
     warnings.simplefilter("always", UserWarning)
     warnings.showwarning = show
     yield
+
+
+def load_model(folder: str):
+  """The model in a folder, or one line about what is wrong with it."""
+  from jaxsep import model_io
+
+  try:
+    return model_io.load(folder)
+  except model_io.ModelFolderError as error:
+    raise UsageError(str(error)) from error
 
 
 def parse_channel(text: str) -> str | int:

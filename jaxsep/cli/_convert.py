@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     model_io.save(
       folder,
       found.model,
-      found.params,
+      {"params": found.params},
       sample_rate_hz=found.sample_rate_hz,
       metadata={
         "converted_from": found.peer,
@@ -42,8 +42,7 @@ def run(options: argparse.Namespace) -> int:
     )
   except ValueError as error:
     raise UsageError(str(error)) from error
-  name = type(found.model).__name__
-  print(f"model           {name}, from {found.peer}")
+  print(f"model           {type(found.model).__name__}, from {found.peer}")
   print(f"parameters      {found.num_params:,}")
   print(f"sample rate     {found.sample_rate_hz} Hz")
   print(f"folder          {folder}")

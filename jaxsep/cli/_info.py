@@ -1,41 +1,54 @@
 """`jaxsep info`."""
 
 import argparse
+import dataclasses
 
-from jaxsep.cli._console import UsageError, user_mistakes
-
-
-def load(folder: str):
-  """The model in a folder, or one line about what is wrong with it."""
-  from jaxsep import model_io
-
-  with user_mistakes():
-    try:
-      return model_io.load(folder)
-    except model_io.ModelFolderError as error:
-      raise UsageError(str(error)) from error
+from jaxsep.cli._console import load_model
 
 
 def run(options: argparse.Namespace) -> int:
   """Prints what a model folder holds."""
-  import dataclasses
-
-  import jax
-  import numpy as np
-
-  loaded = load(options.model)
-  model = loaded.model
-  count = sum(leaf.size for leaf in jax.tree.leaves(loaded.params))
-  print(f"model           {type(model).__name__}")
-  print(f"task            {loaded.task}")
-  print(f"sample rate     {loaded.sample_rate_hz} Hz")
-  print(f"parameters      {count:,}")
-  for field in dataclasses.fields(model):
-    if field.name not in ("parent", "name"):
-      value = getattr(model, field.name)
-      if field.name == "dtype":
-        value = np.dtype(value).name
-      print(f"  {field.name:<20}{value}")
-  for name, value in (loaded.metadata or {}).items():
-    print(f"{name:<16}{value}")
+  _show(load_model(options.model), "")
   return 0
+
+
+def _show(loaded, indent):
+  import jax
+
+  sizes = {
+    name: sum(leaf.size for leaf in jax.tree.leaves(collection))
+    for name, collection in loaded.variables.items()
+  }
+  rows = {
+    "model": type(loaded.model).__name__,
+    "task": loaded.task,
+    "sample rate": f"{loaded.sample_rate_hz} Hz",
+    "parameters": f"{sizes.pop('params', 0):,}",
+    **{name: f"{size:,} values" for name, size in sizes.items()},
+  }
+  _print(rows, indent)
+  _show_options(loaded.model, indent + "  ")
+  _print(loaded.metadata, indent)
+  for name in loaded.files:
+    _print({"file": name}, indent)
+  for name, part in loaded.parts.items():
+    _print({"part": name}, indent)
+    _show(part, indent + "  ")
+
+
+def _show_options(model, indent):
+  """Prints the options of a model, and those of what is nested in it."""
+  for field in dataclasses.fields(model):
+    value = getattr(model, field.name)
+    if field.name in ("parent", "name"):
+      continue
+    if dataclasses.is_dataclass(value):
+      _print({field.name: type(value).__name__}, indent, 20)
+      _show_options(value, indent + "  ")
+    else:
+      _print({field.name: getattr(value, "__name__", value)}, indent, 20)
+
+
+def _print(rows, indent, width=16):
+  for name, value in rows.items():
+    print(f"{indent}{name:<{width}}{value}")

@@ -15,16 +15,7 @@ from jaxsep.cli._console import (
   user_mistakes,
 )
 
-_TITLES = {
-  "si_sdr": "SI-SDR",
-  "si_snr": "SI-SNR",
-  "snr": "SNR",
-  "sdr": "SDR",
-  "sir": "SIR",
-  "sar": "SAR",
-  "stoi": "STOI",
-  "pesq": "PESQ",
-}
+_TITLES = {"si_sdr": "SI-SDR", "si_snr": "SI-SNR"}  # Others: capitals.
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,40 +42,40 @@ def run(options: argparse.Namespace) -> int:
     for name in ("si_sdr", "si_snr", "snr", "sdr"):
       scores[f"{name}_improvement"] = scores[name] - baseline[name]
   matched = [options.estimate[index] for index in order]
-  show = _print_json if options.json else _print_table
-  show(options.reference, matched, scores, rate)
+  if options.json:
+    _print_json(options.reference, matched, scores, rate)
+  else:
+    _print_table(options.reference, matched, scores)
   return 0
 
 
 def _read(names, options):
   """All files as one array `[files, T]`, and their rate."""
-  channel = None
-  if options.channel is not None:
-    channel = parse_channel(options.channel)
-  rows, rates = [], []
-  is_any_chosen = False
+  channel = options.channel and parse_channel(options.channel)
+  signals, rates = [], []
   for name in names:
     with user_mistakes():
       signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
-    chosen = 0
-    if len(signal) > 1:
-      if channel is None:
-        raise UsageError(
-          f"{name}: has {len(signal)} channels; say which with --channel"
-        )
-      check_channel(channel, len(signal), name)
-      chosen = channel
-      is_any_chosen = True
-    rows.append(audio.to_mono(signal, channel=chosen))
+    signals.append(signal)
     rates.append(rate)
     if rate != rates[0]:
       raise UsageError(
         f"{name}: {rate} Hz, but {names[0]}: {rates[0]} Hz; resample them to"
         " one rate"
       )
-  if channel is not None and not is_any_chosen:
-    # Beside files with several, those with one are as they are; alone, not.
-    check_channel(channel, 1, names[0])
+  rows = []
+  is_mono = all(len(signal) == 1 for signal in signals)
+  for name, signal in zip(names, signals, strict=True):
+    if len(signal) > 1 and channel is None:
+      raise UsageError(
+        f"{name}: has {len(signal)} channels; say which with --channel"
+      )
+    # Beside files with several channels, those with one are used as they are.
+    chosen = 0
+    if channel is not None and (len(signal) > 1 or is_mono):
+      check_channel(channel, len(signal), name)
+      chosen = channel
+    rows.append(audio.to_mono(signal, channel=chosen))
   lengths = [len(row) for row in rows]
   shortest = min(lengths)
   if max(lengths) > shortest:
@@ -106,15 +97,10 @@ def _best_order(estimate, reference):
 
 
 def _ratios(estimate, reference):
-  sdr, sir, sar = metrics.bss_eval(estimate, reference)
-  ratios = {
-    "si_sdr": metrics.si_sdr(estimate, reference),
-    "si_snr": metrics.si_snr(estimate, reference),
-    "snr": metrics.snr(estimate, reference),
-    "sdr": sdr,
-    "sir": sir,
-    "sar": sar,
-  }
+  names = ("si_sdr", "si_snr", "snr")
+  ratios = {n: getattr(metrics, n)(estimate, reference) for n in names}
+  bss_eval = metrics.bss_eval(estimate, reference)
+  ratios |= dict(zip(("sdr", "sir", "sar"), bss_eval, strict=True))
   return {name: np.asarray(value) for name, value in ratios.items()}
 
 
@@ -131,8 +117,7 @@ def _score(estimate, reference, rate, options):
   return scores
 
 
-def _print_table(references, matched, scores, rate):
-  del rate
+def _print_table(references, matched, scores):
   titles = [_title(name) for name in scores]
   rows = [["reference", "estimate", *titles]]
   for index, names in enumerate(zip(references, matched, strict=True)):
@@ -149,29 +134,24 @@ def _print_table(references, matched, scores, rate):
 
 def _title(name):
   base = name.removesuffix("_improvement")
-  return _TITLES[base] + ("i" if base != name else "")
+  return _TITLES.get(base, base.upper()) + ("i" if base != name else "")
 
 
 def _print_json(references, matched, scores, rate):
   def number(value):
     return round(float(value), 6) if math.isfinite(value) else None
 
-  print(
-    json.dumps(
-      {
-        "sample_rate_hz": rate,
-        "matched_by": "si_sdr",
-        "sources": [
-          {"reference": reference, "estimate": estimate}
-          | {name: number(values[index]) for name, values in scores.items()}
-          for index, (reference, estimate) in enumerate(
-            zip(references, matched, strict=True)
-          )
-        ],
-        "mean": {
-          name: number(values.mean()) for name, values in scores.items()
-        },
-      },
-      indent=2,
+  sources = [
+    {"reference": reference, "estimate": estimate}
+    | {name: number(values[index]) for name, values in scores.items()}
+    for index, (reference, estimate) in enumerate(
+      zip(references, matched, strict=True)
     )
-  )
+  ]
+  content = {
+    "sample_rate_hz": rate,
+    "matched_by": "si_sdr",
+    "sources": sources,
+    "mean": {name: number(values.mean()) for name, values in scores.items()},
+  }
+  print(json.dumps(content, indent=2))

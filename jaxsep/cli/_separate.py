@@ -10,11 +10,12 @@ import numpy as np
 import tqdm
 
 from jaxsep import audio, inference
-from jaxsep.cli import _info, _separate_stream
+from jaxsep.cli import _separate_stream
 from jaxsep.cli._console import (
   UsageError,
   check_channel,
   complain,
+  load_model,
   note,
   parse_channel,
   user_mistakes,
@@ -30,12 +31,7 @@ _BAR = (
 def run(options: argparse.Namespace) -> int:
   """Separates each file; goes on to the next one when one is damaged."""
   if options.stream:
-    return _separate_stream.run(
-      options,
-      lambda path, num_sources: _plan_outputs([path], num_sources, options)[
-        path
-      ],
-    )
+    return _separate_stream.run(options, _plan_outputs)
   _check_whole(options)
   channel = parse_channel(options.channel)
   inputs = [pathlib.Path(name) for name in options.files]
@@ -47,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
   for path, about in abouts.items():
     check_channel(channel, about.num_channels, path)
   _check_sizes(options)
-  loaded = _info.load(options.model)
+  loaded = load_model(options.model)
   targets = _plan_outputs(inputs, loaded.model.num_sources, options)
   with user_mistakes():
     pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
@@ -67,20 +63,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_whole(options):
-  """Refuses what only a stream can do; settles the chunks."""
+  """Refuses what only a stream can do."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
   for name in ("raw", "sample_rate_hz", "num_channels"):
     if getattr(options, name) is not None:
       raise UsageError(f"--{name} needs --stream")
-  if options.chunk_s is None:
-    options.chunk_s = 8.0
 
 
 def _check_sizes(options):
-  overlap_s = options.overlap_s
-  if overlap_s is None:
-    overlap_s = options.chunk_s / 4
+  """Refuses sizes out of range."""
+  if options.chunk_s is None:
+    options.chunk_s = 8.0
+  overlap_s = options.overlap_s or 0.0
   if not 0.1 <= options.chunk_s <= 3600:
     raise UsageError(
       f"--chunk_s must be from 0.1 to 3600 seconds, got {options.chunk_s:g}"
@@ -97,7 +92,7 @@ def _check_sizes(options):
 
 
 def _plan_outputs(inputs, num_sources, options):
-  """Paths of the outputs of each input; none that would be a loss."""
+  """Paths of the outputs of each input; refuses to overwrite."""
   folder = pathlib.Path(options.output_dir)
   targets = {
     path: [
@@ -139,12 +134,25 @@ class _Job:
   def separate(self, targets: list[pathlib.Path]) -> None:
     """Reads, resamples, separates, resamples back and writes."""
     self._note_before()
-    rate = self._about.sample_rate_hz
-    model_rate = self._loaded.sample_rate_hz
+    rate, model_rate = self._about.sample_rate_hz, self._loaded.sample_rate_hz
+    overlap_s = self._options.overlap_s
     with self._bar() as bar:
-      voices = self._voices(lambda count: bar.update(count / model_rate))
+      heard = audio.resample_blocks(
+        self._read(), orig_rate_hz=rate, target_rate_hz=model_rate
+      )
+      sources = inference.separate_blocks(
+        self._loaded.model,
+        self._loaded.variables,
+        (block[0] for block in heard),
+        cut=inference.Overlapping(
+          round(self._options.chunk_s * model_rate),
+          None if overlap_s is None else round(overlap_s * model_rate),
+        ),
+        batch_size=self._options.batch_size,
+        progress=lambda count: bar.update(count / model_rate),
+      )
       back = audio.resample_blocks(
-        voices,
+        sources,
         orig_rate_hz=model_rate,
         target_rate_hz=rate,
         length=lambda: self._num_samples,
@@ -165,24 +173,6 @@ class _Job:
       )
       yield mono[np.newaxis]
 
-  def _voices(self, progress) -> Iterator[np.ndarray]:
-    model_rate = self._loaded.sample_rate_hz
-    mono = audio.resample_blocks(
-      self._read(),
-      orig_rate_hz=self._about.sample_rate_hz,
-      target_rate_hz=model_rate,
-    )
-    overlap_s = self._options.overlap_s
-    return inference.separate_blocks(
-      self._loaded.model,
-      self._loaded.params,
-      (block[0] for block in mono),
-      chunk_length=round(self._options.chunk_s * model_rate),
-      overlap=None if overlap_s is None else round(overlap_s * model_rate),
-      batch_size=self._options.batch_size,
-      progress=progress,
-    )
-
   def _write(self, targets, blocks: Iterable[np.ndarray]) -> None:
     with contextlib.ExitStack() as stack:
       writers = [
@@ -197,8 +187,8 @@ class _Job:
         for target in targets
       ]
       for block in blocks:
-        for writer, voice in zip(writers, block, strict=True):
-          writer.write(voice[np.newaxis])
+        for writer, source in zip(writers, block, strict=True):
+          writer.write(source[np.newaxis])
 
   def _bar(self):
     return tqdm.tqdm(
@@ -224,7 +214,7 @@ class _Job:
     rate, model_rate = self._about.sample_rate_hz, self._loaded.sample_rate_hz
     if rate > model_rate:
       self._note(
-        f"{rate} Hz, but the model hears {model_rate} Hz: outputs hold"
+        f"{rate} Hz, but the model takes {model_rate} Hz: outputs hold"
         f" nothing above {model_rate // 2} Hz"
       )
 

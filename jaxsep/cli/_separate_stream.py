@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from jaxsep import audio, inference
-from jaxsep.cli import _info
 from jaxsep.cli._console import (
   UsageError,
   check_channel,
+  load_model,
   note,
   parse_channel,
   user_mistakes,
@@ -21,13 +21,12 @@ from jaxsep.cli._console import (
 from jaxsep.cli._stream_input import Pipe, Stopper
 from jaxsep.cli._stream_output import Files, Stdout
 
-# A chunk of a pipe is short for a short wait, one of a file long for speed.
+# Short chunks of a pipe for a low latency, long ones of a file for speed.
 _PIPE_CHUNK_S = 0.02
 _FILE_CHUNK_S = 1.0
-# After this long, what came counts for half in the level of the outputs.
+# Half-life of the past in the level of the outputs.
 _HALF_LIFE_S = 20.0
-# What a model is to hear at least, as `inference.separate` has it, and what
-# counts as silence (-80 dB).
+# The least RMS for the model, as in `inference.separate`, and that of silence.
 _MODEL_LEVEL = 0.1
 _SILENCE = 1e-4
 
@@ -57,19 +56,11 @@ def check(options: argparse.Namespace) -> None:
       raise UsageError(f"--{name} must be positive, got {value}")
 
 
-def run(options: argparse.Namespace, targets_of) -> int:
-  """Separates one input as it comes.
-
-  Args:
-    options: Of the command line.
-    targets_of: `targets_of(path, num_sources)` gives the files to write.
-
-  Returns:
-    The exit code: 128 and the number of the signal that ended it, if one did.
-  """
+def run(options: argparse.Namespace, plan_outputs) -> int:
+  """Separates one input as it comes; returns the exit code."""
   check(options)
   channel = parse_channel(options.channel)
-  loaded = _info.load(options.model)
+  loaded = load_model(options.model)
   try:
     live = inference.stream(loaded.model)
   except ValueError as error:
@@ -80,15 +71,15 @@ def run(options: argparse.Namespace, targets_of) -> int:
     job.warm_up()
     blocks, rate = job.open(stopper)
     try:
-      paths = job.write(blocks, rate, targets_of)
+      paths = job.write(blocks, rate, plan_outputs)
     except BrokenPipeError:
-      paths = []  # Whoever read has heard enough.
+      paths = []  # The reader of stdout has closed it.
   for path in paths:
     print(path)
-  if job.problem:
-    raise UsageError(job.problem)
-  if job.remark and not options.quiet:
-    note(job.remark)
+  if job.pipe and job.pipe.problem:
+    raise UsageError(job.pipe.problem)
+  if job.pipe and job.pipe.remark and not options.quiet:
+    note(job.pipe.remark)
   if stopper.signal is None:
     return 0
   name = signal.Signals(stopper.signal).name
@@ -105,29 +96,17 @@ class _Job:
     self._channel = channel
     self._options = options
     self.num_samples = 0
-    self._pipe: Pipe | None = None
-    seconds = options.chunk_s
-    if seconds is None:
-      is_file = options.files != ["-"]
-      seconds = _FILE_CHUNK_S if is_file else _PIPE_CHUNK_S
+    self.pipe: Pipe | None = None
+    is_pipe = options.files == ["-"]
+    seconds = options.chunk_s or (_PIPE_CHUNK_S if is_pipe else _FILE_CHUNK_S)
     hops = seconds * loaded.sample_rate_hz / live.hop_length
     self._chunk = live.hop_length * max(1, round(hops))
 
-  @property
-  def problem(self) -> str | None:
-    """What ended the input before its time."""
-    return self._pipe.problem if self._pipe else None
-
-  @property
-  def remark(self) -> str | None:
-    """What of the input was left out."""
-    return self._pipe.remark if self._pipe else None
-
   def warm_up(self):
     """Compiles the step."""
-    params = self._loaded.params
+    variables = self._loaded.variables
     silence = np.zeros((1, self._chunk), np.float32)
-    self._live.step(params, self._live.init(params, 1), silence)
+    self._live.step(variables, self._live.init(variables, 1), silence)
 
   def open(self, stopper) -> tuple[Iterator[np.ndarray], int]:
     """Mono blocks `[1, any]` of the input, and its rate."""
@@ -136,7 +115,7 @@ class _Job:
       raw = None
       if options.raw:
         raw = options.raw, options.sample_rate_hz, options.num_channels or 1
-      self._pipe = pipe = Pipe(sys.stdin.fileno(), stopper, raw)
+      self.pipe = pipe = Pipe(sys.stdin.fileno(), stopper, raw)
       check_channel(self._channel, pipe.num_channels, name)
       return self._mono(pipe.blocks(), stopper), pipe.sample_rate_hz
     about = audio.info(name, allow_truncated=options.allow_truncated)
@@ -152,31 +131,30 @@ class _Job:
       if stopper.signal is not None:
         return
 
-  def write(self, blocks, rate, targets_of) -> list[pathlib.Path]:
+  def write(self, blocks, rate, plan_outputs) -> list[pathlib.Path]:
     """Resamples, separates, resamples back and writes; returns the files."""
-    options = self._options
+    options, paths, sink = self._options, [], None
     encoding = options.encoding or "float"
     if options.output_dir == "-":
-      paths, sink = [], Stdout(encoding)
+      sink = Stdout(encoding)
     else:
-      path = pathlib.Path(options.files[0])
-      path = pathlib.Path("stdin") if str(path) == "-" else path
-      paths = targets_of(path, self._loaded.model.num_sources)
+      path = pathlib.Path("stdin" if self.pipe else options.files[0])
+      num_sources = self._loaded.model.num_sources
+      paths = plan_outputs([path], num_sources, options)[path]
       pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
       sink = Files(paths, sample_rate_hz=rate, encoding=encoding)
     model_rate = self._loaded.sample_rate_hz
-    voices = self._voices(
-      audio.resample_blocks(
-        blocks, orig_rate_hz=rate, target_rate_hz=model_rate
-      )
+    heard = audio.resample_blocks(
+      blocks, orig_rate_hz=rate, target_rate_hz=model_rate
+    )
+    back = audio.resample_blocks(
+      self._separate(heard),
+      orig_rate_hz=model_rate,
+      target_rate_hz=rate,
+      length=lambda: self.num_samples,
     )
     with sink:
-      for block in audio.resample_blocks(
-        voices,
-        orig_rate_hz=model_rate,
-        target_rate_hz=rate,
-        length=lambda: self.num_samples,
-      ):
+      for block in back:
         sink.write(block)
     if sink.num_clipped and not options.quiet:
       note(
@@ -185,23 +163,22 @@ class _Job:
       )
     return paths
 
-  def _voices(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+  def _separate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Sources `[S, any]` at the level of the input, as long as it."""
-    latency, params = self._live.latency, self._loaded.params
-    state = self._live.init(params, 1)
+    latency, variables = self._live.latency, self._loaded.variables
+    state = self._live.init(variables, 1)
     levels = inference.RunningGains(
       self._loaded.model.num_sources,
       half_life=_HALF_LIFE_S * self._loaded.sample_rate_hz,
     )
-    past = np.zeros(latency, np.float32)  # The mixture that is still owed.
-    given = -latency
-    gain = None
+    past = np.zeros(latency, np.float32)  # The mixture not separated yet.
+    given, gain = -latency, None
     for chunk, end in _chunks(blocks, self._chunk, latency):
       if gain is None:
         gain = _first_gain(chunk)
       scale = np.float32(gain or 1.0)
       state, estimates = self._live.step(
-        params, state, scale * chunk[np.newaxis]
+        variables, state, scale * chunk[np.newaxis]
       )
       estimates = np.asarray(estimates[0], np.float32) / scale
       if not np.isfinite(estimates).all():
@@ -210,19 +187,19 @@ class _Job:
         )
       mixture = np.concatenate([past, chunk])
       past = mixture[len(chunk) :]
-      voices = levels.apply(mixture[: len(chunk)], estimates)
+      sources = levels.apply(mixture[: len(chunk)], estimates)
       skipped = min(max(0, -given), len(chunk))
       kept = len(chunk) if end is None else end - given
       given += len(chunk)
       if kept > skipped:
-        yield voices[:, skipped:kept]
+        yield sources[:, skipped:kept]
 
 
 def _first_gain(chunk):
-  """What a quiet input is turned up by, from its first sound on, or None.
+  """The gain of a quiet input from its first sound on; None in silence.
 
-  Near the floors of its norms a model hears worse. A later change would upset
-  what it remembers, and a power of two changes no other rounding.
+  A model separates worse near the floors of its norms. The gain stays, because
+  the state depends on it; a power of two adds no rounding.
   """
   sound = chunk[chunk != 0].astype(np.float64)
   level = np.sqrt(np.mean(np.square(sound))) if len(sound) else 0.0
@@ -232,9 +209,9 @@ def _first_gain(chunk):
 
 
 def _chunks(blocks, length, latency):
-  """Chunks of one length; after the end, as many as the latency asks for.
+  """Chunks of one length, with silence for the latency at the end.
 
-  With each comes the number of samples of the input, once that is known.
+  With each comes the length of the input, which is None until it has ended.
   """
   waiting, count = np.zeros(0, np.float32), 0
   for block in blocks:

@@ -74,21 +74,12 @@ class Pipe:
   Attributes:
     sample_rate_hz: Sample rate.
     num_channels: Number of channels.
-    problem: What ended the blocks before their time, or None.
+    problem: Why the blocks ended early, or None.
     remark: What was left out at the end, or None.
   """
 
   def __init__(self, descriptor: int, stopper: Stopper, raw=None):
-    """Reads the header, if there is to be one.
-
-    Args:
-      descriptor: Where to read.
-      stopper: What may end it.
-      raw: None for WAV, or type, rate and channels of raw samples.
-
-    Raises:
-      UsageError: If what comes is nothing that can be read.
-    """
+    """Reads the header; with `raw`, (type, rate, channels), there is none."""
     self._descriptor = descriptor
     self._stopper = stopper
     self._remaining: float = np.inf
@@ -102,33 +93,25 @@ class Pipe:
 
   def blocks(self) -> Iterator[np.ndarray]:
     """Yields what is there `[C, any]`, as it comes."""
-    width = np.dtype(self._kind).itemsize * self.num_channels
+    kind = np.dtype(self._kind)
+    width = kind.itemsize * self.num_channels
     rest, position = b"", 0
     while self._remaining > 0:
       read = self._stopper.read(
         self._descriptor, int(min(1 << 16, self._remaining))
       )
       if not read:
-        if self._stopper.signal is None and math.isfinite(self._remaining):
-          self.problem = (
-            "-: ends before the size in its header; what came is separated"
-          )
-        elif self._stopper.signal is None and rest:
-          self.remark = (
-            f"-: ends within a sample of {width} bytes; the last {len(rest)}"
-            " are left out: are the type and --num_channels right?"
-          )
+        if self._stopper.signal is None:
+          self._explain_end(len(rest), width)
         return
       self._remaining -= len(read)
       content = rest + read
       whole = len(content) // width * width
-      rest = content[whole:]
-      if not whole:
-        continue
-      values = np.frombuffer(content[:whole], self._kind)
-      block = values.reshape(-1, self.num_channels).T.astype(np.float32)
-      if np.dtype(self._kind).kind == "i":
-        block /= 2.0 ** (8 * np.dtype(self._kind).itemsize - 1)
+      content, rest = content[:whole], content[whole:]
+      values = np.frombuffer(content, kind).reshape(-1, self.num_channels)
+      block = values.T.astype(np.float32)
+      if kind.kind == "i":
+        block /= 2.0 ** (8 * kind.itemsize - 1)
       is_finite = np.isfinite(block).all(axis=0)
       if not is_finite.all():
         first = int(np.argmin(is_finite))
@@ -139,7 +122,19 @@ class Pipe:
         yield block[:, :first]
         return
       position += block.shape[1]
-      yield block
+      if block.shape[1]:
+        yield block
+
+  def _explain_end(self, num_rest, width):
+    if math.isfinite(self._remaining):
+      self.problem = (
+        "-: ends before the size in its header; what came is separated"
+      )
+    elif num_rest:
+      self.remark = (
+        f"-: ends within a sample of {width} bytes; the last {num_rest}"
+        " are left out: are the type and --num_channels right?"
+      )
 
   def _take(self, count):
     """Exactly so many bytes of the header."""
@@ -154,11 +149,11 @@ class Pipe:
     return content
 
   def _read_header(self):
-    """Goes to the first sample; returns how samples are stored."""
+    """Reads up to the first sample; returns the type of the samples."""
     start = self._take(12)
     if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
       raise UsageError(
-        "-: is no WAV stream; for raw samples add --raw=int16 or"
+        "-: is not a WAV stream; for raw samples add --raw=int16 or"
         " --raw=float32 and --sample_rate_hz"
       )
     kind = None
@@ -177,7 +172,7 @@ class Pipe:
         if tag == _EXTENSIBLE and size >= 26:
           tag = struct.unpack("<H", content[24:26])[0]
         kind = (tag, bits)
-    # Without a chunk that tells, or one cut short, all three are unknown.
+    # No chunk of that kind, or one cut short.
     if kind is None or not 0 <= self.sample_rate_hz <= 1 << 20:
       raise UsageError(_DAMAGED)
     if kind not in _TYPES or not self.num_channels or not self.sample_rate_hz:

@@ -28,19 +28,12 @@ def encode(signal: np.ndarray, encoding: str) -> tuple[bytes, int]:
 
 
 class GrowingWav(contextlib.AbstractContextManager):
-  """A mono WAV file that is whole after each second of sound.
+  """A mono WAV file that can be played while it grows, and after a crash.
 
-  Its header is brought up to date once a second, so that what is there can be
-  played while it grows, and after a crash. Past 4 GB it becomes RF64.
-
-  Attributes:
-    path: The file.
-    num_samples: Samples so far.
-    num_clipped: Those among them that an integer encoding could not hold.
+  Its header is updated after each second of sound. Past 4 GB it becomes RF64.
   """
 
   def __init__(self, path: pathlib.Path, *, sample_rate_hz: int, encoding: str):
-    self.path = path
     self.num_samples = self.num_clipped = 0
     self._rate = sample_rate_hz
     self._encoding = encoding
@@ -92,7 +85,7 @@ class GrowingWav(contextlib.AbstractContextManager):
 
 
 class Files(contextlib.ExitStack):
-  """One growing file per voice."""
+  """One growing file per source."""
 
   def __init__(self, paths: Sequence[pathlib.Path], **options):
     super().__init__()
@@ -105,12 +98,12 @@ class Files(contextlib.ExitStack):
 
   def write(self, block: np.ndarray) -> None:
     """Appends a block `[S, T]`."""
-    for file, voice in zip(self.files, block, strict=True):
-      file.write(voice)
+    for file, source in zip(self.files, block, strict=True):
+      file.write(source)
 
 
 class Stdout(contextlib.AbstractContextManager):
-  """All voices, sample by sample next to each other, without a header."""
+  """All sources on stdout, interleaved, without a header."""
 
   def __init__(self, encoding: str):
     self.num_clipped = 0
@@ -125,5 +118,5 @@ class Stdout(contextlib.AbstractContextManager):
 
   def __exit__(self, kind, *unused):
     if kind is not None and issubclass(kind, BrokenPipeError):
-      # Python flushes once more at its end, and would complain.
+      # Python flushes stdout at exit, which would fail again.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

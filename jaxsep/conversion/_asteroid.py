@@ -12,9 +12,9 @@ from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
   check_counts,
+  check_filters,
   choose,
   fit,
-  is_half,
   matrix,
   require,
   same,
@@ -78,17 +78,6 @@ _BOTTLENECK = "masker.bottleneck.1.weight"
 _EXPAND = "masker.TCN.0.shared_block.0.weight"
 _DEPTHWISE = "masker.TCN.0.shared_block.3.weight"
 _CAUSAL_DEPTHWISE = "masker.TCN.0.shared_block.3.0.weight"
-# The weights that tell each size.
-_SOURCES = {
-  "n_src": (FILTERS, _MASKS),
-  "n_filters": (FILTERS,),
-  "kernel_size": (FILTERS,),
-  "bn_chan": (_BOTTLENECK,),
-  "hid_chan": (_EXPAND,),
-  "conv_kernel_size": (_DEPTHWISE,),
-  "causal": (_DEPTHWISE,),
-  "n_repeats": (_EXPAND,),
-}
 
 
 def conv_tasnet_from_asteroid(
@@ -122,7 +111,7 @@ def conv_tasnet_from_asteroid(
   elif "n_repeats" not in given:
     check_counts(args, ("n_blocks",))
     _repeats(args, weights)
-  require(args, needed, weights, _SOURCES)
+  require(args, needed)
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
@@ -170,21 +159,10 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
   Raises:
     ConversionError: Naming the first of them.
   """
-  if unknown := sorted(args.keys() - known):
-    raise ConversionError(
-      f"{_PEER}'s {', '.join(unknown)} has no counterpart here."
-    )
+  check_filters(args, known, _PEER)
   choose(
     {"fb_name": "free", **args}, "fb_name", {"free": 0, "FreeFB": 0}, _PEER
   )
-  # Where Asteroid is left to choose it is 8; only None is half a filter.
-  stride = args["stride"] or args["kernel_size"] // 2
-  if not is_half(stride, args["kernel_size"]):
-    raise ConversionError(
-      f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
-      "no counterpart here: filters are of even length and overlap by half. "
-      "Where the file does not say its stride, --set=stride=N does."
-    )
   for name in ("in_chan", "out_chan"):
     if args.get(name) not in (None, "None", args["n_filters"]):
       raise ConversionError(

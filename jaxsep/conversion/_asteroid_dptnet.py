@@ -63,14 +63,6 @@ _LAYER = re.compile(r"masker\.layers\.(\d+)\.")
 _PEER = "Asteroid"
 _GATES = "masker.layers.0.0.recurrent.weight_hh_l0"
 _MASKS = "masker.first_out.1.weight"
-# The weights that tell each size.
-_SOURCES = {
-  "n_src": (FILTERS, _MASKS),
-  "n_filters": (FILTERS,),
-  "kernel_size": (FILTERS,),
-  "ff_hid": (_GATES,),
-  "n_repeats": (_GATES,),
-}
 
 
 def dptnet_from_asteroid(
@@ -101,7 +93,7 @@ def dptnet_from_asteroid(
     **_read_off(weights),
     **(arguments or {}),
   }
-  require(args, (*_COUNTS, *_DEFAULTS), weights, _SOURCES)
+  require(args, (*_COUNTS, *_DEFAULTS))
   check_counts(args, _COUNTS)
   check_filterbank(args, _KNOWN)
   _check(args)

@@ -1,7 +1,7 @@
 """Weights of a peer, checked name by name and put into our places."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -139,57 +139,39 @@ def choose(
   )
 
 
-def require(
-  arguments: Mapping[str, Any],
-  names: Sequence[str],
-  weights: Mapping[str, np.ndarray],
-  sources: Mapping[str, Sequence[str]],
-) -> None:
+def require(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
   """Refuses arguments with gaps.
 
-  Args:
-    arguments: The arguments that are known.
-    names: Those that a model takes.
-    weights: The weights that there are.
-    sources: The weights that tell an argument, by its name.
+  Raises:
+    ConversionError: If one of the names has no value.
+  """
+  if gaps := [name for name in names if name not in arguments]:
+    raise ConversionError(
+      f"the checkpoint does not say {', '.join(gaps)}, and its weights do not "
+      "tell: give each as --set=NAME=VALUE."
+    )
+
+
+def check_filters(
+  arguments: Mapping[str, Any], known: Collection[str], peer: str
+) -> None:
+  """Refuses unknown options, and filters that do not overlap by half.
 
   Raises:
-    ConversionError: If one of the names has no value. It lists the weights that
-      should have told it, and what no weight tells.
+    ConversionError: Naming the option.
   """
-  gaps = [name for name in names if name not in arguments]
-  absent: dict[str, list[str]] = {}
-  odd: dict[str, list[str]] = {}
-  for name in gaps:
-    lacking = [part for part in sources.get(name, ()) if part not in weights]
-    # Of a source that is there, the shape has too few axes, or an empty one.
-    group = absent if lacking else odd
-    for source in lacking or sources.get(name, ()):
-      group.setdefault(source, []).append(name)
-  lines = []
-  if absent:
-    parts = [
-      f"{name} (tells {', '.join(told)})" for name, told in absent.items()
-    ]
-    lines.append(f"missing: {', '.join(parts)}")
-  if odd:
-    parts = [
-      f"{name} is {list(weights[name].shape)} (tells no {', '.join(told)})"
-      for name, told in odd.items()
-    ]
-    lines.append(f"wrong shape: {', '.join(parts)}")
-  if others := [name for name in gaps if name not in sources]:
-    lines.append(
-      f"the checkpoint does not say {', '.join(others)}: give each as "
-      "--set=NAME=VALUE."
+  if unknown := sorted(arguments.keys() - known):
+    raise ConversionError(
+      f"{peer}'s {', '.join(unknown)} has no counterpart here."
     )
-  if lines:
-    raise ConversionError(*lines)
-
-
-def is_half(stride: object, kernel_size: int) -> bool:
-  """Whether filters overlap by half, the only way that ours can."""
-  return kernel_size % 2 == 0 and stride == kernel_size // 2
+  size = arguments["kernel_size"]
+  stride = arguments.get("stride") or size // 2
+  if size % 2 or stride != size // 2:
+    raise ConversionError(
+      f"{peer}'s stride={stride!r} with kernel_size={size} has no counterpart "
+      "here: filters are of even length and overlap by half. Where the file "
+      "does not say its stride, --set=stride=N does."
+    )
 
 
 def matrix(weight: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
   check_counts,
+  check_filters,
   choose,
   fit,
   flat,
-  is_half,
   matrix,
   require,
   scalar,
@@ -35,17 +35,6 @@ _MASKS = "masknet.mask_conv1x1.conv.weight"
 _BOTTLENECK = "masknet.bottleneck_conv1x1.conv.weight"
 _EXPAND = f"{_TCN}.temporalblock_0_0.layers.conv.conv.weight"
 _DEPTHWISE = f"{_TCN}.temporalblock_0_0.layers.DSconv.conv_0.conv.weight"
-# The weights that tell each size.
-_SOURCES = {
-  "N": (_FILTERS,),
-  "B": (_BOTTLENECK,),
-  "H": (_EXPAND,),
-  "P": (_DEPTHWISE,),
-  "X": (_EXPAND,),
-  "R": (_EXPAND,),
-  "C": (_FILTERS, _MASKS),
-  "kernel_size": (_FILTERS,),
-}
 
 
 def conv_tasnet_from_speechbrain(
@@ -81,18 +70,9 @@ def conv_tasnet_from_speechbrain(
     **_read_off(weights),
     **(arguments or {}),
   }
-  require(args, (*_COUNTS, *_DEFAULTS), weights, _SOURCES)
+  require(args, (*_COUNTS, *_DEFAULTS))
   check_counts(args, _COUNTS)
-  if unknown := sorted(args.keys() - _KNOWN):
-    raise ConversionError(
-      f"{_PEER}'s {', '.join(unknown)} has no counterpart here."
-    )
-  stride = args.get("stride") or args["kernel_size"] // 2
-  if not is_half(stride, args["kernel_size"]):
-    raise ConversionError(
-      f"{_PEER}'s stride={stride!r} with kernel_size={args['kernel_size']} has "
-      "no counterpart here: filters are of even length and overlap by half."
-    )
+  check_filters(args, _KNOWN, _PEER)
   if args["P"] % 2 == 0 or args["X"] > 30 or args["X"] * args["R"] > 1000:
     raise ConversionError(
       f"P={args['P']}, X={args['X']}, R={args['R']} cannot be."

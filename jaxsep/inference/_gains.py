@@ -1,23 +1,21 @@
 """Gains with which estimates add up to their mixture.
 
-All that they depend on is the `gram` of the estimates, their inner products
-with each other `[S, S]`, and their `match`, those with the mixture `[S]`. An
-estimate may have any scale: the gains make up for it.
+They depend only on the inner products of the estimates with each other, `gram
+[S, S]`, and with the mixture, `match [S]`. Estimates may have any scale.
 """
 
 import numpy as np
 
 from jaxsep.typing import Float
 
-# How strongly gains hold on to the given ones: as if a source of this share of
-# the mean energy spoke for those. It decides for sources 15 dB below the
-# others: what leaks into the output of a silent source must not be scaled up
-# to explain the recording.
+# Strength of the penalty on the distance from the usual gains, as a share of
+# the mean energy of the sources. It decides for sources 15 dB below the others:
+# what leaks into the output of a silent source must not be scaled up.
 _INERTIA = 0.03
-# The energy of a sum of estimates is taken to be at least this share of the
-# sum of their energies: from what is left where they cancel follows no scale.
+# The energy of the sum of the estimates is taken to be at least this share of
+# the sum of their energies: where estimates cancel, the rest has no scale.
 _CANCELLED = 0.1
-# What is 90 dB below the mean is rounding.
+# Energy 90 dB below the mean is rounding.
 _ROUNDING = 1e-9
 
 
@@ -42,22 +40,22 @@ def gains(
   match: Float[np.ndarray, "sources"],
   usual: Float[np.ndarray, "..."] | float,
 ) -> Float[np.ndarray, "sources"]:
-  """Least-squares gains; the usual ones for what explains little.
+  """Least-squares gains, near the usual ones where an estimate explains little.
 
-  How much of the mixture an estimate explains, and not how loud it is, decides
-  whether it gets a gain of its own. So a first, lenient solution brings the
-  estimates to the level of the mixture; there their energies are compared.
+  A first solution with a weak penalty brings the estimates to the level of the
+  mixture. Their energies there, which do not depend on the scale of the model,
+  set the penalty of each estimate in the second solution.
 
   Args:
     gram: Inner products of the estimates, not all zero.
     match: Their inner products with the mixture.
-    usual: Gains to stay near to, shape `[S]` or one for all.
+    usual: Gains of the penalty, shape `[S]` or one for all.
 
   Returns:
     The gains.
   """
   energy = np.diag(gram)
-  # Estimates of energy one: then scales do not matter, also to the numerics.
+  # Estimates of energy one, for the numerics.
   scale = np.sqrt(energy + _ROUNDING * energy.mean())
   gram, match = gram / np.outer(scale, scale), match / scale
   usual = scale * usual

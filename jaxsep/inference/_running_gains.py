@@ -9,19 +9,17 @@ from jaxsep.typing import Float
 class RunningGains:
   """Scales estimates that come chunk by chunk to add up to the mixture.
 
-  Each of a model's outputs may have a scale and a sign of its own. The gains,
-  one per source, are those that explain the mixture best in the least-squares
-  sense, over all that has come so far, the older the less; an output that
-  explains next to nothing gets the gain that suits them all. So the first chunk
-  is scaled by itself alone, and gains settle as more comes. They move linearly
-  over a chunk, without a step. Silence changes nothing.
+  Each output of a model may have its own scale and sign. The gains, one per
+  source, are the least-squares ones over the past, with exponential forgetting;
+  an output that explains little of the mixture gets the gain that suits all
+  outputs together. Gains move linearly over a chunk. Silence changes nothing.
 
   Example:
     >>> levels = RunningGains(2, half_life=8000)
     >>> sources = np.sin(np.outer([0.1, 0.2], np.arange(4000)))
     >>> mixture, estimates = sources.sum(0), sources * [[1], [-10]]
-    >>> voices = levels.apply(mixture, estimates)
-    >>> bool(np.abs(voices - sources).max() < 0.1)
+    >>> scaled = levels.apply(mixture, estimates)
+    >>> bool(np.abs(scaled - sources).max() < 0.1)
     True
   """
 
@@ -30,7 +28,7 @@ class RunningGains:
 
     Args:
       num_sources: Sources.
-      half_life: Samples after which what came counts for half.
+      half_life: Samples after which the past has half the weight.
 
     Raises:
       ValueError: If one of them is not positive.
@@ -53,7 +51,7 @@ class RunningGains:
 
     Args:
       mixture: The mixture, at the same time as the estimates, shape `[T]`.
-      estimates: What the model made of it, shape `[S, T]`.
+      estimates: The estimates of the model, shape `[S, T]`.
 
     Returns:
       The scaled estimates, float32, shape `[S, T]`.

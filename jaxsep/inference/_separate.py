@@ -68,7 +68,8 @@ def separate(
 
   Example:
     >>> from jaxsep import models
-    >>> model = models.ConvTasNet(num_blocks=1, num_repeats=1)
+    >>> masker = models.TemporalConvNet(num_blocks=1, num_repeats=1)
+    >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = np.sin(0.1 * np.arange(5000, dtype=np.float32))
     >>> variables = model.init(jax.random.key(0), mixture[None, :100])
     >>> separate(model, variables, mixture, cut=Overlapping(2000)).shape

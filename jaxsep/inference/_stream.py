@@ -112,8 +112,9 @@ def stream(model: nn.Module) -> Stream:
   agree to about 2 % of the largest sample.
 
   Args:
-    model: A causal model: `ConvTasNet(causal=True)`, which is one hop late, or
-      `SpectrogramTasNet(causal=True)`, which is a window less a hop late.
+    model: A causal model: a `ConvTasNet`, which is one hop late, or a
+      `SpectrogramTasNet`, which is a window less a hop late, with
+      `masker=TemporalConvNet(causal=True)`.
 
   Returns:
     The functions `init`, `step` and `finish`, and two numbers.
@@ -124,7 +125,9 @@ def stream(model: nn.Module) -> Stream:
   Example:
     >>> import jax.numpy as jnp
     >>> from jaxsep import models
-    >>> model = models.ConvTasNet(causal=True, num_blocks=1, num_repeats=1)
+    >>> masker = models.TemporalConvNet(
+    ...     num_blocks=1, num_repeats=1, causal=True)
+    >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = jnp.sin(0.1 * jnp.arange(800))[None]
     >>> variables = model.init(jax.random.key(0), mixture)
     >>> live = stream(model)

@@ -1,7 +1,5 @@
 """Ratios of the energy of the target to the energy of everything else."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -129,66 +127,3 @@ def _without_mean(signal):
   signal = dsp.centered(dsp.centered(_levels.unit_peak(signal)))
   constant = _levels.level_of_peak(signal) <= _CONSTANT
   return jnp.where(constant, 0.0, signal)
-
-
-def improvement(metric: Callable) -> Callable:
-  """What separation gained: the metric of the estimate less the mixture's.
-
-  Args:
-    metric: Any `metric(estimate, reference)`; one that returns several values,
-      such as `bss_eval`, gives the improvement of each.
-
-  Returns:
-    `metric_improvement(estimate, reference, mixture)`, where `mixture` is
-    `[..., T]` for estimates `[..., S, T]`, or has their shape.
-
-  Example:
-    >>> reference = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-    >>> mixture = jnp.array([1.0, 1.0])
-    >>> estimate = jnp.array([[1.0, 0.1], [0.1, 1.0]])
-    >>> print(improvement(si_sdr)(estimate, reference, mixture).round(2))
-    [20. 20.]
-  """
-  name = getattr(metric, "__name__", "metric")
-
-  def improved(estimate, reference, mixture, **options):
-    unprocessed = _like(jnp.asarray(mixture), jnp.asarray(estimate))
-    return jax.tree.map(
-      jnp.subtract,
-      metric(estimate, reference, **options),
-      metric(unprocessed, reference, **options),
-    )
-
-  improved.__name__ = improved.__qualname__ = f"{name}_improvement"
-  improved.__doc__ = f"""Improvement of `{name}` over the mixture.
-
-  Args:
-    estimate: Separated signals, shape `[..., S, T]`.
-    reference: Target signals, same shape.
-    mixture: What was separated, shape `[..., T]` or that of the estimate.
-    **options: Options of `{name}`.
-
-  Returns:
-    `{name}` of the estimate less that of the mixture in its place, in its unit.
-
-  Raises:
-    ValueError: If the mixture or the reference does not fit the estimate.
-  """
-  return improved
-
-
-def _like(mixture, estimate):
-  """The mixture in place of every estimate."""
-  if mixture.shape == estimate.shape:
-    return mixture
-  if mixture.shape != estimate.shape[:-2] + estimate.shape[-1:]:
-    raise ValueError(
-      f"mixture {mixture.shape} must be the estimate {estimate.shape} without"
-      " its source axis, or have its shape"
-    )
-  return jnp.broadcast_to(mixture[..., None, :], estimate.shape)
-
-
-snr_improvement = improvement(snr)
-si_sdr_improvement = improvement(si_sdr)
-si_snr_improvement = improvement(si_snr)

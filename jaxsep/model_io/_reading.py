@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 from etils import epath
 
-from jaxsep import dsp, json_values, models
+from jaxsep import json_values, models
 from jaxsep.model_io._format import (
   CONFIG,
   DTYPES,
@@ -127,11 +127,7 @@ def read_checked(path: epath.Path, sha256: str) -> bytes:
 
 def _own_classes():
   """The classes of jaxsep that a model can be made of, by name."""
-  names = {name: getattr(models, name) for name in models.__all__}
-  names |= {name: getattr(dsp, name) for name in dsp.__all__}
-  return {
-    name: value for name, value in names.items() if inspect.isclass(value)
-  }
+  return {name: getattr(models, name) for name in models.__all__}
 
 
 def _find(where):

@@ -18,7 +18,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxsep.models.norms import feature_sums, statistics_from_sums
+from jaxsep.models.norms import feature_sums, statistics_from_sums, valid_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class BlockOptions:
     return self.norm != "global"
 
 
-def conv_block(params, x, options: BlockOptions):
+def conv_block(params, x, options: BlockOptions, num_frames=None):
   """Expand, PReLU, norm, depthwise convolution, PReLU, norm, heads.
 
   Args:
@@ -55,39 +55,44 @@ def conv_block(params, x, options: BlockOptions):
       float32.
     x: Features `[B, N, C]`, in the type to compute in.
     options: What is fixed at trace time.
+    num_frames: Frames of each example that are not padding, `[B]`; None for
+      all. What comes out for padding means nothing.
 
   Returns:
     Both heads next to each other, float32, shape `[B, N, C + skip]`.
   """
   if options.padding != "zeros":
-    # Of converted models alone, so their gradient is left to JAX.
-    return _forward(params, x, options)[0]
-  return _conv_block(params, x, options)
+    # Only converted models have these: their gradient is left to JAX.
+    return _forward(params, x, num_frames, options)[0]
+  return _conv_block(params, x, num_frames, options)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv_block(params, x, options):
-  return _forward(params, x, options)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _conv_block(params, x, num_frames, options):
+  return _forward(params, x, num_frames, options)[0]
 
 
-def _forward(params, x, options):
+def _forward(params, x, num_frames, options):
   expand, depthwise = params["expand"], params["depthwise"]
   hidden = linear(x, expand)
-  sums = feature_sums(prelu(hidden, expand["slope"]), causal=options.per_frame)
-  statistics = _statistics(hidden, options)(*sums)
-  conv = normalised_conv(hidden, statistics, expand, depthwise, options)
+  active = prelu(hidden, expand["slope"])
+  sums = feature_sums(active, options.norm, num_frames)
+  statistics = statistics_from_sums(sums, options.norm)
+  conv = normalised_conv(
+    hidden, statistics, expand, depthwise, options, num_frames
+  )
   active = prelu(conv, depthwise["slope"])
-  conv_sums = feature_sums(active, causal=options.per_frame)
-  statistics = _statistics(conv, options)(*conv_sums)
+  conv_sums = feature_sums(active, options.norm, num_frames)
+  statistics = statistics_from_sums(conv_sums, options.norm)
   heads = normalised_linear(
     active.astype(conv.dtype), statistics, depthwise, params["heads"]
   )
   kept = hidden if options.keep_hidden else None
-  return heads, (params, x, kept, sums, conv_sums)
+  return heads, (params, x, num_frames, kept, sums, conv_sums)
 
 
 def _backward(options, residuals, d_heads):
-  params, x, hidden, sums, conv_sums = residuals
+  params, x, num_frames, hidden, sums, conv_sums = residuals
   depthwise, heads = params["depthwise"], params["heads"]
   # A zero that the compiler cannot see through. It makes what is recomputed
   # depend on the incoming gradient; otherwise XLA on the CPU recognises the
@@ -97,16 +102,15 @@ def _backward(options, residuals, d_heads):
   expand = params["expand"] | {"slope": params["expand"]["slope"] + zero}
   if hidden is None:
     hidden = linear(x + zero.astype(x.dtype), expand)
-  statistics, pullback = jax.vjp(_statistics(hidden, options), *sums)
-  conv = normalised_conv(hidden, statistics, expand, depthwise, options)
-  conv_statistics, conv_pullback = jax.vjp(
-    _statistics(conv, options), *conv_sums
+  norm = _Norm(sums, options, num_frames)
+  conv = normalised_conv(
+    hidden, norm.statistics, expand, depthwise, options, num_frames
   )
   d_conv, d_depthwise, d_heads = _normalised_linear_gradient(
-    conv, conv_statistics, conv_pullback, depthwise, heads, d_heads, options
+    conv, _Norm(conv_sums, options, num_frames), depthwise, heads, d_heads
   )
   d_hidden, d_expand, d_kernel = _normalised_conv_gradient(
-    hidden, statistics, pullback, expand, depthwise, d_conv, options
+    hidden, norm, expand, depthwise, d_conv
   )
   d_depthwise |= {"kernel": d_kernel, "bias": _sum_examples(d_conv)}
   d_expand |= {
@@ -114,14 +118,57 @@ def _backward(options, residuals, d_heads):
     "bias": _sum_examples(d_hidden),
   }
   d_x = matmul(d_hidden, expand["kernel"].T, x.dtype)
-  return {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}, d_x
+  d_params = {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}
+  return d_params, d_x, None
 
 
 _conv_block.defvjp(_forward, _backward)
 
 
+class _Norm:
+  """A norm in the backward pass."""
+
+  def __init__(self, sums, options, num_frames):
+    def statistics(total, energy):
+      return statistics_from_sums(
+        sums._replace(total=total, energy=energy), options.norm
+      )
+
+    self.options, self.num_frames, self.shift = options, num_frames, sums.shift
+    self.statistics, self._pullback = jax.vjp(
+      statistics, sums.total, sums.energy
+    )
+
+  def sums(self, d_normalised, active):
+    """What the gradients of mean and scale are made of."""
+    mean, scale = self.statistics
+    axes = (2,) if self.options.per_frame else (1, 2)
+    d_normalised = d_normalised.astype(jnp.float32)
+    total = jnp.sum(d_normalised, axis=axes, keepdims=True)
+    # Statistics outside of the sum: inside, XLA on the CPU would write them
+    # out as maps of the hidden width.
+    inner = jnp.sum(d_normalised * active, axis=axes, keepdims=True)
+    return total, (inner - mean * total) * scale
+
+  def gradient(self, active, d_normalised, d_sums):
+    """Gradient of `normalise`, also through the statistics."""
+    _, scale = self.statistics
+    d_total, d_energy = self._pullback((-scale * d_sums[0], d_sums[1] / scale))
+    d_features = d_total + 2 * d_energy * (active - self.shift)
+    if self.num_frames is not None and not self.options.per_frame:
+      valid = valid_frames(self.num_frames, active.shape[1])
+      d_features = jnp.where(valid, d_features, 0.0)
+    return scale * d_normalised + d_features
+
+
 def normalised_conv(
-  hidden, statistics, expand, depthwise, options, stream=None
+  hidden,
+  statistics,
+  expand,
+  depthwise,
+  options,
+  num_frames=None,
+  stream=None,
 ):
   """Normalised PReLU of the hidden map, convolved along time."""
   normalised = normalise(prelu(hidden, expand["slope"]), statistics)
@@ -132,22 +179,23 @@ def normalised_conv(
   # convolution is slow on CPUs and GPUs alike.
   normalised = normalised.astype(hidden.dtype)
   if stream is None:
-    taps = _taps(normalised, len(kernel), options)
+    taps = _taps(normalised, len(kernel), options, num_frames)
   else:
     taps = stream.taps(normalised, len(kernel), dilation=options.dilation)
   conv = sum(tap * as_row(row) for tap, row in zip(taps, kernel, strict=True))
   return (conv + as_row(depthwise["bias"])).astype(hidden.dtype)
 
 
-def _normalised_conv_gradient(
-  hidden, statistics, pullback, expand, depthwise, d_conv, options
-):
+def _normalised_conv_gradient(hidden, norm, expand, depthwise, d_conv):
   """Gradients of `normalised_conv`: the input, `expand` and the kernel."""
   active = prelu(hidden, expand["slope"])
-  normalised = normalise(active, statistics)
+  normalised = normalise(active, norm.statistics)
   gain, kernel = expand["norm_scale"], depthwise["kernel"]
   # The convolution run backwards in time.
-  taps = _taps(d_conv, len(kernel), options, reverse=True)
+  taps = _taps(d_conv, len(kernel), norm.options, reverse=True)
+  if norm.num_frames is not None:
+    valid = valid_frames(norm.num_frames, hidden.shape[1])
+    taps = [jnp.where(valid, tap, 0.0) for tap in taps]
   # Sums over frames, by example and channel, of each tap and of each tap
   # times the input; from these follow the kernel and the norm.
   sums = jnp.stack([jnp.sum(tap, axis=1) for tap in taps])
@@ -164,13 +212,11 @@ def _normalised_conv_gradient(
   d_normalised = sum(
     tap * as_row(row) for tap, row in zip(taps, gained, strict=True)
   )
-  if options.per_frame:
-    d_sums = _sums(d_normalised, active, statistics, options)
+  if norm.options.per_frame:
+    d_sums = norm.sums(d_normalised, active)
   else:
     d_sums = (sums @ gain)[:, None, None], (products @ gain)[:, None, None]
-  d_active = _normalise_gradient(
-    active, statistics, pullback, d_normalised, d_sums
-  )
+  d_active = norm.gradient(active, d_normalised, d_sums)
   d_hidden, d_expand["slope"] = _prelu_gradient(
     hidden, expand["slope"], d_active
   )
@@ -191,12 +237,10 @@ def normalised_linear(active, statistics, depthwise, heads):
   return product + as_row(offset)
 
 
-def _normalised_linear_gradient(
-  conv, statistics, pullback, depthwise, heads, d_heads, options
-):
+def _normalised_linear_gradient(conv, norm, depthwise, heads, d_heads):
   """Gradients through PReLU, norm and heads: `conv`, its norm, the heads."""
   active = prelu(conv, depthwise["slope"])
-  mean, scale = statistics
+  mean, scale = norm.statistics
   gain = depthwise["norm_scale"]
   # Of the normalised map before its gain, transposed, without writing it out.
   scaled = d_heads * scale
@@ -212,46 +256,16 @@ def _normalised_linear_gradient(
   }
   kernel = gain[:, None] * heads["kernel"]
   d_normalised = matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
-  d_sums = _sums(d_normalised, active, statistics, options)
-  d_active = _normalise_gradient(
-    active, statistics, pullback, d_normalised, d_sums
+  d_active = norm.gradient(
+    active, d_normalised, norm.sums(d_normalised, active)
   )
   d_conv, d_norm["slope"] = _prelu_gradient(conv, depthwise["slope"], d_active)
   return d_conv, d_norm, {"kernel": d_kernel.T, "bias": d_offset}
 
 
-def _statistics(features, options):
-  """The function from the sums of `features` to mean and reciprocal scale."""
-  _, frames, channels = features.shape
-  return functools.partial(
-    statistics_from_sums,
-    values_per_sum=channels if options.per_frame else frames * channels,
-    causal=options.norm == "cumulative",
-  )
-
-
 def normalise(active, statistics):
   mean, scale = statistics
   return (active - mean) * scale
-
-
-def _sums(d_normalised, active, statistics, options):
-  """What the gradients of mean and scale are made of."""
-  mean, scale = statistics
-  axes = (2,) if options.per_frame else (1, 2)
-  d_normalised = d_normalised.astype(jnp.float32)
-  total = jnp.sum(d_normalised, axis=axes, keepdims=True)
-  # Statistics outside of the sum: inside, XLA on the CPU would write them out
-  # as maps of the hidden width.
-  inner = jnp.sum(d_normalised * active, axis=axes, keepdims=True)
-  return total, (inner - mean * total) * scale
-
-
-def _normalise_gradient(active, statistics, pullback, d_normalised, d_sums):
-  """Gradient of `normalise`, also through the statistics."""
-  _, scale = statistics
-  d_total, d_energy = pullback((-scale * d_sums[0], d_sums[1] / scale))
-  return scale * d_normalised + d_total + 2 * d_energy * active
 
 
 def prelu(x, slope):
@@ -265,24 +279,38 @@ def _prelu_gradient(x, slope, d_active):
   return d_x.astype(x.dtype), jnp.sum(jnp.where(x >= 0, 0.0, x * d_active))
 
 
-def _taps(x, taps, options, *, reverse=False):
+def _taps(x, taps, options, num_frames=None, *, reverse=False):
   """The copies of `x` that the taps of a convolution see, or its reverse."""
   context = (taps - 1) * options.dilation
   left = context if options.causal else context // 2
   padding = (context - left, left) if reverse else (left, context - left)
-  mode = "constant"
   if options.padding == "late":
     padding = (context + context // 2, 0)
-  elif options.padding == "reflect":
-    mode = "reflect"
-  padded = jnp.pad(x, ((0, 0), padding, (0, 0)), mode=mode)
+  length = x.shape[1]
+  if options.padding == "reflect":
+    padded = _reflect(x, padding, num_frames)
+  else:
+    if num_frames is not None:
+      x = jnp.where(valid_frames(num_frames, length), x, 0)
+    padded = jnp.pad(x, ((0, 0), padding, (0, 0)))
   starts = [tap * options.dilation for tap in range(taps)]
   return [
-    jax.lax.slice_in_dim(padded, start, start + x.shape[1], axis=1).astype(
+    jax.lax.slice_in_dim(padded, start, start + length, axis=1).astype(
       jnp.float32
     )
     for start in (reversed(starts) if reverse else starts)
   ]
+
+
+def _reflect(x, padding, num_frames):
+  """Pads with the frames mirrored at both ends, which are not repeated."""
+  if num_frames is None:
+    return jnp.pad(x, ((0, 0), padding, (0, 0)), mode="reflect")
+  last = jnp.maximum(num_frames - 1, 0)[:, None]
+  places = jnp.arange(-padding[0], x.shape[1] + padding[1])[None]
+  places = places % jnp.maximum(2 * last, 1)
+  places = jnp.minimum(places, 2 * last - places)
+  return jnp.take_along_axis(x, places[..., None], axis=1)
 
 
 def linear(x, params):

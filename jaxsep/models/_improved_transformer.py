@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxsep.models._linear import Linear
 from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
 from jaxsep.models.recurrent import LSTM
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 #: Norms of the layers by name; PyTorch's own has an eps of its own.
 NORMS = {
@@ -38,9 +38,21 @@ class SelfAttention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch length features"], key: Array | None = None
+    self,
+    x: Float[Array, "batch length features"],
+    lengths: Int[Array, "batch"] | None = None,
+    key: Array | None = None,
   ) -> Float[Array, "batch length features"]:
-    """Attends to the whole sequence; `key` is that of the dropout."""
+    """Attends to all of a sequence but its padding.
+
+    Args:
+      x: Sequences, shape `[B, L, F]`.
+      lengths: Elements of each that are not padding; None for all.
+      key: Key of the dropout.
+
+    Returns:
+      Features of the same shape.
+    """
     features = x.shape[-1]
     if features % self.num_heads:
       raise ValueError(
@@ -59,44 +71,19 @@ class SelfAttention(nn.Module):
     joint = joint.astype(self.dtype)
     if self.dropout:
       queries, keys, values = _split(joint, self.num_heads)
-      weights = _drop(key, _weights(queries, keys), self.dropout)
+      weights = _weights(queries, keys, lengths)
+      weights = _drop(key, weights, self.dropout)
       mixed = _join(_mix(weights, values))
     else:
-      mixed = jnp.asarray(_attend(joint, self.num_heads))
+      attend = functools.partial(_attend, num_heads=self.num_heads)
+      # The weights are large.
+      mixed = recompute(attend, joint, lengths)
     return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _attend(joint, num_heads):
-  """Attention whose gradient computes the weights again: they are large."""
+def _attend(joint, lengths, *, num_heads):
   query, key, value = _split(joint, num_heads)
-  return _join(_mix(_weights(query, key), value))
-
-
-def _attend_forward(joint, num_heads):
-  return _attend(joint, num_heads), joint
-
-
-def _attend_backward(num_heads, joint, d_mixed):
-  query, key, value = _split(joint + hidden_zero(d_mixed), num_heads)
-  (d_mixed,) = _heads(d_mixed, 1, num_heads)
-  weights = _weights(query, key)
-  d_weights = _product("bhqd,bhkd->bhqk", d_mixed, value)
-  inner = jnp.sum(weights * d_weights, axis=-1, keepdims=True)
-  d_scores = (weights * (d_weights - inner)).astype(query.dtype)
-  d_query = _product("bhqk,bhkd->bhqd", d_scores, key)
-  d_query = d_query / math.sqrt(query.shape[-1])
-  # The large factor second: as the first, XLA on the CPU would transpose it.
-  d_key = _product("bhqd,bhqk->bhdk", query, d_scores)
-  d_value = _product("bhqd,bhqk->bhdk", d_mixed, weights.astype(query.dtype))
-  d_key, d_value = (jnp.swapaxes(d, 2, 3) for d in (d_key, d_value))
-  parts = [_join(part) for part in (d_query, d_key, d_value)]
-  d_joint = jnp.concatenate(parts, axis=-1).astype(joint.dtype)
-  # Written out once, not transposed anew for each of its uses.
-  return (jax.lax.optimization_barrier(d_joint),)
-
-
-_attend.defvjp(_attend_forward, _attend_backward)
+  return _join(_mix(_weights(query, key, lengths), value))
 
 
 def _split(joint, num_heads):
@@ -117,9 +104,13 @@ def _join(heads):
   return jnp.swapaxes(heads, 1, 2).reshape(batch, length, -1)
 
 
-def _weights(query, key):
+def _weights(query, key, lengths):
   """Attention weights `[B, H, L, L]`, float32."""
-  return jax.nn.softmax(_product("bhqd,bhkd->bhqk", query, key), axis=-1)
+  scores = _product("bhqd,bhkd->bhqk", query, key)
+  if lengths is not None:
+    valid = jnp.arange(scores.shape[-1])[None] < lengths[:, None]
+    scores = jnp.where(valid[:, None, None], scores, -jnp.inf)
+  return jax.nn.softmax(scores, axis=-1)
 
 
 def _mix(weights, value):
@@ -160,32 +151,43 @@ class ImprovedTransformer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch length features"], key: Array | None = None
+    self,
+    x: Float[Array, "batch length features"],
+    lengths: Int[Array, "batch"] | None = None,
+    key: Array | None = None,
   ) -> Float[Array, "batch length features"]:
     """Attends, then runs over the sequence; a norm after each sum.
 
-    The dropout's `key` is drawn here unless it is given, as it is to the layer
-    that is computed again, so that both drop the same.
+    Args:
+      x: Sequences, shape `[B, L, F]`.
+      lengths: Elements of each that are not padding; None for all.
+      key: Key of the dropout, drawn here if it is None. A layer that is
+        computed again for its gradient is given one, to drop the same.
+
+    Returns:
+      Features of the same shape.
     """
     if self.dropout and key is None:
       key = self.make_rng("dropout")
     if self.remat and not self.is_initializing():
       layer = self.clone(parent=None, name=None, remat=False)
-      return _again(layer, self.variables["params"], x, key)
+      apply = lambda x, *rest: layer.apply(rest[0], x, *rest[1:])  # noqa: E731
+      return recompute(apply, x, self.variables, lengths, key)
     norm, eps = NORMS[self.norm]
     keys = [None] * 4 if key is None else jax.random.split(key, 4)
     attended = SelfAttention(
       self.num_heads, self.dropout, self.dtype, name="attention"
-    )(x, keys[0])
+    )(x, lengths, keys[0])
     x = norm(eps, name="attention_norm")(
-      x + _drop(keys[1], attended, self.dropout)
+      x + _drop(keys[1], attended, self.dropout), lengths
     )
     states = LSTM(
       self.hidden_size, self.bidirectional, self.dtype, name="lstm"
-    )(x)
+    )(x, lengths)
     states = _drop(keys[2], jax.nn.relu(states), self.dropout)
     y = Linear(x.shape[-1], dtype=self.dtype, name="linear")(states)
-    return norm(eps, name="linear_norm")(x + _drop(keys[3], y, self.dropout))
+    y = x + _drop(keys[3], y, self.dropout)
+    return norm(eps, name="linear_norm")(y, lengths)
 
 
 def _drop(key, x, rate):
@@ -197,31 +199,26 @@ def _drop(key, x, rate):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _again(layer, params, x, key):
-  """Applies a layer whose gradient keeps nothing but its input."""
-  return layer.apply({"params": params}, x, key)
+def recompute(function, x, *args):
+  """`function(x, *args)`, whose gradient keeps nothing but the arguments.
 
-
-def _again_forward(layer, params, x, key):
-  return _again(layer, params, x, key), (params, x, key)
-
-
-def _again_backward(layer, residuals, gradient):
-  params, x, key = residuals
-  x = x + hidden_zero(gradient).astype(x.dtype)
-  _, pullback = jax.vjp(
-    lambda params, x: layer.apply({"params": params}, x, key), params, x
-  )
-  return *pullback(gradient), None
-
-
-_again.defvjp(_again_forward, _again_backward)
-
-
-def hidden_zero(gradient: jax.Array) -> jax.Array:
-  """A zero `[B, 1, 1]` that the compiler cannot see through.
-
-  It makes what is computed again depend on the incoming gradient; else XLA on
-  the CPU recognises the forward pass and keeps its results after all.
+  As `jax.checkpoint`, which saves no memory on CPUs: XLA recognises there what
+  is computed twice and keeps the first result after all.
   """
-  return jnp.minimum(jnp.abs(gradient[:, :1, :1]), 0)
+  return function(x, *args)
+
+
+def _recompute_forward(function, *args):
+  return function(*args), args
+
+
+def _recompute_backward(function, args, gradient):
+  x, *others = args
+  # A zero that the compiler cannot see through: what is computed again depends
+  # on the incoming gradient. One per example, so that devices need not talk.
+  zero = jnp.minimum(jnp.abs(gradient[:, :1, :1]), 0)
+  _, pullback = jax.vjp(function, x + zero.astype(x.dtype), *others)
+  return pullback(gradient)
+
+
+recompute.defvjp(_recompute_forward, _recompute_backward)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxsep.models import _conv_block as block
 from jaxsep.models._streaming import FrameStream
-from jaxsep.models.norms import channel_statistics
+from jaxsep.models.norms import feature_sums, statistics_from_sums
 
 
 def stream_block(params, x, options: block.BlockOptions, stream: FrameStream):
@@ -22,13 +22,13 @@ def stream_block(params, x, options: block.BlockOptions, stream: FrameStream):
   expand, depthwise, heads = (
     params[name] for name in ("expand", "depthwise", "heads")
   )
-  statistics = channel_statistics
-  if options.norm == "cumulative":
-    statistics = stream.cumulative_statistics
+  statistics = stream.cumulative_statistics
+  if options.norm == "channel":
+    statistics = _channel_statistics
   hidden = block.linear(x, expand)
   active = block.prelu(hidden, expand["slope"])
   conv = block.normalised_conv(
-    hidden, statistics(active), expand, depthwise, options, stream
+    hidden, statistics(active), expand, depthwise, options, stream=stream
   )
   active = block.prelu(conv, depthwise["slope"])
   if x.shape[1] >= heads["kernel"].shape[1]:
@@ -43,3 +43,7 @@ def stream_block(params, x, options: block.BlockOptions, stream: FrameStream):
     normalised.astype(conv.dtype), heads["kernel"], jnp.float32
   )
   return product + block.as_row(heads["bias"])
+
+
+def _channel_statistics(features):
+  return statistics_from_sums(feature_sums(features, "channel"), "channel")

@@ -5,16 +5,15 @@ its cumulative norms, and the frames that its convolutions look back to. All
 of that lies in few buffers, as moving many small ones costs more time than
 the arithmetic does:
 
-- `statistics [B, norms, 4]`: mean and mean square of all frames so far, each
-  as a float32 number and the rounding error of it. Plain sums would stop
-  growing after a few hours, as would plain means at small chunks.
-- `count [B]`: the frames behind them. It stops at 2**30, 12 days at 1 kHz;
-  from then on the statistics forget, with that time constant. A frame that is
-  no number, or beyond all measure, is to the statistics as the mean of those
-  before it: it would stay in them for good.
-- `contexts`: per dilation, `[B, frames, repeats, C]`, just the frames that its
-  convolutions reach back to, the latest last. A chunk moves them all along,
-  which costs less than to gather them from a ring.
+- `statistics [B, norms, 4]`: mean and variance of all frames so far, each as
+  a float32 number and its rounding error. Plain sums would stop growing after
+  a few hours, and so would plain means with small chunks.
+- `count [B]`: the number of these frames. It stops at 2**30, 12 days at 1 kHz;
+  from then on the statistics forget, with that time constant. Frames that are
+  not finite, or too large to be squared, are left out of the statistics.
+- `contexts`: per dilation, `[B, frames, repeats, C]`, the frames that its
+  convolutions reach back to, the latest last. Moving them all at each chunk
+  costs less than gathering them from a ring buffer.
 """
 
 import collections
@@ -25,13 +24,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxsep.models.norms import EPS, Statistics, feature_sums
+from jaxsep.models.norms import EPS, Statistics
 from jaxsep.typing import Array
 
-#: Frames after which the statistics stop to give the past more weight.
+#: The largest number of frames that the statistics give weight to.
 MOST_FRAMES = 2**30
-#: Mean square of a frame beyond which it does not count; float32 ends at 3e38,
-#: and sums over frames must end below that.
+#: Frames of a larger mean square are left out of the statistics; float32 ends
+#: at 3e38, and sums over frames must end below that.
 MOST_POWER = 1e30
 
 
@@ -111,27 +110,49 @@ class FrameStream:
       eps: Added to the variance.
 
     Returns:
-      Both statistics, shape `[B, N, 1]`; a frame beyond measure gets zero for
+      Both statistics, shape `[B, N, 1]`; a frame that is left out gets zero for
       the reciprocal deviation, as from statistics of the whole.
     """
-    total, energy = feature_sums(features, causal=True)
+    features = features.astype(jnp.float32)
     old = self._state.statistics[:, len(self._statistics)]
-    high, low = old[:, 0::2, None], old[:, 1::2, None]
-    values = jnp.stack([total[..., 0], energy[..., 0]], axis=1)
-    values /= features.shape[-1]
-    # Not so for NaN, of which no comparison is true.
+    high, low = old[:, 0::2], old[:, 1::2]
+    # Differences from the mean before the chunk, or from that of the first
+    # frame of all: see `norms.py`.
+    is_first = self._state.count == 0
+    center = jnp.where(is_first, self._first_mean(features), high[:, 0])
+    features = features - center[:, None, None]
+    values = jnp.stack(
+      [jnp.mean(features, axis=2), jnp.mean(jnp.square(features), axis=2)],
+      axis=1,
+    )
+    # Comparisons with NaN are false.
     is_sound = values[:, 1] < MOST_POWER
     counts_in = is_sound if self._valid is None else is_sound & self._valid
+    high = high.at[:, 0].set(0.0)[..., None]
+    low = low[..., None]
     change = jnp.where(counts_in[:, None], (values - high) - low, 0.0)
     counts = self._counts[:, None].astype(jnp.float32)
     change = low + jnp.cumsum(change, axis=-1) / counts
-    mean, power = (high + change)[:, 0], (high + change)[:, 1]
-    new = jnp.stack(_two_sum(high[..., 0], change[..., -1]), axis=-1)
-    self._statistics.append(new.reshape(-1, 4))
+    offset = change[:, 0]
     # Rounding can leave a constant input with a variance just below zero.
-    variance = jnp.maximum(power - jnp.square(mean), 0.0)
+    power = high[:, 1] + change[:, 1]
+    variance = jnp.maximum(power - jnp.square(offset), 0.0)
+    new = [
+      *_two_sum(center, offset[:, -1]),
+      *_two_sum(high[:, 1, 0], change[:, 1, -1] - jnp.square(offset[:, -1])),
+    ]
+    self._statistics.append(jnp.stack(new, axis=1))
     scale = jnp.where(is_sound, jax.lax.rsqrt(variance + eps), 0.0)
-    return mean[..., None], scale[..., None]
+    return (center[:, None] + offset)[..., None], scale[..., None]
+
+  def _first_mean(self, features):
+    """Mean of the first frame that counts, `[B]`; 0 if not finite."""
+    first = features[:, :1]
+    if self._valid is not None:
+      index = jnp.argmax(self._valid, axis=1)[:, None, None]
+      first = jnp.take_along_axis(features, index, axis=1)
+    mean = jnp.mean(first, axis=(1, 2))
+    return jnp.where(jnp.abs(mean) < jnp.sqrt(MOST_POWER), mean, 0.0)
 
   def taps(
     self, frames: jax.Array, num_taps: int, *, dilation: int

@@ -1,5 +1,7 @@
 """Learned filterbanks: a waveform to frames of features, and back."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,13 +9,21 @@ import jax.numpy as jnp
 from jaxsep.models._options import check_positive
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import filterbank_initializer
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 
 def num_frames(
-  length: int, *, filter_length: int, padding: str = "both"
-) -> int:
+  length: Any, *, filter_length: int, padding: str = "both"
+) -> Any:
   """Number of frames that the encoder makes of `length` samples.
+
+  Args:
+    length: A number, or an array of numbers.
+    filter_length: See `Encoder`; so is `padding`.
+    padding: Zeros at the ends.
+
+  Returns:
+    Frames, of the type of `length`.
 
   Example:
     >>> num_frames(32000, filter_length=16)
@@ -31,10 +41,30 @@ def _padding(length, filter_length, padding):
   hop = filter_length // 2
   if padding == "none":
     # The tail that fills no hop is dropped; there is one frame at least.
-    return 0, max(filter_length, length // hop * hop) - length
+    whole = length // hop * hop
+    missing = filter_length - whole
+    return 0, whole + missing * (missing > 0) - length
   # Besides one hop at both ends, what completes a frame: 1 to a filter.
   rest = filter_length - (hop + length % filter_length) % filter_length
   return hop, rest + hop
+
+
+def zero_padding(
+  values: Float[Array, "batch *shape"],
+  count: Int[Array, "batch"],
+  *,
+  axis: int = -1,
+) -> Float[jax.Array, "batch *shape"]:
+  """Values with zeros after the first `count` of each example along an axis.
+
+  Example:
+    >>> zero_padding(jnp.ones((2, 3)), jnp.array([1, 2])).tolist()
+    [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+  """
+  places = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim + axis)
+  return jnp.where(
+    places < jnp.reshape(count, (-1, *[1] * (values.ndim - 1))), values, 0.0
+  )
 
 
 def _check(filter_length, padding):
@@ -72,10 +102,14 @@ class Encoder(nn.Module):
   padding: str = "both"
 
   def __call__(
-    self, signal: Float[Array, "batch time"]
+    self,
+    signal: Float[Array, "batch time"],
+    length: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch frames filters"]:
-    """Filters the signal."""
+    """Filters the signal, of which `length` samples each are not padding."""
     _check(self.filter_length, self.padding)
+    if length is not None:
+      signal = zero_padding(signal, length)
     length = signal.shape[1]
     before, after = _padding(length, self.filter_length, self.padding)
     signal = signal[:, : length + min(after, 0)]
@@ -123,7 +157,12 @@ class Encoder(nn.Module):
       filterbank_initializer(self.filterbank_init, fan_in=self.filter_length),
       (self.filter_length, self.num_filters),
     )
-    return get_activation(self.activation)(frames @ kernel)
+    return get_activation(self.activation)(_product(frames, kernel))
+
+
+def _product(frames, kernel):
+  """A matmul in float32, also where the device's default is less."""
+  return jnp.matmul(frames, kernel, precision=jax.lax.Precision.HIGHEST)
 
 
 class Decoder(nn.Module):
@@ -136,16 +175,37 @@ class Decoder(nn.Module):
     filter_length: Samples of a frame; the hop is half of it.
     filterbank_init: See `Encoder`.
     padding: See `Encoder`; samples that no frame saw are zero.
+    fan_in: What uniform noise is drawn for, see `uniform_fan_in`. None for
+      `filter_length`, as PyTorch's transposed convolution has it.
   """
 
   filter_length: int = 16
   filterbank_init: str = "uniform"
   padding: str = "both"
+  fan_in: int | None = None
 
   def __call__(
-    self, features: Float[Array, "*batch frames filters"], *, length: int
+    self,
+    features: Float[Array, "*batch frames filters"],
+    *,
+    length: int,
+    num_samples: Int[Array, "examples"] | None = None,
   ) -> Float[Array, "*batch time"]:
-    """Synthesises `length` samples, the padding of the encoder removed."""
+    """Synthesises a waveform, the padding of the encoder removed.
+
+    Args:
+      features: Frames, shape `[..., N, F]`.
+      length: Samples T of the waveform.
+      num_samples: In a padded batch, how many of them each example has, shape
+        `[B]`, where the features are `[B, ..., N, F]`. Frames of padding are
+        not used, and the other samples are zero.
+
+    Returns:
+      Waveform, shape `[..., T]`.
+
+    Raises:
+      ValueError: If `length` samples have another number of frames.
+    """
     _check(self.filter_length, self.padding)
     expected = num_frames(
       length, filter_length=self.filter_length, padding=self.padding
@@ -155,6 +215,11 @@ class Decoder(nn.Module):
         f"{length} samples have {expected} frames of {self.filter_length} "
         f"samples, but the features have shape {features.shape}."
       )
+    if num_samples is not None:
+      count = num_frames(
+        num_samples, filter_length=self.filter_length, padding=self.padding
+      )
+      features = zero_padding(features, count, axis=-2)
     heads, tails = self._halves(features)
     # Every hop is the head of one frame plus the tail of the one before.
     hops = heads[..., 1:, :] + tails[..., :-1, :]
@@ -166,7 +231,10 @@ class Decoder(nn.Module):
     signal = hops.reshape(*hops.shape[:-2], -1)
     if missing := max(0, length - signal.shape[-1]):
       signal = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
-    return jax.lax.slice_in_dim(signal, 0, length, axis=-1)
+    signal = jax.lax.slice_in_dim(signal, 0, length, axis=-1)
+    if num_samples is not None:
+      signal = zero_padding(signal, num_samples)
+    return signal
 
   def stream_init(self, *batch: int) -> Float[Array, "*batch hop"]:
     """The tail of the frame before the first one: zeros.
@@ -205,10 +273,12 @@ class Decoder(nn.Module):
     kernel = self.param(
       "kernel",
       filterbank_initializer(
-        self.filterbank_init, fan_in=self.filter_length, transpose=True
+        self.filterbank_init,
+        fan_in=self.fan_in or self.filter_length,
+        transpose=True,
       ),
       (features.shape[-1], self.filter_length),
     )
-    frames = features @ kernel
+    frames = _product(features, kernel)
     hop = self.filter_length // 2
     return frames[..., :hop], frames[..., hop:]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxsep.models._options import check_mixture
 from jaxsep.models._streaming import FrameState
-from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.coders import Decoder, Encoder, num_frames
 from jaxsep.models.tcn import TemporalConvNet
 from jaxsep.typing import Array, Float, Int
 
@@ -126,9 +126,18 @@ class ConvTasNet(nn.Module):
       ValueError: If the mixture is empty or has other axes.
     """
     check_mixture(mixture)
-    features = self.encoder(mixture)
-    masks = self.masker(features, num_sources=self.num_sources)
-    return self.decoder(masks * features[:, None], length=mixture.shape[1])
+    features = self.encoder(mixture, length)
+    count = None
+    if length is not None:
+      count = num_frames(
+        length, filter_length=self.filter_length, padding=self.padding
+      )
+    masks = self.masker(
+      features, num_sources=self.num_sources, num_frames=count
+    )
+    return self.decoder(
+      masks * features[:, None], length=mixture.shape[1], num_samples=length
+    )
 
   @property
   def stream_latency(self) -> int:

@@ -9,8 +9,18 @@ from jaxsep.models._improved_transformer import ImprovedTransformer
 from jaxsep.models._linear import Linear
 from jaxsep.models._options import check_floating, check_mixture, check_positive
 from jaxsep.models.activations import get_mask_activation
-from jaxsep.models.coders import Decoder, Encoder
-from jaxsep.models.dual_path import DualPathBlock, overlap_add, segment
+from jaxsep.models.coders import (
+  Decoder,
+  Encoder,
+  num_frames,
+  zero_padding,
+)
+from jaxsep.models.dual_path import (
+  DualPathBlock,
+  num_chunks,
+  overlap_add,
+  segment,
+)
 from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
 from jaxsep.typing import Array, Float, Int
 
@@ -139,20 +149,38 @@ class DPTNet(nn.Module):
       self.filterbank_init,
       self.padding,
       name="encoder",
-    )(mixture)
-    y = _INPUT_NORMS[self.norm](name="input_norm")(features)
+    )(mixture, length)
+    frames = None
+    if length is not None:
+      frames = num_frames(
+        length, filter_length=self.filter_length, padding=self.padding
+      )
+    y = _INPUT_NORMS[self.norm](name="input_norm")(features, frames)
     if self.project_features:
       y = self._linear(self.feature_size, "bottleneck", use_bias=False)(y)
+    valid_chunks = None
+    if frames is not None:
+      y = zero_padding(y, frames, axis=-2)
+      valid_chunks = num_chunks(
+        frames, chunk_length=self.chunk_length, padding=self.chunk_padding
+      )
     chunks = segment(
       y, chunk_length=self.chunk_length, padding=self.chunk_padding
     )
     for index in range(self.num_blocks):
-      chunks = self._block(index, train)(chunks)
+      chunks = self._block(index, train)(chunks, valid_chunks)
     masks = self._masks(chunks, features.shape[1])
     decode = Decoder(
-      self.filter_length, self.filterbank_init, self.padding, name="decoder"
+      self.filter_length,
+      self.filterbank_init,
+      self.padding,
+      # The authors synthesise by a linear layer.
+      fan_in=self.num_filters,
+      name="decoder",
     )
-    return decode(masks * features[:, None], length=mixture.shape[1])
+    return decode(
+      masks * features[:, None], length=mixture.shape[1], num_samples=length
+    )
 
   @nn.nowrap
   def _block(self, index, train):

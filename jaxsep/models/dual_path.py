@@ -17,11 +17,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 
-def num_chunks(length: int, *, chunk_length: int, padding: str = "hop") -> int:
-  """Number of chunks that `segment` makes of `length` frames.
+def num_chunks(length: Any, *, chunk_length: int, padding: str = "hop") -> Any:
+  """Number of chunks that `segment` makes of `length` frames, or of an array.
 
   Example:
     >>> num_chunks(31_999, chunk_length=250)
@@ -147,17 +147,34 @@ class DualPathBlock(nn.Module):
 
   Attributes:
     intra: Module for the sequences within chunks, `[M, K, F]` to the same.
-    inter: Module for the sequences across chunks, `[M, S, F]` to the same.
+    inter: Module for the sequences across chunks, `[M, S, F]` to the same. In a
+      padded batch it is also given the lengths `[M]` of the sequences.
   """
 
   intra: Any
   inter: Any
 
   def __call__(
-    self, chunks: Float[Array, "batch chunks chunk_length features"]
+    self,
+    chunks: Float[Array, "batch chunks chunk_length features"],
+    num_chunks: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch chunks chunk_length features"]:
-    """Works through the chunks both ways."""
-    return across_chunks(self.inter, along_chunks(self.intra, chunks))
+    """Works through the chunks both ways.
+
+    Args:
+      chunks: Chunks, shape `[B, S, K, F]`.
+      num_chunks: Chunks of each example that are not padding, shape `[B]`; None
+        for all.
+
+    Returns:
+      Chunks of the same shape.
+    """
+    chunks = along_chunks(self.intra, chunks)
+    inter = self.inter
+    if num_chunks is not None:
+      lengths = jnp.repeat(num_chunks, chunks.shape[2])
+      inter = lambda x: self.inter(x, lengths)  # noqa: E731
+    return across_chunks(inter, chunks)
 
 
 def _padding(length, chunk_length, padding):

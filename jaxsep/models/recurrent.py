@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from jaxsep.models._options import check_floating, check_positive
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 
 class LSTM(nn.Module):
@@ -55,9 +55,20 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch time features"]
+    self,
+    x: Float[Array, "batch time features"],
+    lengths: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch time _"]:
-    """Runs over the sequences."""
+    """Runs over the sequences.
+
+    Args:
+      x: Sequences, shape `[B, T, K]`.
+      lengths: Steps of each that are not padding, shape `[B]`; None for all.
+        What comes out for padding means nothing.
+
+    Returns:
+      Outputs, shape `[B, T, directions * hidden_size]`.
+    """
     check_positive(hidden_size=self.hidden_size)
     check_floating(self.dtype)
     directions = 2 if self.bidirectional else 1
@@ -67,10 +78,18 @@ class LSTM(nn.Module):
     bias = self.param("bias", init, (directions, columns))
     # Time before batch, so that a step reads one stretch of memory.
     x = jnp.swapaxes(x.astype(self.dtype), 0, 1)
-    inputs = jnp.stack([x, x[::-1]][:directions])
+    inputs = jnp.stack([x, _reverse(x, lengths)][:directions])
     states = _lstm(inputs, kernel, bias)
-    outputs = [states[0], states[-1, ::-1]][:directions]
+    outputs = [states[0], _reverse(states[-1], lengths)][:directions]
     return jnp.swapaxes(jnp.concatenate(outputs, axis=-1), 0, 1)
+
+
+def _reverse(x, lengths):
+  """Sequences `[T, B, K]` from their ends to their starts, padding last."""
+  if lengths is None:
+    return x[::-1]
+  places = lengths[None] - 1 - jnp.arange(len(x))[:, None]
+  return jnp.take_along_axis(x, (places % len(x))[..., None], axis=0)
 
 
 @jax.custom_vjp

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxsep import dsp
 from jaxsep.models._options import check_mixture
 from jaxsep.models._streaming import FrameState
+from jaxsep.models.coders import zero_padding
 from jaxsep.models.tcn import TemporalConvNet
 from jaxsep.typing import Array, Complex, Float, Int
 
@@ -109,7 +110,10 @@ class SpectrogramTasNet(nn.Module):
   ) -> Float[Array, "batch {self.num_sources} time"]:
     """Separates the mixtures; see `ConvTasNet.__call__`."""
     spectra = self.estimate_spectra(mixture, length=length, train=train)
-    return self.synthesize(spectra, length=mixture.shape[1])
+    estimates = self.stft.inverse(
+      spectra, length=mixture.shape[1], num_frames=self._num_frames(length)
+    )
+    return estimates if length is None else zero_padding(estimates, length)
 
   def estimate_spectra(
     self,
@@ -247,6 +251,9 @@ class SpectrogramTasNet(nn.Module):
     missing = max(0, length - estimates.shape[-1])
     estimates = jnp.pad(estimates, ((0, 0), (0, 0), (0, missing)))
     return estimates[..., :length]
+
+  def _num_frames(self, length):
+    return None if length is None else self.stft.num_frames(length)
 
   def _features(self, spectrum):
     """What the masker sees."""

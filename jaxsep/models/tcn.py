@@ -12,7 +12,7 @@ from jaxsep.models._stream_block import stream_block
 from jaxsep.models._streaming import FrameState, FrameStream
 from jaxsep.models.activations import get_mask_activation
 from jaxsep.models.initializers import uniform_fan_in
-from jaxsep.typing import Array, Bool, Float
+from jaxsep.typing import Array, Bool, Float, Int
 
 _SLOPE = nn.initializers.constant(0.25)
 
@@ -82,6 +82,7 @@ class ConvBlock(nn.Module):
   def __call__(
     self,
     sums: Float[Array, "batch frames channels"],
+    num_frames: Int[Array, "batch"] | None = None,
     stream: FrameStream | None = None,
   ) -> Float[Array, "batch frames _"]:
     """Adds the heads of the block; to the next frames of a stream if given."""
@@ -105,7 +106,7 @@ class ConvBlock(nn.Module):
       sums = sums[..., channels:]
     if stream is not None:
       return jnp.add(sums, stream_block(params, x, self.options, stream))
-    return jnp.add(sums, conv_block(params, x, self.options))
+    return jnp.add(sums, conv_block(params, x, self.options, num_frames))
 
 
 class TemporalConvNet(nn.Module):
@@ -182,9 +183,23 @@ class TemporalConvNet(nn.Module):
     features: Float[Array, "batch frames features"],
     *,
     num_sources: int = 2,
+    num_frames: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch {num_sources} frames features"]:
-    """Estimates the masks of `num_sources` sources."""
-    return self._masks(features, num_sources, None)
+    """Estimates the masks.
+
+    Args:
+      features: Features, shape `[B, N, F]`.
+      num_sources: Masks per frame, S.
+      num_frames: Frames of each example that are not padding, shape `[B]`; None
+        for all. Padding changes nothing, and its masks mean nothing.
+
+    Returns:
+      Masks, shape `[B, S, N, F]`.
+    """
+    # If no frame sees a later one, none sees padding.
+    return self._masks(
+      features, num_sources, None if self.is_causal else num_frames
+    )
 
   def stream_init(self, batch: int) -> FrameState:
     """The state before the first frame, for `stream_step`.
@@ -232,18 +247,18 @@ class TemporalConvNet(nn.Module):
       The state after them, and their masks.
     """
     stream = FrameStream(state, features.shape[1], valid)
-    masks = self._masks(features, num_sources, stream)
+    masks = self._masks(features, num_sources, None, stream)
     return stream.state(), masks
 
   @nn.compact
-  def _masks(self, features, num_sources, stream):
+  def _masks(self, features, num_sources, num_frames, stream=None):
     self._check(num_sources)
     num_features = features.shape[-1]
     input_norm, norm = self._norms
     statistics = None
     if stream is not None and input_norm == "cumulative":
       statistics = stream.cumulative_statistics
-    y = norms.NORMS[input_norm](name="norm")(features, statistics)
+    y = norms.NORMS[input_norm](name="norm")(features, num_frames, statistics)
     y = Linear(
       self.bottleneck_channels, self.use_bias, self.dtype, name="bottleneck"
     )(y)
@@ -267,7 +282,7 @@ class TemporalConvNet(nn.Module):
         self.dtype,
         skip_only=index == num_blocks - 1 and self.skip_channels > 0,
         name=f"block_{index}",
-      )(sums, stream)
+      )(sums, num_frames, stream)
     slope = self.param("mask_slope", _SLOPE, ())
     skips = jnp.where(sums >= 0, sums, slope * sums)
     masks = Linear(

@@ -15,8 +15,10 @@ from jaxsep import audio
 # Reference.
 
 
-@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.ogg", "x.aiff"])
-@pytest.mark.parametrize("num_channels", [1, 2, 8])
+@pytest.mark.parametrize(
+  ("name", "num_channels"),
+  [("x.wav", 8), ("x.flac", 2), ("x.ogg", 1), ("x.aiff", 2)],
+)
 def test_reads_what_soundfile_reads(make, name, num_channels):
   path = make(name, noise(num_channels))
   expected, rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -41,7 +43,7 @@ def test_resampling_is_like_scipys():
 # Laws.
 
 
-def test_stretches_and_blocks_are_parts_of_the_whole(make):
+def test_segments_and_blocks_are_parts_of_the_whole(make):
   path = make("x.flac", noise(2))
   whole, _ = audio.read(path)
   part, _ = audio.read(path, start=100, length=300)
@@ -61,7 +63,7 @@ def test_stretches_and_blocks_are_parts_of_the_whole(make):
     st.sampled_from([7919, 8000, 16000]),
   ),
 )
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(deadline=None, max_examples=25)
 def test_resampling_in_blocks_equals_whole(length, cuts, rates):
   orig, target = rates
   signal = noise(2, length)
@@ -135,23 +137,19 @@ def test_tags_behind_the_samples_are_no_lie(make):
 
 
 @pytest.mark.parametrize("function", [audio.read, audio.read_blocks])
-@pytest.mark.parametrize("stretch", [{"start": -5}, {"length": -1}])
-def test_stretches_before_the_start(make, function, stretch):
-  (name,) = stretch
+@pytest.mark.parametrize("segment", [{"start": -5}, {"length": -1}])
+def test_segments_before_the_start(make, function, segment):
+  (name,) = segment
   with pytest.raises(ValueError, match=f"{name} -. must not be neg") as caught:
-    list(function(make(), **stretch))
+    list(function(make(), **segment))
   assert not isinstance(caught.value, audio.AudioError)
 
 
 @pytest.mark.parametrize("rates", [(0, RATE), (RATE, -1), (RATE, 0)])
 def test_rates_to_resample(rates):
   options = {"orig_rate_hz": rates[0], "target_rate_hz": rates[1]}
-  for function, given in (
-    (audio.resample, noise()),
-    (audio.resample_blocks, [noise()]),
-  ):
-    with pytest.raises(ValueError, match=r"positive whole number of Hz"):
-      list(function(given, **options))
+  with pytest.raises(ValueError, match=r"positive whole number of Hz"):
+    audio.resample(noise(), **options)
 
 
 def test_channels(unchecked):

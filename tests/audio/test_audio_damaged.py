@@ -28,7 +28,7 @@ def set_flac_length(path, length):
   path.write_bytes(data)
 
 
-def cut(path, share=0.5):
+def cut(path, share):
   data = path.read_bytes()
   path.write_bytes(data[: int(len(data) * share)])
   return path
@@ -45,7 +45,7 @@ def test_what_is_no_audio_file(tmp_path, function):
     path.write_bytes(b"")
     refused(path, "is empty", function)
     path.write_text("Dear diary, " * 200)
-    refused(path, "no audio file of a known format", function)
+    refused(path, "not an audio file of a known format", function)
 
 
 def test_no_samples(make):
@@ -56,17 +56,13 @@ def test_no_samples(make):
 @pytest.mark.parametrize(
   "name", ["x.wav", "x.flac", "x.ogg", "x.aiff", "x.au", "x.w64", "x.mp3"]
 )
-@pytest.mark.parametrize("share", [0.5, 0.9])
-def test_cut_off(make, name, share):
-  path = cut(make(name, noise(1, 10 * RATE)), share)
+def test_cut_off(make, name):
+  path = cut(make(name, noise(1, 10 * RATE)), 0.9)
   refused(path, "is cut off|ends after")
+  if name in ("x.wav", "x.flac"):  # Found before the work.
+    refused(path, "cut off", audio.info)
   signal, _ = audio.read(path, allow_truncated=True)
   assert 1000 < signal.shape[1] < 10 * RATE
-
-
-@pytest.mark.parametrize("name", ["x.wav", "x.flac"])
-def test_cut_off_is_found_before_the_work(make, name):
-  refused(cut(make(name, noise(1, 10 * RATE)), 0.9), "cut off", audio.info)
 
 
 def test_wav_headers_that_lie(make):

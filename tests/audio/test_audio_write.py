@@ -98,7 +98,6 @@ def test_where_a_file_cannot_be_written(tmp_path):
   ("name", "rate", "channels", "match"),
   [
     ("x.wav", 0, 1, "WAV holds whole rates from 1 to 2147483647 Hz, got 0"),
-    ("x.wav", -RATE, 1, "got -8000"),
     ("x.wav", 2**31, 1, "got 2147483648"),
     ("x.flac", 700_000, 1, "FLAC holds whole rates from 1 to 655350 Hz"),
     ("x.flac", 100_003, 1, "above 65535 Hz in steps of 10, got 100003"),

@@ -7,20 +7,15 @@ import pytest
 import soundfile
 from two_bands import RATE, Bands
 
-from jaxsep import cli
-from jaxsep.cli import _info
+from jaxsep import cli, model_io
 
 
 @pytest.fixture
 def model(monkeypatch):
   loaded = types.SimpleNamespace(
-    model=Bands(),
-    params={},
-    sample_rate_hz=RATE,
-    task="separation",
-    metadata={"trained_on": "nothing"},
+    model=Bands(), variables={}, sample_rate_hz=RATE
   )
-  monkeypatch.setattr(_info, "load", lambda folder: loaded)
+  monkeypatch.setattr(model_io, "load", lambda folder: loaded)
   return loaded
 
 

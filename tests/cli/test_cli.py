@@ -3,20 +3,45 @@
 import subprocess
 import sys
 
-import pytest
+import jax
+import jax.numpy as jnp
+from two_bands import small_conv_tasnet
 
 import jaxsep
 from jaxsep import cli
 
 
-@pytest.mark.usefixtures("model")
-def test_info(capsys):
-  assert cli.main(["info", "--model=any"]) == 0
-  out = capsys.readouterr().out
-  assert "Bands" in out
-  assert "8000 Hz" in out
-  assert "num_sources" in out
-  assert "trained_on" in out
+def test_info(tmp_path, capsys):
+  model = small_conv_tasnet(num_sources=3)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 80)))
+  (tmp_path / "words").write_text("a b")
+  jaxsep.save(tmp_path / "part", model, variables, sample_rate_hz=16_000)
+  jaxsep.save(
+    tmp_path / "m",
+    model,
+    variables,
+    sample_rate_hz=8000,
+    metadata={"trained_on": "nothing"},
+    parts={"encoder": tmp_path / "part"},
+    files={"tokenizer.model": tmp_path / "words"},
+  )
+  assert cli.main(["info", f"--model={tmp_path}/m"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  count = sum(leaf.size for leaf in jax.tree.leaves(variables))
+  for line in [
+    "model           ConvTasNet",
+    "task            separation",
+    "sample rate     8000 Hz",
+    f"parameters      {count:,}",
+    "  num_sources         3",
+    "  masker              TemporalConvNet",
+    "    dtype               float32",
+    "trained_on      nothing",
+    "file            tokenizer.model",
+    "part            encoder",
+    "  sample rate     16000 Hz",
+  ]:
+    assert line in lines
 
 
 def test_version_and_help(capsys):

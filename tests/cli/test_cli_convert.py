@@ -35,7 +35,7 @@ def test_written_model_equals_the_peers(convert, tmp_path, name):
   loaded = jaxsep.load(tmp_path / "out")
   arrays = np.load(REFERENCE / "estimates.npz")
   estimate = jax.jit(loaded.model.apply)(
-    {"params": loaded.params}, arrays["mixture/203"]
+    loaded.variables, arrays["mixture/203"]
   )
   expected = arrays[f"{name}/203"]
   assert np.abs(estimate - expected).max() < 1e-5 * np.abs(expected).max()

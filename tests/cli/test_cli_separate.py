@@ -1,21 +1,19 @@
 """`jaxsep separate` on ordinary files."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from two_bands import RATE, outputs, tones
+from two_bands import RATE, outputs, small_conv_tasnet, tones
 
-from jaxsep import audio, cli, model_io, models
-from jaxsep.cli import _info
+import jaxsep
+from jaxsep import audio, model_io
 
-load = _info.load
+load = model_io.load
 
 
-def test_one_file_per_voice(make, separate, tmp_path):
+def test_one_file_per_source(make, separate, tmp_path):
   sources = tones(20 * RATE + 123)
   path = make("meeting.flac", sources.sum(0), subtype="PCM_24")
   code, out, err = separate(path)
@@ -33,8 +31,9 @@ def test_one_file_per_voice(make, separate, tmp_path):
   assert (error < 1e-2).all()
 
 
-@pytest.mark.parametrize("rate", [7919, 16000, 44100])
-@pytest.mark.parametrize("num_channels", [1, 8])
+@pytest.mark.parametrize(
+  ("rate", "num_channels"), [(7919, 1), (16000, 8), (44100, 2)]
+)
 def test_any_rate_and_channels(make, separate, rate, num_channels):
   sources = tones(3 * rate + 17, rate)
   mixture = sources.sum(0)
@@ -52,7 +51,7 @@ def test_any_rate_and_channels(make, separate, rate, num_channels):
   assert error < 1e-2
   assert len(err) == (num_channels > 1) + (rate > RATE)
   if num_channels > 1:
-    assert "mean of its 8 channels" in err[0]
+    assert f"mean of its {num_channels} channels" in err[0]
   if rate > RATE:
     assert "nothing above 4000 Hz" in err[-1]
 
@@ -91,20 +90,12 @@ def test_ordinary_files(make, separate, samples, rate):
   code, out, err = separate(path)
   assert code == 0
   for name in out:
-    voice, voice_rate = audio.read(name)
-    assert voice.shape == (1, len(samples))
-    assert voice_rate == rate
-    assert np.abs(voice).max() <= 4 * np.abs(samples).max()
+    source, source_rate = audio.read(name)
+    assert source.shape == (1, len(samples))
+    assert source_rate == rate
+    assert np.abs(source).max() <= 4 * np.abs(samples).max()
   silent = not samples.any()
   assert err == ([f"note: {path}: is silent; so are the outputs"] * silent)
-
-
-def test_a_wrong_extension_is_no_matter(make, separate, tmp_path):
-  made = make("x.flac", tones(RATE).sum(0))
-  path = f"{tmp_path}/x.raw"
-  (tmp_path / "x.flac").rename(path)
-  assert made != path
-  assert separate(path)[0] == 0
 
 
 def test_integer_outputs_report_clipping(make, separate):
@@ -121,27 +112,14 @@ def test_integer_outputs_report_clipping(make, separate):
 # A model in a folder.
 
 
-def test_a_saved_model(make, separate, tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(_info, "load", load)
-  model = models.ConvTasNet(
-    num_sources=3,
-    num_filters=16,
-    bottleneck_channels=8,
-    hidden_channels=8,
-    skip_channels=8,
-    num_blocks=2,
-    num_repeats=1,
-  )
-  params = model.init(jax.random.key(0), jnp.zeros((1, RATE)))["params"]
-  folder = tmp_path / "model"
-  model_io.save(folder, model, params, sample_rate_hz=16000)
+def test_a_saved_model(make, separate, tmp_path, monkeypatch):
+  monkeypatch.setattr(model_io, "load", load)
+  model = small_conv_tasnet(num_sources=3)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, RATE)))
+  jaxsep.save(tmp_path / "model", model, variables, sample_rate_hz=16000)
   path = make("x.wav", tones(3 * RATE).sum(0))
-  code, out, _ = separate(path, f"--model={folder}")
+  code, out, _ = separate(path, f"--model={tmp_path}/model")
   assert code == 0
   assert len(out) == 3
   for name in out:
     assert audio.read(name)[0].shape == (1, 3 * RATE)
-  assert cli.main(["info", f"--model={folder}"]) == 0
-  out = capsys.readouterr().out
-  assert "16000 Hz" in out
-  assert re.search(r"dtype +float32\n", out)

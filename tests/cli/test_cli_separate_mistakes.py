@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from two_bands import RATE, outputs, tones
 
-from jaxsep import audio
-from jaxsep.cli import _info
+from jaxsep import audio, model_io
 
-load = _info.load
+load = model_io.load
 
 
 def refused(separate, tmp_path, match, *words):
@@ -35,7 +34,7 @@ def test_damaged_files(make, separate, tmp_path):
   path.write_bytes(b"")
   refused(separate, tmp_path, "is empty", str(path))
   path.write_text("no audio " * 99)
-  refused(separate, tmp_path, "no audio file", str(path))
+  refused(separate, tmp_path, "not an audio file", str(path))
   make("x.wav", np.zeros(0))
   refused(separate, tmp_path, "no samples", str(path))
   make("x.wav", signal_10_s, subtype="PCM_16")
@@ -50,8 +49,7 @@ def test_damaged_files(make, separate, tmp_path):
     refused(separate, tmp_path, "the first 9.000 s into", str(path))
 
 
-@pytest.mark.parametrize("name", ["x.wav", "x.flac"])
-@pytest.mark.parametrize("rate", [8000, 11025])
+@pytest.mark.parametrize(("name", "rate"), [("x.wav", 8000), ("x.flac", 11025)])
 def test_what_is_there_of_a_file_that_is_cut_off(
   make, separate, tmp_path, name, rate
 ):
@@ -163,7 +161,7 @@ def test_an_interruption_leaves_nothing(make, separate, tmp_path, monkeypatch):
 
 
 def test_folders_that_hold_no_model(make, separate, tmp_path, monkeypatch):
-  monkeypatch.setattr(_info, "load", load)
+  monkeypatch.setattr(model_io, "load", load)
   path = make("x.wav", tones(RATE).sum(0))
   missing, empty = tmp_path / "missing", tmp_path / "empty"
   empty.mkdir()

@@ -1,11 +1,26 @@
-"""A separator of two bands, recordings for it and what it left behind."""
+"""Small models, recordings for them, and the files that a command wrote."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep.models import ConvTasNet, TemporalConvNet
+
 RATE = 8000
+
+
+def small_conv_tasnet(*, causal=False, **options):
+  """A model of jaxsep, as small as it gets."""
+  masker = TemporalConvNet(
+    bottleneck_channels=4,
+    hidden_channels=4,
+    skip_channels=4,
+    num_blocks=1,
+    num_repeats=1,
+    causal=causal,
+  )
+  return ConvTasNet(num_filters=8, masker=masker, **options)
 
 
 class Bands(nn.Module):

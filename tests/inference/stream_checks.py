@@ -6,25 +6,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsep.models import ConvTasNet, SpectrogramTasNet
-
-MASKER = {
-  "bottleneck_channels": 8,
-  "hidden_channels": 16,
-  "skip_channels": 8,
-  "num_blocks": 2,
-  "num_repeats": 1,
-  "causal": True,
-}
+from jaxsep import dsp
+from jaxsep.models import ConvTasNet, SpectrogramTasNet, TemporalConvNet
 
 
-def conv_tasnet(**options):
-  return ConvTasNet(**{"num_filters": 16, **MASKER, **options})
+def masker(**options):
+  small = {
+    "bottleneck_channels": 8,
+    "hidden_channels": 16,
+    "skip_channels": 8,
+    "num_blocks": 2,
+    "num_repeats": 1,
+    "causal": True,
+  }
+  return TemporalConvNet(**{**small, **options})
 
 
-def spectrogram_tasnet(**options):
-  sizes = {"n_fft": 64, "hop_length": 16}
-  return SpectrogramTasNet(**{**sizes, **MASKER, **options})
+def conv_tasnet(network=None, **options):
+  return ConvTasNet(num_filters=16, masker=network or masker(), **options)
+
+
+def spectrogram_tasnet(network=None, **options):
+  return SpectrogramTasNet(
+    masker=network or masker(),
+    **{"stft": dsp.Stft(n_fft=64, hop_length=16), **options},
+  )
 
 
 @functools.cache

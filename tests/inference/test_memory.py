@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from stream_checks import conv_tasnet, with_variables
+from stream_checks import conv_tasnet, masker, with_variables
 
 import jaxsep
 
@@ -54,7 +54,7 @@ def last_line(*command):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
   """A folder with a model that is small, but of the real kind."""
-  network, variables, _ = with_variables(conv_tasnet(causal=False))
+  network, variables, _ = with_variables(conv_tasnet(masker(causal=False)))
   folder = tmp_path_factory.mktemp("model") / "toy"
   jaxsep.save(folder, network, variables, sample_rate_hz=8000)
   return folder

@@ -43,6 +43,34 @@ def check_examples_do_not_meet(apply, params, *, time):
   np.testing.assert_allclose(apply(params, mixture), alone, atol=2e-5)
 
 
+def check_padding_changes_nothing(model, params, *, time=200):
+  """A padded batch gives what its examples give alone, and their gradients."""
+  lengths = jnp.array([time, 113, 17])
+  mixture = signal(3, time)
+
+  @jax.jit
+  def run(params, mixture, length=None):
+    def total(params):
+      estimate = model.apply({"params": params}, mixture, length=length)
+      return jnp.sum(estimate**2), estimate
+
+    return jax.grad(total, has_aux=True)(params)
+
+  gradient, estimate = run(params, mixture, lengths)
+  gradients = []
+  for index, length in enumerate(lengths.tolist()):
+    one, alone = run(params, mixture[index : index + 1, :length])
+    gradients.append(one)
+    assert jnp.all(estimate[index, :, length:] == 0)
+    atol = 1e-5 * jnp.abs(alone).max()
+    np.testing.assert_allclose(estimate[index, :, :length], alone[0], atol=atol)
+  for values in zip(*map(jax.tree.leaves, [gradient, *gradients]), strict=True):
+    expected = sum(values[1:])
+    np.testing.assert_allclose(
+      values[0], expected, atol=1e-3 * jnp.abs(expected).max() + 1e-6
+    )
+
+
 def check_level_changes_nothing_else(apply, params, *, time, atol=1e-4):
   mixture = signal(2, time)
   np.testing.assert_allclose(

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,6 +133,22 @@ def test_encoder_activation():
   linear, params = Encoder(4).init_with_output(jax.random.key(0), mixture)
   relu = Encoder(4, activation="relu").apply(params, mixture)
   np.testing.assert_array_equal(relu, jnp.maximum(linear, 0))
+
+
+def test_filters_are_never_rounded_to_fewer_bits():
+  # TPUs and some GPUs multiply float32 in 8 to 11 bits unless told otherwise.
+  def run(params, mixture):
+    features = Encoder(4).apply({"params": params["encoder"]}, mixture)
+    return Decoder().apply({"params": params["decoder"]}, features, length=50)
+
+  params = {
+    "encoder": {"kernel": signal(16, 4)},
+    "decoder": {"kernel": signal(4, 16)},
+  }
+  jaxpr = jax.make_jaxpr(run)(params, signal(1, 50))
+  found = re.findall(r"dot_general\[.*?precision=(\S+)", str(jaxpr), re.DOTALL)
+  assert len(found) == 2
+  assert all("HIGHEST" in precision for precision in found)
 
 
 # Failures.

@@ -17,6 +17,7 @@ from separator_checks import (
   check_learns_two_tones,
   check_length_comes_back,
   check_level_changes_nothing_else,
+  check_padding_changes_nothing,
   check_refuses_options,
   check_refuses_shape,
   check_sharded,
@@ -159,6 +160,28 @@ def test_examples_of_a_batch_do_not_meet(norm):
   check_examples_do_not_meet(apply, params, time=130)
 
 
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"norm": "global", "chunk_padding": "chunk", "padding": "none"},
+    {"norm": "channel", "remat": True, "inter_bidirectional": False},
+  ],
+)
+def test_padding_changes_nothing(options):
+  model, params, _ = small(**options)
+  check_padding_changes_nothing(model, params)
+
+
+def test_starts_at_the_scale_of_the_authors():
+  # A linear layer of PyTorch from 256 filters: uniform within 1 / 16.
+  model = DPTNet(**SMALL | {"num_filters": 256, "filter_length": 2})
+  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
+  kernel = variables["params"]["decoder"]["kernel"]
+  assert kernel.shape == (256, 2)
+  assert 0.9 / 16 < jnp.abs(kernel).max() <= 1 / 16
+
+
 def test_level_changes_nothing_else():
   _, params, apply = small()
   check_level_changes_nothing_else(apply, params, time=130)
@@ -221,7 +244,7 @@ def test_comes_back_from_a_folder(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
 
 
-def test_dropout_only_when_asked():
+def test_dropout_acts_in_training_only():
   model, params, apply = small(dropout=0.3)
   plain = small()[2]
   mixture = signal(1, 100)

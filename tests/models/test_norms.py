@@ -57,6 +57,36 @@ def test_cumulative_norm_takes_all_frames_so_far():
     np.testing.assert_allclose(ours[:, frame], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("norm", "axes"), [(GlobalLayerNorm, (1, 2)), (ChannelLayerNorm, (2,))]
+)
+@pytest.mark.parametrize("first", [-18.4, 0.0])
+def test_small_variance_beside_a_large_mean(norm, axes, first):
+  # The logarithm of a spectrum of near-silence; it may begin with another one.
+  x = np.array(features(2, 400, 64)) * 0.003 - 18.4
+  x[:, 0] += first + 18.4
+  x[:, 1:] += -18.4 - x[:, 1:].mean()
+  exact = x.astype(np.float64)
+  exact -= exact.mean(axes, keepdims=True)
+  exact /= exact.std(axes, keepdims=True)
+  ours = norm().apply(
+    {"params": {"scale": np.ones(64), "bias": np.zeros(64)}}, x
+  )
+  np.testing.assert_allclose(ours, exact, rtol=2e-3, atol=2e-3)
+
+
+def test_cumulative_norm_beside_a_large_mean():
+  x = np.array(features(1, 300, 64)) * 0.003 - 18.4
+  ours = CumulativeLayerNorm().apply(
+    {"params": {"scale": np.ones(64), "bias": np.zeros(64)}}, x
+  )
+  exact = x.astype(np.float64)
+  for frame in (0, 3, 299):
+    past = exact[:, : frame + 1]
+    expected = (exact[:, frame] - past.mean()) / past.std()
+    np.testing.assert_allclose(ours[:, frame], expected, rtol=2e-3, atol=2e-3)
+
+
 # Edges.
 
 
