@@ -11,7 +11,7 @@ A paper's `train.py` gives `main` a function that makes its task:
 and its configs are made from class instances:
 
   def get_config():
-    return job.base_config(
+    return job.make_config(
       model=job.options(models.ConvTasNet()),
       train=job.options(train.TrainConfig(num_steps=250_000)), ...)
 """
@@ -40,10 +40,10 @@ from jaxsep import train
 
 __all__ = [
   "OptimizerConfig",
-  "base_config",
   "build",
   "fit",
   "main",
+  "make_config",
   "make_optimizer",
   "options",
   "override",
@@ -63,21 +63,6 @@ MAY_CHANGE = (
 )
 
 
-def base_config(**parts: Any) -> Any:
-  """A config with what every job has.
-
-  Args:
-    **parts: Plain values and what `options` returns; at least
-      `sample_rate_hz`, `model`, `data`, `optimizer` and `train`.
-
-  Returns:
-    A config. `init_from` names a run or model folder whose variables are
-    those to start from, `RUN:encoder` a part of them; `frozen` has the folders
-    of models that are used in training but not trained, by name.
-  """
-  return make_config(**parts, init_from=None, frozen={})
-
-
 def fit(
   config: Any,
   make_task: Callable[[Any], Any],
@@ -90,7 +75,7 @@ def fit(
   """Trains what a config describes, or goes on with it.
 
   Args:
-    config: What `base_config` returned, perhaps changed.
+    config: What `make_config` returned, perhaps changed.
     make_task: Makes the task of a config.
     workdir: Folder of the run.
     open_data: Opens the data of a config; see `experiments.data.open_data`.

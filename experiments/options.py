@@ -84,16 +84,20 @@ def options(value: Any, *, without: Iterable[str] = ()) -> Any:
 
 
 def make_config(**parts: Any) -> Any:
-  """A config of several parts.
+  """A config with what every job has.
 
   Args:
-    **parts: Plain values and what `options` returns.
+    **parts: Plain values and what `options` returns; for a training job at
+      least `sample_rate_hz`, `model`, `data`, `optimizer` and `train`.
 
   Returns:
     A `ConfigDict` that refuses keys it does not have; types are checked by
-    `build`, against those of the class.
+    `build`, against those of the class. `init_from` names a run or model
+    folder whose variables are those to start from, `RUN:encoder` a part of
+    them; `frozen` has the folders of models that are used in training but not
+    trained, by name.
   """
-  return _config(parts)
+  return _config({"init_from": None, "frozen": {}} | parts)
 
 
 def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:

@@ -47,9 +47,7 @@ options_lib.register(Inner, Outer)
 
 
 def config_of(value, *words):
-  config = make_config(
-    value=options(value), rate=8000, init_from=None, frozen={}
-  )
+  config = make_config(value=options(value), rate=8000)
   override(config, words)
   return config
 

@@ -9,7 +9,7 @@ import pytest
 import jaxsep
 from experiments import options, quickstart
 from experiments.data import open_data
-from jaxsep import audio, metrics
+from jaxsep import audio, inference, metrics
 
 
 def tiny(**changes):
@@ -54,7 +54,7 @@ def test_table_is_what_the_audio_says(made):
     assert row["speaker_1"] != row["speaker_2"]
   # The estimates are those of the model in the folder, of whole mixtures.
   loaded = jaxsep.load(folder / "model")
-  found = jaxsep.inference.separate(loaded.model, loaded.variables, mixture)
+  found = inference.separate(loaded.model, loaded.variables, mixture)
   errors = [np.abs(found[order] - estimate).max() for order in ([0, 1], [1, 0])]
   assert min(errors) < 1e-4
   for column in quickstart.RATIOS:

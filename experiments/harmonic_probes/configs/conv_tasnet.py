@@ -20,7 +20,7 @@ from jaxsep import losses, models, simulate, train
 
 
 def get_config() -> Any:
-  return job.base_config(
+  return job.make_config(
     sample_rate_hz=8000,
     model=job.options(models.ConvTasNet()),
     # Another by name: --config.loss=neg_sdr.
