@@ -67,6 +67,7 @@ def there_and_back(value, names=NAMES):
     Net(window=Window(128), head=nn.Dense(3), dtype=jnp.bfloat16, act=jnp.tanh),
     nn.gelu,
   ],
+  ids=lambda value: type(value).__name__,
   ids=repr,
 )
 def test_comes_back_equal(value):
