@@ -68,7 +68,6 @@ def there_and_back(value, names=NAMES):
     nn.gelu,
   ],
   ids=lambda value: type(value).__name__,
-  ids=repr,
 )
 def test_comes_back_equal(value):
   again = there_and_back(value)
