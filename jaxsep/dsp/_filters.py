@@ -30,13 +30,13 @@ def butterworth(
 ) -> Float[Array, "*batch time"]:
   """Butterworth filter forwards and backwards in time: no phase, no delay.
 
-  What comes out has the magnitude response squared: 6 dB down at a cut-off
-  frequency, with twice the slope that `order` stands for. It is computed at
-  once, as a product of spectra, and differs from a recursion in both directions
-  (`scipy.signal.sosfiltfilt`) by rounding alone, but for the ends: within the
-  length of the impulse response from either end, what comes out depends on what
-  is assumed beyond it. Any length from one sample on is filtered. A NaN spreads
-  over its whole signal.
+  The magnitude response of the filter acts twice: 6 dB down at a cut-off
+  frequency, with twice the slope of `order`. It is computed as a product of
+  spectra, and differs from a recursion in both directions
+  (`scipy.signal.sosfiltfilt`) by rounding alone, except near the ends: within
+  the length of the impulse response, the output depends on the `extension`.
+  Any length from one sample on is filtered. A NaN spreads over its whole
+  signal.
 
   Args:
     signal: Signal, shape `[..., T]`.
@@ -45,10 +45,10 @@ def butterworth(
     sample_rate_hz: Sample rate of the signal.
     order: Order of the analogue prototype, which is the order of the filter
       for the first two bands, and half of it for the others, as in SciPy.
-    extension: What is assumed beyond the ends: "odd" continues the signal
-      turned by 180 degrees about its last sample, for as long as it lasts, and
-      then holds the last value, so that a stretch that was cut out of a
-      recording starts without a click; "zero" assumes silence.
+    extension: What is assumed before the start and after the end: "odd"
+      continues the signal turned by 180 degrees about its last sample, then
+      holds the last value, so that a segment of a recording starts without a
+      click; "zero" assumes silence.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -92,10 +92,10 @@ def fir(
 ) -> Float[Array, "*batch time"]:
   """Linear-phase filter by the window method, its delay removed.
 
-  An ideal filter under a Kaiser window: 6 dB down at a cut-off frequency, with
-  a passage from pass to stop band that is centred there. 1025 taps of 60 dB at
-  8 kHz make it 28 Hz wide; a stop band narrower than that is not emptied.
-  Silence is assumed beyond both ends.
+  An ideal filter under a Kaiser window: 6 dB down at a cut-off frequency, where
+  the transition band is centred. With 1025 taps and 60 dB at 8 kHz it is 28 Hz
+  wide; a stop band narrower than that is not emptied. Silence is assumed before
+  the start and after the end.
 
   Args:
     signal: Signal, shape `[..., T]`.
@@ -104,8 +104,8 @@ def fir(
     sample_rate_hz: Sample rate of the signal.
     num_taps: Length of the impulse response, odd, so that there is a sample
       in its middle.
-    attenuation_db: How far the stop band is down, and the ripple of the pass
-      band with it; the more, the wider the passage between them.
+    attenuation_db: How far the stop band is down, which also sets the ripple
+      of the pass band; more attenuation makes the transition band wider.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -144,7 +144,7 @@ def _check_not_empty(signal):
     )
 
 
-# Compiled also where the caller does not: step by step, each is compiled alone.
+# Compiled as a whole, also where the caller does not compile.
 @functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
 def _zero_phase(signal, band, edges, rate, order, reach, extended):
   """The filter for a signal of float32 or better."""
@@ -157,8 +157,7 @@ def _zero_phase(signal, band, edges, rate, order, reach, extended):
     signal = jnp.concatenate([before, signal, after], axis=-1)
     pads = [(0, 0)] * (signal.ndim - 1) + [2 * (reach - turned,)]
     signal = jnp.pad(signal, pads, mode="edge")
-  # Long enough that what rings past an end does not come round into the part
-  # that is kept.
+  # Long enough that the circular convolution does not wrap into the output.
   n_fft = fast_length(time + max(2 * context, reach))
   response = _power_response(n_fft, band, edges, rate, order, signal.dtype)
   response = response.reshape((1,) * (signal.ndim - 1) + (-1,))

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from jaxsep.typing import Array, Inexact
 
-# Past this many hops in a frame, shifted copies are no longer cheaper than
-# indices: each copy is an operation that the compiler has to place.
+# With more hops in a frame than this, indexing is cheaper than shifted copies.
 _MANY_HOPS = 32
 
 
@@ -20,7 +19,7 @@ def frame(
 ) -> Inexact[Array, "*batch frames frame_length"]:
   """Cuts a signal into frames that start `hop_length` samples apart.
 
-  Samples behind the last full frame are left out; pad the signal to keep them.
+  Samples after the last full frame are left out; pad the signal to keep them.
 
   Args:
     signal: Signal, shape `[..., T]`, at least one frame long.
@@ -80,7 +79,7 @@ def overlap_add(
   return _overlap_add(frames, hop_length)
 
 
-# Compiled also where the caller does not: step by step, each is compiled alone.
+# Compiled as a whole, also where the caller does not compile.
 @functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _frame(signal, frame_length, hop_length):
   """The frames of a signal that is long enough."""
@@ -89,10 +88,9 @@ def _frame(signal, frame_length, hop_length):
   if num_hops > _MANY_HOPS:
     starts = hop_length * jnp.arange(num_frames)[:, None]
     return signal[..., starts + jnp.arange(frame_length)[None, :]]
-  # A frame is `num_hops` neighbouring blocks. Each fills its own stretch of the
-  # frame, so the sum of the padded blocks is their concatenation, which unlike
-  # a concatenation the compiler fuses with what follows, and whose gradient is
-  # a sum of slices. Indexing would scatter backwards.
+  # A frame is `num_hops` neighbouring blocks. The sum of the zero-padded blocks
+  # is their concatenation, but the compiler fuses it with what follows, and its
+  # gradient is a sum of slices. The gradient of indexing would be a scatter.
   num_blocks = num_frames + num_hops - 1
   blocks = _fit(signal, num_blocks * hop_length)
   blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)

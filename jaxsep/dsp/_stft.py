@@ -246,19 +246,19 @@ class Stft:
     Returns:
       A whole number of hops, at times none.
     """
-    beyond = rest.shape[1] + self.n_fft // 2 * 2 - self.n_fft
-    num_frames = self._delay + beyond // self.hop_length
+    reach = rest.shape[1] + self.n_fft // 2 * 2 - self.n_fft
+    num_frames = self._delay + reach // self.hop_length
     missing = num_frames * self.hop_length - rest.shape[1]
     return jnp.pad(rest, ((0, 0), (0, missing)))
 
   def stream_finish(self, state: StftState) -> Float[Array, "batch sources _"]:
-    """The samples that no more frame will add to.
+    """The last samples, which are complete without further frames.
 
     Args:
       state: The state after `stream_ending`.
 
     Returns:
-      What follows the samples that came out so far, `n_fft - hop_length`.
+      The next `n_fft - hop_length` samples.
     """
     return self._divided(state.waiting, state.sums, state.weights)
 
@@ -310,7 +310,7 @@ class Stft:
     return jnp.where(begun[:, None], samples, 0.0)
 
 
-# Compiled also where the caller does not: step by step, each is compiled alone.
+# Compiled as a whole, also where the caller does not compile.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _forward(stft, signal):
   """The transform of a signal of float32 or better."""

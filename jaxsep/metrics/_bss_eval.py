@@ -253,11 +253,10 @@ def _project(factors, target, energy):
   """
   filters = _block_toeplitz.solve(factors, target)
   explained = jnp.sum(target * filters, axis=(-2, -1))
-  # Beyond rounding, anything else is a factorisation that broke down: then
-  # explain nothing.
-  sound = (explained >= 0) & (explained <= 1.01 * energy)
-  filters = jnp.where(sound[..., None, None], filters, 0.0)
-  left = energy - jnp.where(sound, explained, 0.0)
+  # Anything else, up to rounding, is a factorisation that broke down.
+  valid = (explained >= 0) & (explained <= 1.01 * energy)
+  filters = jnp.where(valid[..., None, None], filters, 0.0)
+  left = energy - jnp.where(valid, explained, 0.0)
   return filters, jnp.maximum(left, 0.0)
 
 

@@ -7,7 +7,7 @@ from jaxsep import dsp
 from jaxsep.metrics import _levels
 from jaxsep.typing import Array, Float
 
-# Of a signal's peak: what rounding leaves of a constant without its mean.
+# Relative to the peak: what rounding leaves of a constant minus its mean.
 _CONSTANT = 1e-6
 
 
@@ -40,7 +40,7 @@ def snr(
   peak = _levels.level_of_peak(reference)
   loudest = _levels.level_of_peak(estimate)
   silent = peak == 0
-  # An estimate louder beyond measure is at the floor; no square may overflow.
+  # For a far louder estimate the ratio is at the floor: no square overflows.
   peak = jnp.maximum(peak, _levels.FLOOR * loudest)
   peak = jnp.where(silent, jnp.maximum(loudest, 1.0), peak)
   estimate, reference = estimate / peak, reference / peak

@@ -1,4 +1,4 @@
-"""What keeps the level of a recording out of its ratios."""
+"""Ratios that do not depend on the level of a recording."""
 
 import jax
 import jax.numpy as jnp
@@ -52,8 +52,8 @@ def level_of_peak(signal):
     signal: Shape `[..., T]`.
 
   Returns:
-    Peak, `[..., 1]`; NaN where the signal is not finite. Whoever compares it
-    must not take NaN, which is above nothing, for silence.
+    Peak, `[..., 1]`; NaN where the signal is not finite. Every comparison with
+    NaN is false: callers must not take it for silence.
   """
   peak = jnp.max(
     jnp.abs(jax.lax.stop_gradient(signal)), axis=-1, keepdims=True, initial=0.0
@@ -70,8 +70,7 @@ def ratio_db(signal_energy, noise_energy):
     noise_energy: Energy below the line, same shape.
 
   Returns:
-    Ratio, same shape. Nothing over nothing is no success: it is the floor.
-    NaN where an energy is NaN.
+    Ratio, same shape. The floor where both are zero, NaN where one is NaN.
   """
   ratio = dsp.power_ratio_db(signal_energy, noise_energy, eps=FLOOR)
   nothing = (signal_energy <= 0) & (noise_energy <= 0)

@@ -43,7 +43,7 @@ def reverberate(
   *,
   early_length: int | None = None,
 ) -> tuple[Float[Array, "sources time"], Float[Array, "sources time"]]:
-  """Speakers as they sound in a room, and the part of it that is the target.
+  """Reverberant speakers, and their part that is the target.
 
   Args:
     sources: Dry speakers, shape `[S, T]`.

@@ -52,8 +52,8 @@ class Simulation:
       after the direct sound; None makes the reverberant speaker the target.
     source_filter: Filters each speaker as it stands in the mixture, after room
       and level, and so the mixture and the references alike; the noise too.
-      Levels are those before the filter: what comes out is the mixture that
-      would have been, filtered. None leaves all frequencies.
+      Levels are those before the filter, so that the result is the unfiltered
+      mixture, filtered. None leaves all frequencies.
     peak: Largest sample allowed in the mixture and its parts; they are turned
       down together. None allows any.
 

@@ -26,7 +26,7 @@ def alternating_tones(
   """Harmonic tones that take turns, as a mixture and its sources.
 
   Tone i sounds in the i-th part of every period, so with two tones each is on
-  for half of it and off for the other half. No two sound at once: the ramps
+  for half of it and off for the other half. The tones never overlap: the ramps
   lie within a burst. The partials run on through the pauses, as if a steady
   tone were switched on and off.
 
@@ -34,14 +34,14 @@ def alternating_tones(
     key: Random key; draws the phase of every partial.
     num_samples: Length T.
     sample_rate_hz: Sample rate.
-    harmonics: Which multiples of the fundamental sound; `(4, 5, 6, 7, 8)`
+    harmonics: Which multiples of the fundamental are present; `(4, 5, 6, 7, 8)`
       lacks the lowest three, `(1, 2, 3, 5)` one in the middle.
     f0_hz: Fundamental of each tone. The first tone begins.
     period_s: From one onset of a tone to its next, rounded to whole samples of
       a burst; may be traced.
     amplitude: "equal" for all partials, or "inverse" for 1/k of harmonic k.
     ramp_s: Duration of the raised-cosine ramps at both ends of a burst; 0
-      switches at once.
+      switches without ramps.
     level_db: Root mean square of the mixture, in dB of full scale.
 
   Returns:
@@ -71,8 +71,8 @@ def alternating_tones(
       " must be positive"
     )
   partials = np.outer(f0_hz, harmonics)
-  # In double precision, and only the fraction of a turn: 32-bit phases of a
-  # high partial drift by hundredths of a radian within seconds.
+  # Phases in double precision, modulo one turn: in 32 bits, those of a high
+  # partial drift by hundredths of a radian within seconds.
   turns = partials[..., None] * np.arange(num_samples) / sample_rate_hz % 1.0
   phases = jax.random.uniform(key, (*partials.shape, 1))
   waves = jnp.sin(2 * jnp.pi * (turns.astype(np.float32) + phases))
@@ -140,9 +140,9 @@ def gap_starts(
   there are gaps, and in part n one burst of tone `tones[n]` is drawn. A gap
   shorter than the burst lies anywhere within it; a longer one starts with it,
   and so mutes the other tone as well. Each part must hold such a burst with the
-  gap and the spacing. Where that hangs on a traced value it is not checked, and
-  a gap that finds no room starts with the first burst of its part; it may then
-  run into another gap or past the end.
+  gap and the spacing. This is not checked where it depends on a traced value: a
+  gap without room then starts with the first burst of its part, and may run
+  into another gap or past the end.
 
   Args:
     key: Random key.
@@ -156,11 +156,11 @@ def gap_starts(
     num_tones: Tones that take turns.
 
   Returns:
-    First sample of each gap, ascending where each finds room, int32.
+    First sample of each gap, int32, ascending if each gap has room.
 
   Raises:
-    ValueError: If there is no such tone, or no gap is wanted, or durations that
-      are known are out of range or leave a gap without room.
+    ValueError: If `tones` is empty or names no tone, or if known durations are
+      out of range or leave a gap without room.
 
   Example:
     >>> starts = gap_starts(
@@ -173,7 +173,7 @@ def gap_starts(
     raise ValueError(
       f"tones {tones} must be numbers from 0 to {num_tones - 1}, one a gap"
     )
-  # At once, also where a caller compiles: what is known can be checked.
+  # Evaluated also under a caller's `jit`, so that known values are checked.
   with jax.ensure_compile_time_eval():
     burst = burst_length(
       period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
@@ -214,7 +214,7 @@ def gap_starts(
 
 
 def _is_known(value) -> bool:
-  """Whether a value is more than a place in a function being compiled."""
+  """Whether a value is known, not traced."""
   return not isinstance(value, Tracer)
 
 
@@ -223,7 +223,7 @@ def mute(
   starts: Int[Array, "gaps"],
   length: Int[Array, ""] | int,
 ) -> Float[Array, "*batch time"]:
-  """Silences parts of a running signal, which goes on behind them in time.
+  """Replaces parts of a signal by silence; nothing is shifted in time.
 
   Args:
     signal: Signal, shape `[..., T]`; give mixture and sources alike.

@@ -2,16 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from jaxsep import dsp
-
-FLOATS = st.floats(-10, 10, width=32)
-ESTIMATES = hnp.arrays(np.float32, (2, 3, 6), elements=FLOATS)
-MIXTURES = hnp.arrays(np.float32, (2, 6), elements=FLOATS)
-
 
 # Reference.
 
@@ -30,20 +22,6 @@ def test_equal_shares_are_the_least_squares_projection(rng):
 # Law.
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(
-  ESTIMATES,
-  MIXTURES,
-  st.none()
-  | hnp.arrays(np.float32, (2, 3), elements=st.floats(0, 10, width=32)),
-)
-def test_sources_sum_to_the_mixture(estimate, mixture, weights):
-  if weights is not None:
-    weights = np.where(weights < 1e-3, 0, weights)
-  got = dsp.mixture_consistency(estimate, mixture, weights=weights)
-  np.testing.assert_allclose(np.sum(got, axis=1), mixture, atol=1e-4)
-
-
 def test_consistent_estimates_stay(rng):
   estimate = rng.standard_normal((2, 3, 50)).astype(np.float32)
   got = dsp.mixture_consistency(estimate, estimate.sum(1))
@@ -55,6 +33,7 @@ def test_only_proportions_of_weights_matter(rng):
   mixture = rng.standard_normal((2, 9)).astype(np.float32)
   weights = np.array([[1.0, 3.0], [0.0, 2.0]], np.float32)
   got = dsp.mixture_consistency(estimate, mixture, weights=weights)
+  np.testing.assert_allclose(np.sum(got, axis=1), mixture, atol=1e-5)
   error = mixture - estimate.sum(1)
   np.testing.assert_allclose(
     got[0, 1] - estimate[0, 1], 0.75 * error[0], atol=1e-6

@@ -2,14 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from jaxsep import dsp
-
-FLOATS = st.floats(-10, 10, width=32)
-
 
 # Reference.
 
@@ -39,33 +33,6 @@ def test_energy_and_centered_against_float64(rng, length):
 # Law.
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(
-  hnp.arrays(np.float32, (2, 9), elements=FLOATS),
-  hnp.arrays(np.float32, (2, 9), elements=FLOATS),
-)
-def test_projection_leaves_an_orthogonal_rest(estimate, reference):
-  target = np.asarray(dsp.projection(estimate, reference), np.float64)
-  assert np.all(np.isfinite(target))
-  rest = np.sum((estimate - target) * reference, axis=-1)
-  size = np.linalg.norm(estimate, axis=-1) * np.linalg.norm(reference, axis=-1)
-  power = np.sum(np.square(reference, dtype=np.float64), axis=-1)
-  # Below that, the added power takes part of the projection away.
-  loud = power > 1e-2
-  assert np.all(np.abs(rest[loud]) <= 1e-5 * size[loud] + 1e-6)
-
-
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(
-  hnp.arrays(np.float32, (3,), elements=st.floats(0, 2.0**100, width=32)),
-  hnp.arrays(np.float32, (3,), elements=st.floats(0, 2.0**100, width=32)),
-)
-def test_power_ratio_is_finite_and_antisymmetric(above, below):
-  ratio = dsp.power_ratio_db(above, below)
-  assert np.all(np.isfinite(ratio))
-  np.testing.assert_allclose(ratio, -dsp.power_ratio_db(below, above))
-
-
 # Edge.
 
 
@@ -75,8 +42,11 @@ def test_projection_on_silence_is_silence():
   np.testing.assert_array_equal(dsp.projection(silence, sound), np.zeros(4))
 
 
-def test_power_ratio_of_nothing_is_zero():
-  assert dsp.power_ratio_db(jnp.zeros(()), jnp.zeros(())) == 0.0
+def test_power_ratio_is_finite_and_antisymmetric():
+  above, below = jnp.array([[0.0, 3.0, 2.0**100], [0.0, 0.0, 1.0]])
+  ratio = dsp.power_ratio_db(above, below)
+  assert np.all(np.isfinite(ratio)) and ratio[0] == 0
+  np.testing.assert_allclose(ratio, -dsp.power_ratio_db(below, above))
 
 
 def test_bfloat16_is_summed_in_float32():

@@ -98,7 +98,7 @@ def test_undefined_is_nan_and_leaves_the_rest_alone(score):
 
 
 @pytest.mark.parametrize("score", [STOI, PESQ])
-@pytest.mark.parametrize("num_samples", [1, 9, 100, 257, 1500])
+@pytest.mark.parametrize("num_samples", [1, 257, 1500])
 def test_what_is_too_short_is_nan(score, num_samples):
   short = speech_like((num_samples,)) + 0.1
   assert np.isnan(score(short, short, sample_rate_hz=8000))

@@ -1,14 +1,13 @@
 """Alternating tones and the gaps in them."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsep import dsp, simulate
+from jaxsep import simulate
 
 RATE_HZ = 8000
 KEY = jax.random.key(3)
@@ -64,7 +63,7 @@ def test_partials_do_not_drift_within_minutes():
   np.testing.assert_allclose(last, first, atol=1e-5 * np.abs(first).max())
 
 
-@pytest.mark.parametrize("period_s", [0.03, 0.062, 0.125])
+@pytest.mark.parametrize("period_s", [0.03, 0.125])
 @pytest.mark.parametrize("ramp_s", [0.0, 0.002])
 def test_tones_take_turns(period_s, ramp_s):
   made = tones(period_s=period_s, ramp_s=ramp_s)
@@ -90,16 +89,11 @@ def test_ramps_are_raised_cosines():
 # Law.
 
 
-@pytest.mark.parametrize("level_db", [-40.0, -25.0, -6.0])
-@pytest.mark.parametrize("harmonics", SETS, ids=str)
-def test_level_is_that_of_the_mixture(level_db, harmonics):
+@pytest.mark.parametrize("level_db", [-40.0, -6.0])
+def test_level_is_that_of_the_mixture(level_db, harmonics=SETS[1]):
   made = tones(level_db=level_db, harmonics=harmonics)
   level = 20 * np.log10(np.sqrt(np.mean(np.square(made["mixture"]))))
   assert level == pytest.approx(level_db, abs=1e-3)
-
-
-def test_mixture_is_the_sum():
-  made = tones()
   np.testing.assert_allclose(
     made["mixture"], np.sum(made["reference"], axis=0), atol=1e-7
   )
@@ -118,8 +112,8 @@ def test_keys_draw_phases_only():
 
 
 @pytest.mark.parametrize("tone", [0, 1])
-@pytest.mark.parametrize("gap_s", [0.01, 0.031, 0.1])
-@pytest.mark.parametrize("period_s", [0.03, 0.062, 0.125])
+@pytest.mark.parametrize("gap_s", [0.01, 0.1])
+@pytest.mark.parametrize("period_s", [0.03, 0.125])
 def test_gap_mutes_its_tone(tone, gap_s, period_s):
   made = tones(period_s=period_s, ramp_s=0.0)
   burst = int(simulate.burst_length(period_s, sample_rate_hz=RATE_HZ))
@@ -164,7 +158,7 @@ def test_gaps_are_somewhere_else_for_another_key():
   assert len(shifts) > 8 and max(shifts) <= 248 - 80
 
 
-@pytest.mark.parametrize("period_s", [0.03, 0.062, 0.125])
+@pytest.mark.parametrize("period_s", [0.03, 0.125])
 def test_gaps_mute_tones_in_turn_and_keep_their_distance(period_s):
   burst = int(simulate.burst_length(period_s, sample_rate_hz=RATE_HZ))
   for seed in range(20):
@@ -208,13 +202,7 @@ def test_three_tones_take_turns():
     np.testing.assert_array_equal(on, np.arange(99) % 3 == tone)
 
 
-def test_gap_at_the_end_is_cut():
-  np.testing.assert_array_equal(
-    simulate.mute(jnp.ones(4), jnp.array([3]), 9), [1.0, 1.0, 1.0, 0.0]
-  )
-
-
-def test_mute_puts_zeros_where_there_was_no_number():
+def test_mute_also_replaces_nan():
   signal = jnp.array([1.0, jnp.nan, 1.0])
   np.testing.assert_array_equal(
     simulate.mute(signal, jnp.array([1]), 1), [1.0, 0.0, 1.0]
@@ -259,16 +247,6 @@ def test_periods_and_gaps_may_be_traced():
     np.testing.assert_allclose(batched[row], alone, atol=1e-6)
 
 
-def test_references_do_not_share_a_sample():
-  made = jax.vmap(lambda key: tones(key))(jax.random.split(KEY, 4))
-  products = [
-    np.abs(made["reference"][:, i] * made["reference"][:, j]).max()
-    for i, j in itertools.combinations(range(2), 2)
-  ]
-  assert max(products) == 0
-  assert float(jnp.min(dsp.rms(made["reference"]))) > 0.01
-
-
 # Failure.
 
 
@@ -286,13 +264,13 @@ def test_references_do_not_share_a_sample():
     ({"num_samples": 0}, "must be positive"),
   ],
 )
-def test_impossible_tones(options, message):
+def test_tones_that_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     tones(**options)
 
 
 @pytest.mark.parametrize("gaps_in", [(2,), (-1,), ()])
-def test_impossible_gaps(gaps_in):
+def test_gaps_that_are_refused(gaps_in):
   with pytest.raises(
     ValueError, match="must be numbers from 0 to 1, one a gap"
   ):
