@@ -155,20 +155,9 @@ def with_levels(
   mode: str,
   ids: list[str] | None = None,
 ) -> MixtureList:
-  """Works out the gains of each mixture from the utterances themselves.
+  """The list of `rows` [M, S], with gains worked out from the utterances.
 
-  Args:
-    corpus: The utterances.
-    rows: Utterances of each mixture, `[M, S]`.
-    snr_db: By how much each source is raised above equal level, `[M, S]`.
-    mode: "min" or "max".
-    ids: Name of each mixture; None makes them of the files' names.
-
-  Returns:
-    The list.
-
-  Raises:
-    CorpusError: If an utterance is silent.
+  Each source is raised by `snr_db` [M, S] above equal active level.
   """
   # Lists of all pairs come back to an utterance soon, long lists do not.
   read = functools.lru_cache(256)(corpus.read)

@@ -47,14 +47,7 @@ class MixtureList:
 
 
 def mistake_in(mixtures: MixtureList) -> tuple[int, str] | None:
-  """The first row of a list that cannot be meant, and why.
-
-  Args:
-    mixtures: The list.
-
-  Returns:
-    Number of the row and what is wrong with it; None if nothing is.
-  """
+  """The first row of a list that is wrong, and why; None if none is."""
   again = np.ones(len(mixtures), dtype=bool)
   again[np.unique(mixtures.id.astype(str), return_index=True)[1]] = False
   checks = (

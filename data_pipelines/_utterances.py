@@ -113,16 +113,7 @@ class _Draft:
 def compose(
   speaker: Speaker, rng: np.random.Generator, longest_s: float
 ) -> Utterance:
-  """Draws words and their timing until the time is used up.
-
-  Args:
-    speaker: Who speaks; sets the rate and the pauses.
-    rng: Source of every draw.
-    longest_s: The utterance ends with the last word that fits in.
-
-  Returns:
-    The utterance, not longer than `longest_s`.
-  """
+  """Draws words and their timing until the time is used up."""
   draft, words, phrase = _Draft(speaker, rng), [], 0
   draft.pause(0.02, 0.15)
   pending = None

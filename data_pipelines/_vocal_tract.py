@@ -303,18 +303,6 @@ def render(
 
   Every random number of the utterance is drawn whatever the part, so that
   parts fit together.
-
-  Args:
-    tracks: Controls of the whole utterance.
-    speaker: Who speaks.
-    rng: Source of jitter, shimmer and noise.
-    rate_hz: Sample rate.
-    num_samples: Samples in the whole utterance.
-    start: First sample to render.
-    length: Samples to render.
-
-  Returns:
-    Float32 signal, shape `[length]`.
   """
   voice = _voice(speaker, rate_hz)
   out = np.zeros(length, np.float32)

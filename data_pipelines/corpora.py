@@ -6,6 +6,7 @@ them from one string, as a flag or a config gives it.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 from collections.abc import Iterable
@@ -14,7 +15,6 @@ from typing import Any
 from data_pipelines.files import CorpusError, read_file, read_names
 from data_pipelines.folders import (
   librispeech_subsets,
-  read_sexes,
   scan_folder,
   scan_librispeech,
   scan_speaker_folders,
@@ -39,14 +39,11 @@ __all__ = [
   "Problem",
   "ScanReport",
   "concatenate",
-  "from_tfds",
   "hold_out",
-  "make_voices",
   "open_corpus",
   "read_file",
   "read_manifest",
   "read_names",
-  "read_sexes",
   "scan_folder",
   "scan_librimix",
   "scan_librispeech",
@@ -58,32 +55,16 @@ __all__ = [
 ]
 
 
-def from_tfds(where: str, **options: Any) -> Corpus:
-  """A prepared tfds dataset; see `tfds_corpora.from_tfds`.
-
-  Imports TensorFlow, which the other layouts do not need.
-  """
-  from data_pipelines import tfds_corpora
-
-  return tfds_corpora.from_tfds(where, **options)
-
-
-def make_voices(**options: Any) -> Corpus:
-  """The built-in corpus; see `voices.make_voices`."""
-  from data_pipelines import voices
-
-  return voices.make_voices(**options)
-
-
+# The function that opens each; voices and tfds need more to be imported.
 _LAYOUTS = {
-  "voices": make_voices,
-  "librispeech": scan_librispeech,
-  "speaker_folders": scan_speaker_folders,
-  "folder": scan_folder,
-  "manifest": read_manifest,
-  "wsj0_mix": scan_wsj0_mix,
-  "librimix": scan_librimix,
-  "tfds": from_tfds,
+  "voices": "voices.make_voices",
+  "librispeech": "folders.scan_librispeech",
+  "speaker_folders": "folders.scan_speaker_folders",
+  "folder": "folders.scan_folder",
+  "manifest": "manifests.read_manifest",
+  "wsj0_mix": "premixed.scan_wsj0_mix",
+  "librimix": "premixed.scan_librimix",
+  "tfds": "tfds_corpora.from_tfds",
 }
 _SPLITS = {
   "voices": ("train", "valid", "test"),
@@ -146,8 +127,13 @@ def open_corpus(
     raise CorpusError(f"{spec!r} does not say where; expected {layout}:where")
   if layout != "tfds":
     where = os.path.expanduser(where)
-  function = _LAYOUTS[layout]
-  accepted = _options_of(layout)
+  module, _, name = _LAYOUTS[layout].partition(".")
+  function = getattr(importlib.import_module(f"data_pipelines.{module}"), name)
+  accepted = [
+    name
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  ]
   options |= {} if split is None else {"split": split}
   for name in options:
     if name not in accepted:
@@ -189,21 +175,3 @@ def splits_of(spec: str) -> tuple[str, str, str] | None:
       return names
     return None
   return _SPLITS.get(layout)
-
-
-def _options_of(layout: str) -> list[str]:
-  """Keyword options of the function that opens a layout."""
-  function = _LAYOUTS[layout]
-  if layout == "tfds":
-    from data_pipelines import tfds_corpora
-
-    function = tfds_corpora.from_tfds
-  elif layout == "voices":
-    from data_pipelines import voices
-
-    function = voices.make_voices
-  return [
-    name
-    for name, parameter in inspect.signature(function).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  ]

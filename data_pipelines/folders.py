@@ -21,7 +21,6 @@ def scan_librispeech(
   *,
   split: str | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """LibriSpeech, or anything laid out `speaker/chapter/utterance.flac`.
 
@@ -35,7 +34,6 @@ def scan_librispeech(
       begins with `train-`, "train-clean-100+dev-clean" just these. None takes
       all there are, training and test speech alike.
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The corpus, with columns "speaker" and "text"; problems are logged, see
@@ -57,7 +55,6 @@ def scan_librispeech(
       scan_librispeech(
         os.path.join(root, subset),
         cache_dir=cache_dir,
-        num_threads=num_threads,
       )
       for subset in dict.fromkeys(chosen)
     )
@@ -67,10 +64,8 @@ def scan_librispeech(
       if path.count("/") not in (2, 3):
         yield Problem(path, "misplaced", "not speaker/chapter/utterance")
 
-  headers, report = scanning.scan(
-    root, cache_dir=cache_dir, num_threads=num_threads, check=check
-  )
-  text = _transcripts(root, headers, num_threads)
+  headers, report = scanning.scan(root, cache_dir=cache_dir, check=check)
+  text = _transcripts(root, headers)
   return _corpus(root, headers, report, lambda path: path.split("/")[-3], text)
 
 
@@ -87,7 +82,6 @@ def scan_speaker_folders(
   *,
   channel: int | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """A folder for each speaker, with audio files at any depth in it.
 
@@ -95,7 +89,6 @@ def scan_speaker_folders(
     root: The folder of speakers.
     channel: The channel to read; None averages all.
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The corpus; a file outside a speaker's folder is reported and left out.
@@ -110,9 +103,7 @@ def scan_speaker_folders(
       if "/" not in path:
         yield Problem(path, "misplaced", "not in the folder of a speaker")
 
-  headers, report = scanning.scan(
-    root, cache_dir=cache_dir, num_threads=num_threads, check=check
-  )
+  headers, report = scanning.scan(root, cache_dir=cache_dir, check=check)
   return _corpus(
     root, headers, report, lambda path: path.split("/")[0], channel=channel
   )
@@ -123,7 +114,6 @@ def scan_folder(
   *,
   channel: int | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """Every audio file under a folder: noises, RIRs.
 
@@ -135,7 +125,6 @@ def scan_folder(
     channel: The channel to read; None averages all, but of RIRs the mixing
       takes the first.
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The corpus.
@@ -144,34 +133,8 @@ def scan_folder(
     CorpusError: If the folder is missing or holds no usable file.
   """
   root = scanning.require_folder(root, what="a folder of audio files")
-  headers, report = scanning.scan(
-    root, cache_dir=cache_dir, num_threads=num_threads
-  )
+  headers, report = scanning.scan(root, cache_dir=cache_dir)
   return _corpus(root, headers, report, posixpath.dirname, channel=channel)
-
-
-def read_sexes(path: str | os.PathLike[str]) -> dict[str, str]:
-  """Sex of each speaker, from LibriSpeech's SPEAKERS.TXT.
-
-  Args:
-    path: The file, or a folder that holds it.
-
-  Returns:
-    "F" or "M" by the speaker's name; empty if there is no such file.
-  """
-  path = os.fspath(path)
-  if os.path.isdir(path):
-    path = os.path.join(path, "SPEAKERS.TXT")
-  sexes = {}
-  try:
-    with open(path, encoding="utf-8") as file:
-      for line in file:
-        fields = [field.strip() for field in line.split("|")]
-        if len(fields) > 1 and not line.startswith(";"):
-          sexes[fields[0]] = fields[1]
-  except FileNotFoundError:
-    pass
-  return sexes
 
 
 def _corpus(
@@ -198,7 +161,7 @@ def _corpus(
   )
 
 
-def _transcripts(root: str, headers: Headers, num_threads: int) -> list[str]:
+def _transcripts(root: str, headers: Headers) -> list[str]:
   """The text of each file, "" where no transcript names it."""
   chapters = sorted({posixpath.dirname(path) for path in headers.path})
 
@@ -213,7 +176,7 @@ def _transcripts(root: str, headers: Headers, num_threads: int) -> list[str]:
     return {f"{chapter}/{name}": text.strip() for name, _, text in pairs}
 
   texts = {}
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(scanning.NUM_THREADS) as pool:
     for found in pool.map(read, chapters):
       texts.update(found)
   return [texts.get(posixpath.splitext(path)[0], "") for path in headers.path]

@@ -20,7 +20,6 @@ def read_manifest(
   split: str | None = None,
   channel: int | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """The recordings that a manifest lists, in its order.
 
@@ -37,7 +36,6 @@ def read_manifest(
     channel: The channel to read; None averages all.
     cache_dir: Where to remember the files' headers; None takes the user's
       cache folder.
-    num_threads: Files looked at in parallel.
 
   Returns:
     The corpus, with the manifest's columns.
@@ -55,7 +53,7 @@ def read_manifest(
     raise CorpusError(f"{path}: lists no recording{of_split}")
   names = _columns_of(path, rows)
   root = os.path.dirname(path) if root is None else os.path.abspath(root)
-  found = _headers(path, root, rows, cache_dir, num_threads)
+  found = _headers(path, root, rows, cache_dir)
   places = [_place(path, *row, found) for row in rows]
   return Corpus(
     path=[row["path"] for _, row in rows],
@@ -122,7 +120,7 @@ def _columns_of(path: str, rows: list[tuple[int, dict]]) -> list[str]:
   return names
 
 
-def _headers(path, root, rows, cache_dir, num_threads):
+def _headers(path, root, rows, cache_dir):
   """Length, rate and error of each file by its path."""
   listing, lines = {}, {}
   for number, row in rows:
@@ -137,9 +135,7 @@ def _headers(path, root, rows, cache_dir, num_threads):
     listing[name] = (name, stat.st_size, stat.st_mtime_ns)
   cache_dir = scan_cache.writable_cache(path, cache_dir)
   known = scan_cache.load(cache_dir) if cache_dir else None
-  headers = scanning.read_headers(
-    root, sorted(listing.values()), known=known, num_threads=num_threads
-  )
+  headers = scanning.read_headers(root, sorted(listing.values()), known=known)
   if cache_dir and not scan_cache.same(headers, known):
     scan_cache.save(cache_dir, headers)
   found = {}

@@ -51,15 +51,12 @@ __all__ = [
 def open_list(
   mixtures: MixtureList,
   root: str | os.PathLike[str],
-  *,
-  num_threads: int = 8,
 ) -> Corpus:
   """Finds the files of a list and checks them against it.
 
   Args:
     mixtures: The list.
     root: Folder that its paths start from.
-    num_threads: Files looked at in parallel.
 
   Returns:
     A corpus of mixtures with the parts "mixture", "s1", "s2" ..., of which
@@ -74,7 +71,7 @@ def open_list(
     row, what = mistake
     raise CorpusError(f"mixture {mixtures.id[row]}: {what}")
   root = scanning.require_folder(root, what="the corpus of the list")
-  found = scanning.probe_all(root, mixtures.path, num_threads=num_threads)
+  found = scanning.probe_all(root, mixtures.path)
   num_samples, rate_hz = np.moveaxis(
     np.array([[found[path] for path in row] for row in mixtures.path]), -1, 0
   )

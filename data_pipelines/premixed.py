@@ -22,7 +22,6 @@ def scan_wsj0_mix(
   sample_rate_hz: int = 8000,
   num_sources: int = 2,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """WSJ0-2mix or WSJ0-3mix as its scripts write it.
 
@@ -33,7 +32,6 @@ def scan_wsj0_mix(
     sample_rate_hz: 8000 or 16000: the folder `wav8k` or `wav16k`.
     num_sources: 2 or 3: the folder `2speakers` or `3speakers`.
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The mixtures that are whole; the others are reported by name.
@@ -49,7 +47,6 @@ def scan_wsj0_mix(
     num_sources=num_sources,
     sample_rate_hz=sample_rate_hz,
     cache_dir=cache_dir,
-    num_threads=num_threads,
   )
 
 
@@ -62,7 +59,6 @@ def scan_librimix(
   num_sources: int = 2,
   mixture: str = "mix_clean",
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """Libri2Mix or Libri3Mix as its scripts write it.
 
@@ -75,7 +71,6 @@ def scan_librimix(
     mixture: "mix_clean" (the speakers), "mix_both" (and noise) or
       "mix_single" (the first speaker and noise).
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The mixtures that are whole; the others are reported by name.
@@ -92,7 +87,6 @@ def scan_librimix(
     sample_rate_hz=sample_rate_hz,
     noise=None if mixture == "mix_clean" else "noise",
     cache_dir=cache_dir,
-    num_threads=num_threads,
   )
 
 
@@ -104,7 +98,6 @@ def scan_premixed(
   sample_rate_hz: int,
   noise: str | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """Folders `mixture`, `s1`, `s2` ... with files of the same names.
 
@@ -118,7 +111,6 @@ def scan_premixed(
     sample_rate_hz: The rate that the files should have.
     noise: Name of the folder of noises, if wanted.
     cache_dir: Where to remember the scan, see `scanning.scan`.
-    num_threads: Files read at a time.
 
   Returns:
     The mixtures of which every part is there, with the same length and rate.
@@ -139,7 +131,6 @@ def scan_premixed(
   headers, report = scanning.scan(
     folder,
     cache_dir=cache_dir,
-    num_threads=num_threads,
     check=lambda headers: _unmatched(headers, folders),
     top_folders=tuple(folders),
   )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from absl import logging
@@ -53,25 +53,6 @@ def writable_cache(
     reason = error.strerror
   logging.warning("%s: scan not remembered in %s (%s)", root, folder, reason)
   return None
-
-
-def with_other_folders(
-  headers: Headers, known: Headers | None, top_folders: Collection[str] | None
-) -> Headers:
-  """The table, and what is known of folders that were not looked into."""
-  if known is None or not top_folders:
-    return headers
-  other = np.array(
-    [path.split("/")[0] not in top_folders for path in known.path], dtype=bool
-  )
-  columns = {
-    f.name: np.concatenate(
-      [getattr(headers, f.name), getattr(known, f.name)[other]]
-    )
-    for f in dataclasses.fields(Headers)
-  }
-  order = np.argsort(columns["path"])
-  return Headers(**{name: values[order] for name, values in columns.items()})
 
 
 def same(headers: Headers, known: Headers | None) -> bool:

@@ -24,6 +24,8 @@ AUDIO_SUFFIXES = frozenset(
 )
 _REPORT_NAME = ".scan_problems.txt"
 _MAX_NAMED = 3
+#: Files looked at in parallel: reading waits for disks and networks.
+NUM_THREADS = 8
 # libsndfile's answer where the header gives no length.
 _UNKNOWN_LENGTH = 2**62
 
@@ -77,29 +79,6 @@ class ScanReport:
       lines.append(f"  all of them: {self.written_to}")
     return "\n".join([f"{self.root}: {self.num_files} audio files", *lines])
 
-  def joined(self, *others: ScanReport) -> ScanReport:
-    """This report and others as one.
-
-    Args:
-      *others: Reports of other scans, or of this one again.
-
-    Returns:
-      The report, with paths from the deepest common folder.
-    """
-    reports = list(dict.fromkeys([self, *others]))
-    if len(reports) == 1:
-      return self
-    root = os.path.commonpath([report.root for report in reports])
-    problems = []
-    for report in reports:
-      place = os.path.relpath(report.root, root)
-      for problem in report.problems:
-        path = os.path.normpath(os.path.join(place, problem.path))
-        problems.append(dataclasses.replace(problem, path=path))
-    problems.sort(key=lambda problem: (problem.path, problem.kind))
-    num_files = sum(report.num_files for report in reports)
-    return ScanReport(root, num_files, tuple(problems))
-
 
 def require_folder(root: str | os.PathLike[str], *, what: str) -> str:
   """The path as a string, if it is a folder; else a CorpusError."""
@@ -116,13 +95,8 @@ def list_audio(
 ) -> tuple[list[tuple[str, int, int]], list[Problem]]:
   """All audio files under a folder, by suffix; links are followed.
 
-  Args:
-    root: The folder.
-    top_folders: The only folders of the root to look into; None is all.
-
-  Returns:
-    `(path relative to root, bytes, mtime in ns)` of each file, sorted by
-    path, and the problems met. Names that begin with a dot are skipped.
+  Gives `(path relative to root, bytes, mtime in ns)` of each, sorted by path,
+  and the problems met. Names that begin with a dot are skipped.
   """
   found, problems = [], []
 
@@ -164,14 +138,9 @@ def list_audio(
 
 
 def probe(path: str) -> tuple[int, int, str]:
-  """What a file's header says, checked against the file's last sample.
+  """Samples, rate in Hz and error of a file, "" if it is sound.
 
-  Args:
-    path: The file.
-
-  Returns:
-    `(samples, rate in Hz, error)`; the error is "" for a sound file. A file
-    whose header promises samples that cannot be decoded is in error.
+  The header is checked against the file's last sample.
   """
   try:
     if os.path.getsize(path) == 0:
@@ -189,24 +158,10 @@ def probe(path: str) -> tuple[int, int, str]:
     return 0, 0, reason_of(error)
 
 
-def probe_all(
-  root: str, paths: np.ndarray, *, num_threads: int = 8
-) -> dict[str, tuple[int, int]]:
-  """Samples and rate of the files of a list.
-
-  Args:
-    root: Folder that the paths start from.
-    paths: Paths, of any shape; each file is looked at once.
-    num_threads: Files looked at in parallel.
-
-  Returns:
-    `(samples, rate in Hz)` by path.
-
-  Raises:
-    CorpusError: If a file is missing, broken or empty.
-  """
+def probe_all(root: str, paths: np.ndarray) -> dict[str, tuple[int, int]]:
+  """Samples and rate of the files of a list; an error if one is unusable."""
   names = sorted(set(paths.ravel().tolist()))
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
     found = pool.map(lambda name: probe(os.path.join(root, name)), names)
     probed = dict(zip(names, found, strict=True))
   for name, (length, _, error) in probed.items():
@@ -222,20 +177,8 @@ def read_headers(
   listing: Sequence[tuple[str, int, int]],
   *,
   known: Headers | None = None,
-  num_threads: int = 8,
 ) -> Headers:
-  """Probes files in parallel, but none that is known and unchanged.
-
-  Args:
-    root: The folder that the paths start from.
-    listing: As from `list_audio`.
-    known: An earlier result, to be used for files of the same path, size and
-      time of change.
-    num_threads: Files probed at a time.
-
-  Returns:
-    The headers, in the order of the listing.
-  """
+  """Probes files in parallel, but none that is known and unchanged."""
   earlier = {}
   if known is not None:
     keys = zip(
@@ -249,7 +192,7 @@ def read_headers(
   if len(unknown) > 10_000:
     logging.info("%s: reading %d headers ...", root, len(unknown))
   began = time.monotonic()
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
     results = pool.map(
       lambda entry: probe(os.path.join(root, entry[0])), unknown
     )
@@ -277,7 +220,6 @@ def scan(
   root: str,
   *,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
   check: Callable[[Headers], Iterable[Problem]] = lambda headers: (),
   top_folders: Sequence[str] | None = None,
 ) -> tuple[Headers, ScanReport]:
@@ -291,7 +233,6 @@ def scan(
     root: The folder, absolute.
     cache_dir: Where to keep the headers; None takes `jaxsep/` in the user's
       cache folder (XDG_CACHE_HOME). Nothing is written into `root`.
-    num_threads: Files probed at a time.
     check: Finds further problems; files it drops are left out too.
     top_folders: The only folders of the root to look into; None is all.
 
@@ -303,12 +244,13 @@ def scan(
     CorpusError: If there is no file that can be used.
   """
   listing, problems = list_audio(root, top_folders)
-  cache_dir = scan_cache.writable_cache(root, cache_dir)
+  cache_dir = scan_cache.writable_cache(
+    os.path.join(root, *(top_folders or ())), cache_dir
+  )
   known = scan_cache.load(cache_dir) if cache_dir else None
-  headers = read_headers(root, listing, known=known, num_threads=num_threads)
-  table = scan_cache.with_other_folders(headers, known, top_folders)
-  if cache_dir and listing and not scan_cache.same(table, known):
-    scan_cache.save(cache_dir, table)
+  headers = read_headers(root, listing, known=known)
+  if cache_dir and listing and not scan_cache.same(headers, known):
+    scan_cache.save(cache_dir, headers)
   problems += _header_problems(headers)
   problems += check(headers)
   problems.sort(key=lambda problem: (problem.path, problem.kind))

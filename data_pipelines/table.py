@@ -264,9 +264,8 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     corpora: Corpora that are read in the same way.
 
   Returns:
-    All rows, in the order given, with the columns that all have, paths from
-    the deepest common folder where all have a folder, and a report of all
-    that was found.
+    All rows, in the order given, with the columns that all have, and paths
+    from the deepest common folder where all have a folder.
 
   Raises:
     ValueError: If there is no corpus, or they have different readers.
@@ -296,13 +295,12 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     for name in corpora[0].columns
     if all(name in corpus.columns for corpus in corpora)
   }
-  reports = [c.report for c in corpora if c.report is not None]
   return dataclasses.replace(
     corpora[0],
     **joined,
     columns=columns,
     root=root,
-    report=reports[0].joined(*reports[1:]) if reports else None,
+    report=None,
   )
 
 

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data_pipelines import scan_cache
+from data_pipelines import scan_cache, scanning
 from data_pipelines._tensorflow import hide_accelerators
 from data_pipelines.files import CorpusError, one_channel
 from data_pipelines.table import Corpus
@@ -37,7 +37,6 @@ def from_tfds(
   channel: int | None = None,
   data_dir: str | os.PathLike[str] | None = None,
   cache_dir: str | os.PathLike[str] | None = None,
-  num_threads: int = 8,
 ) -> Corpus:
   """A prepared tfds dataset.
 
@@ -64,7 +63,6 @@ def from_tfds(
       bucket (`gs://`) is opened by tfds; no test here reaches one.
     cache_dir: Where to remember the table; None takes the user's cache
       folder.
-    num_threads: Records looked at in parallel.
 
   Returns:
     The corpus, in the order of the dataset, with all features that are single
@@ -102,7 +100,7 @@ def from_tfds(
   table = _remembered(
     [title, len(source), str(info), info.stat().mtime, audio, names],
     cache_dir,
-    lambda: _scan(records, names, num_threads),
+    lambda: _scan(records, names),
   )
   if not table["number"]:
     raise CorpusError(f"{title}: none of its {len(source)} records can be used")
@@ -215,9 +213,7 @@ class _Records:
 STACKED = "parts"
 
 
-def _scan(
-  records: _Records, names: Mapping[str, str], num_threads: int
-) -> dict[str, list]:
+def _scan(records: _Records, names: Mapping[str, str]) -> dict[str, list]:
   """The columns of the records that can be used, and their numbers."""
   total = len(records.source)
   logging.info("%s: looking at %d records ...", records.title, total)
@@ -233,7 +229,7 @@ def _scan(
       return CorpusError(f"{records.title}/{number}: no samples")
     return row | {"number": number, "length": length}
 
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(scanning.NUM_THREADS) as pool:
     found = list(pool.map(look, range(total)))
   problems = [str(row) for row in found if isinstance(row, CorpusError)]
   rows = [row for row in found if not isinstance(row, CorpusError)]

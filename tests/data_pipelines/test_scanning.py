@@ -1,6 +1,5 @@
 """Bad files of every kind, by name; and a scan that is remembered."""
 
-import functools
 import os
 import re
 
@@ -175,23 +174,6 @@ def test_same_size_and_new_time_is_read_again(
   assert path.stat().st_size == before.st_size
   os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
   assert corpora.scan_speaker_folders(tmp_path).rate_hz.tolist() == [8001]
-
-
-def test_folders_that_were_not_looked_into_stay_remembered(
-  tmp_path, write_audio, monkeypatch
-):
-  for name in ("one/a", "one/b", "two/a", "top"):
-    write_audio(f"{name}.wav")
-  scan = functools.partial(scanning.scan, str(tmp_path))
-  scan()
-  (tmp_path / "one/b.wav").unlink()
-  headers, _ = scan(top_folders=["one"])
-  assert headers.path.tolist() == ["one/a.wav"]
-  monkeypatch.setattr(scanning, "probe", None)  # Nothing is read again.
-  headers, _ = scan(top_folders=["two"])
-  assert headers.path.tolist() == ["two/a.wav"]
-  headers, _ = scan()
-  assert headers.path.tolist() == ["one/a.wav", "top.wav", "two/a.wav"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None])
