@@ -66,10 +66,3 @@ def parse_channel(text: str) -> str | int:
   if text.isdecimal() and int(text) > 0:
     return int(text) - 1
   raise UsageError(f"--channel must be mix or a number from 1, got {text!r}")
-
-
-def check_channel(channel: str | int, num_channels: int, path: object) -> None:
-  """Refuses a channel that a file does not have."""
-  if channel != "mix" and int(channel) >= num_channels:
-    there = "1 channel" if num_channels == 1 else f"{num_channels} channels"
-    raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")

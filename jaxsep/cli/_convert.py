@@ -2,22 +2,16 @@
 
 import argparse
 import json
-import os
 import pathlib
 
 from jaxsep import model_io
-from jaxsep.cli._console import UsageError, complain, user_mistakes
+from jaxsep.cli._console import UsageError, complain
 from jaxsep.conversion import ConversionError, convert
 
 
 def run(options: argparse.Namespace) -> int:
   """Writes a model folder from a checkpoint of another toolkit."""
   folder = pathlib.Path(options.output_dir)
-  with user_mistakes():
-    if os.path.lexists(folder) and not (
-      folder.is_dir() and not any(folder.iterdir())
-    ):
-      raise UsageError(f"{folder}: is there already; choose another folder")
   try:
     found = convert(
       options.checkpoint,

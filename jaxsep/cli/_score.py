@@ -3,17 +3,17 @@
 import argparse
 import json
 import math
+import operator
 
 import numpy as np
 
 from jaxsep import audio, dsp, metrics
 from jaxsep.cli._console import (
   UsageError,
-  check_channel,
   note,
   parse_channel,
-  user_mistakes,
 )
+from jaxsep.cli._recording import check_channel
 
 _TITLES = {"si_sdr": "SI-SDR", "si_snr": "SI-SNR"}  # Others: capitals.
 
@@ -54,8 +54,7 @@ def _read(names, options):
   channel = options.channel and parse_channel(options.channel)
   signals, rates = [], []
   for name in names:
-    with user_mistakes():
-      signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
+    signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
     signals.append(signal)
     rates.append(rate)
     if rate != rates[0]:
@@ -138,20 +137,21 @@ def _title(name):
 
 
 def _print_json(references, matched, scores, rate):
-  def number(value):
-    return round(float(value), 6) if math.isfinite(value) else None
+  def numbers(take):
+    found = {name: float(take(values)) for name, values in scores.items()}
+    return {
+      k: round(v, 6) if math.isfinite(v) else None for k, v in found.items()
+    }
 
-  sources = [
-    {"reference": reference, "estimate": estimate}
-    | {name: number(values[index]) for name, values in scores.items()}
-    for index, (reference, estimate) in enumerate(
-      zip(references, matched, strict=True)
-    )
-  ]
+  names = zip(references, matched, strict=True)
   content = {
     "sample_rate_hz": rate,
     "matched_by": "si_sdr",
-    "sources": sources,
-    "mean": {name: number(values.mean()) for name, values in scores.items()},
+    "sources": [
+      {"reference": reference, "estimate": estimate}
+      | numbers(operator.itemgetter(index))
+      for index, (reference, estimate) in enumerate(names)
+    ],
+    "mean": numbers(np.mean),
   }
   print(json.dumps(content, indent=2))

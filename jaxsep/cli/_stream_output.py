@@ -1,6 +1,7 @@
 """What `jaxsep separate --stream` writes: growing files, or a pipe."""
 
 import contextlib
+import io
 import os
 import pathlib
 import struct
@@ -8,23 +9,23 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import soundfile
 
-_ENCODINGS = {"float": (3, 4), "pcm16": (1, 2), "pcm24": (1, 3)}
+# The WAV format tag, bytes per sample, and soundfile's name.
+_ENCODINGS = {
+  "float": (3, 4, "FLOAT"),
+  "pcm16": (1, 2, "PCM_16"),
+  "pcm24": (1, 3, "PCM_24"),
+}
 _MOST_BYTES = 2**32 - 2**16
 
 
 def encode(signal: np.ndarray, encoding: str) -> tuple[bytes, int]:
   """Samples `[T]` or `[T, C]` as bytes, and how many had to be clipped."""
-  if encoding == "float":
-    return signal.astype("<f4").tobytes(), 0
-  clipped = int((np.abs(signal) > 1).sum())
-  bits = 8 * _ENCODINGS[encoding][1]
-  full = 2.0 ** (bits - 1)
-  values = np.clip(np.rint(signal * full), -full, full - 1).astype("<i4")
-  if bits == 16:
-    return values.astype("<i2").tobytes(), clipped
-  lowest = values.reshape(-1, 1).view(np.uint8)[:, :3]
-  return lowest.tobytes(), clipped
+  file, subtype = io.BytesIO(), _ENCODINGS[encoding][2]
+  soundfile.write(file, signal, 1, subtype, endian="LITTLE", format="RAW")
+  clipped = (np.abs(signal) > 1).sum() if encoding != "float" else 0
+  return file.getvalue(), int(clipped)
 
 
 class GrowingWav(contextlib.AbstractContextManager):
@@ -65,7 +66,7 @@ class GrowingWav(contextlib.AbstractContextManager):
     self._described = self.num_samples
 
   def _header(self):
-    tag, width = _ENCODINGS[self._encoding]
+    tag, width, _ = _ENCODINGS[self._encoding]
     size, count = self.num_samples * width, self.num_samples
     form = struct.pack(
       "<4sIHHIIHH", b"fmt ", 16, tag, 1, self._rate, self._rate * width, width,

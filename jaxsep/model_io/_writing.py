@@ -1,5 +1,6 @@
 """Writes model folders."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from jaxsep.model_io._format import (
   checked_rate,
   flatten,
   mismatch,
+  one_line,
   shapes_of,
   some,
 )
@@ -97,7 +99,7 @@ def save(
     write(folder, content)
   except OSError as error:
     raise ModelFolderError(
-      f"cannot write the model folder {folder}: {error.strerror or error}."
+      f"cannot write {folder}: {one_line(error)}"
     ) from error
 
 
@@ -212,12 +214,10 @@ def _check_free(folder, overwrite):
   if not entries:
     return
   ours = {CONFIG, PARAMS}
-  if CONFIG in entries:
-    try:
-      config = read_config(folder)
-      ours |= {*config["parts"], *config["files"]}
-    except ModelFolderError:
-      pass  # Damaged or older: only the two files can be ours.
+  # Where it is damaged or older, only the two files can be ours.
+  with contextlib.suppress(ModelFolderError):
+    config = read_config(folder)
+    ours |= {*config["parts"], *config["files"]}
   if others := entries - ours:
     raise ModelFolderError(
       f"{folder} holds other files ({some(others)}): choose another folder."
