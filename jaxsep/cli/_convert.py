@@ -23,19 +23,16 @@ def run(options: argparse.Namespace) -> int:
     for line in error.lines:
       complain(line)
     return 2
-  try:
-    model_io.save(
-      folder,
-      found.model,
-      {"params": found.params},
-      sample_rate_hz=found.sample_rate_hz,
-      metadata={
-        "converted_from": found.peer,
-        "checkpoint": pathlib.Path(options.checkpoint).name,
-      },
-    )
-  except ValueError as error:
-    raise UsageError(str(error)) from error
+  model_io.save(
+    folder,
+    found.model,
+    {"params": found.params},
+    sample_rate_hz=found.sample_rate_hz,
+    metadata={
+      "converted_from": found.peer,
+      "checkpoint": pathlib.Path(options.checkpoint).name,
+    },
+  )
   print(f"model           {type(found.model).__name__}, from {found.peer}")
   print(f"parameters      {found.num_params:,}")
   print(f"sample rate     {found.sample_rate_hz} Hz")

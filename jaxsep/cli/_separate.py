@@ -4,20 +4,19 @@ import argparse
 import collections
 import contextlib
 import pathlib
+import warnings
 
 import numpy as np
 import tqdm
 
-from jaxsep import audio, inference
+from jaxsep import audio, inference, model_io
 from jaxsep.cli import _separate_stream
 from jaxsep.cli._console import (
   UsageError,
   complain,
-  load_model,
   note,
   parse_channel,
   user_mistakes,
-  warnings_as_notes,
 )
 from jaxsep.cli._recording import Recording, check_channel
 
@@ -39,19 +38,23 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(channel, about.num_channels, path)
-  loaded = load_model(options.model)
+  loaded = model_io.load(options.model)
   targets = _plan_outputs(inputs, loaded.model.num_sources, options)
   pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
     try:
-      with user_mistakes(), warnings_as_notes(options.quiet):
+      with user_mistakes(), warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", UserWarning)
         heard = Recording(channel)
         _separate(path, about, targets[path], heard, loaded, options)
     except UsageError as error:
       failed = True
       complain(error)
       continue
+    for warning in seen:
+      if not options.quiet:
+        note(warning.message)
     print(*targets[path], sep="\n")
   return 2 if failed else 0
 

@@ -10,8 +10,8 @@ import types
 
 import numpy as np
 
-from jaxsep import audio, inference
-from jaxsep.cli._console import UsageError, load_model, note, parse_channel
+from jaxsep import audio, inference, model_io
+from jaxsep.cli._console import UsageError, note, parse_channel
 from jaxsep.cli._recording import Recording, check_channel
 from jaxsep.cli._stream_input import Pipe, Stopper
 from jaxsep.cli._stream_output import Files, Stdout
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, plan_outputs) -> int:
   """Separates one input as it comes; returns the exit code."""
   _check(options)
   heard = Recording(parse_channel(options.channel))
-  loaded = load_model(options.model)
+  loaded = model_io.load(options.model)
   try:
     live = inference.stream(loaded.model)
   except ValueError as error:

@@ -23,7 +23,7 @@ FORMAT_VERSION = 2
 CONFIG, PARAMS = "config.json", "params.safetensors"
 #: Stored types by the names that safetensors gives them.
 DTYPES = {
-  **{f"F{bits}": jnp.dtype(f"float{bits}") for bits in (16, 32)},
+  **{f"F{bits}": jnp.dtype(f"float{bits}") for bits in (32, 16)},
   **{f"I{bits}": jnp.dtype(f"int{bits}") for bits in (8, 16, 32)},
   **{f"U{bits}": jnp.dtype(f"uint{bits}") for bits in (8, 32)},
   "BF16": jnp.dtype(jnp.bfloat16),
