@@ -148,22 +148,23 @@ def test_every_option_comes_back(tmp_path, options):
   check_equal(loaded.variables, variables)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_comes_back_as_it_is(tmp_path, net, dtype):
-  halves = jax.tree.map(lambda v: v.astype(dtype), net[1])
-  save(tmp_path / "m", net[0], halves)
-  check_equal(load(tmp_path / "m").variables, halves)
-
-
-def test_weights_stored_as_bfloat16(tmp_path, net):
+@pytest.mark.parametrize(
+  ("dtype", "stored_as"),
+  [(jnp.bfloat16, None), (jnp.float16, None), (jnp.bfloat16, "bfloat16")],
+)
+def test_half_precision(tmp_path, net, dtype, stored_as):
+  """Halves come back as they are; floats stored as halves are floats again."""
   model, variables = net
-  save(tmp_path / "m", model, variables, dtype="bfloat16")
-  rounded = jax.tree.map(
-    lambda v: v.astype(jnp.bfloat16).astype(v.dtype), variables
-  )
-  check_equal(load(tmp_path / "m").variables, rounded)
+  halves = jax.tree.map(lambda v: v.astype(dtype), variables)
+  expected = halves
+  if stored_as:
+    restore = lambda v, old: v.astype(old.dtype)  # noqa: E731
+    expected = jax.tree.map(restore, halves, variables)
+  given = variables if stored_as else halves
+  save(tmp_path / "m", model, given, dtype=stored_as)
+  check_equal(load(tmp_path / "m").variables, expected)
   arrays = safetensors.numpy.load_file(tmp_path / "m" / "params.safetensors")
-  assert arrays["params.Dense_0.kernel"].dtype == jnp.bfloat16
+  assert arrays["params.Dense_0.kernel"].dtype == dtype
 
 
 def test_parts_and_files(tmp_path, folder, net):

@@ -109,7 +109,7 @@ def read(paths):
 
 
 def offline(loaded, mixture):
-  return loaded.model.apply(loaded.variables, mixture[None])[0]
+  return loaded.model.apply(loaded.variables, jnp.asarray(mixture)[None])[0]
 
 
 # What comes out is the model's output on the whole.
