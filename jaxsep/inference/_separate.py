@@ -37,7 +37,7 @@ def separate(
   batch_size: int | None = None,
   progress: Progress | None = None,
   **conditions: Any,
-) -> Float[np.ndarray, "sources time"]:
+) -> Float[np.ndarray, "sources _time"]:
   """Separates a recording of any length that is in memory.
 
   As `separate_blocks`, which see, for a whole recording.
@@ -53,7 +53,7 @@ def separate(
     conditions: As in `separate_blocks`.
 
   Returns:
-    The sources, shape `[S, T]`.
+    The sources, shape `[S, T]`, or less if `cut` or `join` leaves samples out.
 
   Raises:
     ValueError: As in `separate_blocks`, or if there are no samples.
@@ -81,13 +81,7 @@ def separate(
     progress=progress,
     **conditions,
   )
-  first = next(parts)
-  sources = np.empty((len(first), len(mixture)), np.float32)
-  position = 0
-  for part in itertools.chain([first], parts):
-    sources[:, position : position + part.shape[1]] = part
-    position += part.shape[1]
-  return sources
+  return np.concatenate(list(parts), axis=-1)
 
 
 def separate_blocks(

@@ -177,6 +177,14 @@ def test_other_ways_to_cut_and_join(batch_size):
   np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
+def test_what_a_cut_leaves_out_is_missing():
+  mixture = talk(2000).sum(0)
+  first = lambda blocks: iter([inference.Chunk(0, next(iter(blocks))[:1200])])  # noqa: E731
+  estimate = inference.separate(Fixed(), {}, mixture, cut=first)
+  assert estimate.shape == (2, 1200)
+  np.testing.assert_allclose(estimate.sum(0), mixture[:1200], atol=1e-5)
+
+
 @hypothesis.given(
   length=st.integers(1, 3000),
   share=st.floats(0, 0.99),
