@@ -37,7 +37,7 @@ _FIELDS = {
   "task": str,
   "metadata": dict,
   "params_sha256": str,
-  "is_widened": bool,
+  "widened": list,
   "parts": list,
   "files": dict,
 }
@@ -209,7 +209,7 @@ def _read_variables(folder, config):
     if tensor["dtype"] not in DTYPES:
       raise ModelFolderError(f"{path}: {name} is stored as {tensor['dtype']}.")
     values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
-    if config["is_widened"] and tensor["dtype"] == "BF16":
+    if name in config["widened"]:
       values = values.astype(np.float32)
     flat[name] = values.reshape(tensor["shape"])
   return flat

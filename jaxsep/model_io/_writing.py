@@ -139,7 +139,8 @@ def _content(saved, parts, files, dtype):
   if dtype not in (None, "bfloat16"):
     raise ValueError(f'dtype must be None or "bfloat16", not {dtype!r}.')
   _check_names([*parts, *files])
-  content = {PARAMS: _pack(saved.variables, dtype)}
+  arrays, widened = _pack(saved.variables, dtype)
+  content = {PARAMS: arrays}
   content |= {name: as_path(path).read_bytes() for name, path in files.items()}
   config = {
     "format": FORMAT,
@@ -149,8 +150,8 @@ def _content(saved, parts, files, dtype):
     "sample_rate_hz": checked_rate(saved.sample_rate_hz),
     "task": saved.task,
     "metadata": saved.metadata,
-    "params_sha256": hashlib.sha256(content[PARAMS]).hexdigest(),
-    "is_widened": dtype is not None,
+    "params_sha256": hashlib.sha256(arrays).hexdigest(),
+    "widened": widened,
     "parts": list(parts),
     "files": {
       name: hashlib.sha256(content[name]).hexdigest() for name in files
@@ -193,15 +194,16 @@ def _check_names(names):
 
 
 def _pack(variables, dtype):
-  """All variables as the content of a safetensors file."""
-  flat = {}
+  """A safetensors file, and the names of what `load` has to widen."""
+  flat, widened = {}, []
   for name, value in flatten(variables).items():
     value = np.asarray(jax.device_get(value))
     if dtype and value.dtype == np.float32:
       value = value.astype(jnp.bfloat16)
+      widened.append(name)
     # Safetensors writes the buffer as it lies: it has to be contiguous.
     flat[name] = np.array(value, order="C")
-  return safetensors.numpy.save(flat)
+  return safetensors.numpy.save(flat), widened
 
 
 def _check_free(folder, overwrite):
