@@ -150,19 +150,16 @@ def _encode(value, where, names):
     }
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     return _encode_instance(value, where, names)
+  problem = f"a {type(value).__name__} cannot be written as JSON"
   if callable(value) and hasattr(value, "__qualname__"):
-    name = _public_name(value)
-    if name is None:
-      raise ValueError(
-        f"{where or 'the value'}: {value.__qualname__} has no lasting name:"
-        " define it at the top of a module"
-      )
-    names[name] = value
-    return {"function": name}
-  raise ValueError(
-    f"{where or 'the value'}: a {type(value).__name__} cannot be written as"
-    " JSON"
-  )
+    if name := _public_name(value):
+      names[name] = value
+      return {"function": name}
+    problem = (
+      f"{value.__qualname__} has no lasting name: define it at the top of a"
+      " module"
+    )
+  raise ValueError(f"{where or 'the value'}: {problem}")
 
 
 def _encode_instance(value, where, names):
@@ -220,21 +217,14 @@ def _decode_tag(tag, value, classes):
     raise ValueError(f"the {tag} {content!r} is unknown here")
   if tag == "function":
     return classes[content]
-  defaults = {f.name: f.default for f in dataclasses.fields(classes[content])}
+  # Functions that are the default of their option need not be given.
+  named = {
+    field.name: {_public_name(field.default): field.default}
+    for field in dataclasses.fields(classes[content])
+    if hasattr(field.default, "__qualname__")
+  }
   options = {
-    name: defaults[name]
-    if _is_named(option, defaults.get(name))
-    else decode(option, classes)
+    name: decode(option, {**classes, **named.get(name, {})})
     for name, option in value["options"].items()
   }
   return classes[content](**options)
-
-
-def _is_named(option, default):
-  """Whether an option is the function that is its default."""
-  is_function = isinstance(option, dict) and "function" in option
-  return (
-    is_function
-    and hasattr(default, "__qualname__")
-    and _public_name(default) == option["function"]
-  )

@@ -43,34 +43,18 @@ class Net(nn.Module):
     return self.act(hidden) if self.inner is None else self.inner(hidden)
 
 
-def small_separator(dtype=jnp.float32, **options):
-  """A model of jaxsep, as small as it gets."""
-  masker = TemporalConvNet(
-    bottleneck_channels=4,
-    hidden_channels=8,
-    skip_channels=4,
-    num_blocks=1,
-    num_repeats=1,
-    dtype=dtype,
-  )
-  return ConvTasNet(num_filters=8, masker=masker, **options)
-
-
-def draw(model, length=4):
+def draw(model):
   """The model and random variables for it."""
-  make = lambda: model.init(jax.random.key(0), jnp.zeros((1, length)))  # noqa: E731
+  inputs, key = model.example_inputs(), jax.random.key(0)
+  shapes = jax.eval_shape(lambda: model.init(key, **inputs))
   generator = np.random.default_rng(0)
   return model, jax.tree.map(
-    lambda s: jnp.asarray(generator.normal(size=s.shape), s.dtype),
-    jax.eval_shape(make),
+    lambda s: jnp.asarray(generator.normal(size=s.shape), s.dtype), shapes
   )
-
-
-def stored(variables):
-  return {k: v for k, v in variables.items() if k != "loss_params"}
 
 
 def check_equal(variables, expected):
+  expected = {k: v for k, v in expected.items() if k != "loss_params"}
   assert jax.tree.structure(variables) == jax.tree.structure(expected)
   for ours, theirs in zip(
     jax.tree.leaves(variables), jax.tree.leaves(expected), strict=True
@@ -84,9 +68,15 @@ def net():
   return draw(Net())
 
 
+def save(folder, model, variables, *, sample_rate_hz=8000, **options):
+  jaxsep.save(
+    folder, model, variables, sample_rate_hz=sample_rate_hz, **options
+  )
+
+
 @pytest.fixture
 def folder(tmp_path, net):
-  jaxsep.save(tmp_path / "model", *net, sample_rate_hz=8000)
+  save(tmp_path / "model", *net)
   return tmp_path / "model"
 
 
@@ -113,9 +103,8 @@ def change_arrays(folder, change):
 
 
 def test_a_separator_comes_back_bit_for_bit(tmp_path):
-  model, variables = draw(
-    small_separator(num_sources=3, dtype=jnp.bfloat16), length=20
-  )
+  masker = TemporalConvNet(num_blocks=1, num_repeats=1, dtype=jnp.bfloat16)
+  model, variables = draw(ConvTasNet(num_sources=3, masker=masker))
   about = {
     "sample_rate_hz": 16_000,
     "task": "enhancement",
@@ -124,16 +113,19 @@ def test_a_separator_comes_back_bit_for_bit(tmp_path):
   jaxsep.save(tmp_path / "a" / "b", model, variables, **about)
   loaded = jaxsep.load(str(tmp_path / "a" / "b"))
   assert loaded.model == model
-  assert loaded.model.num_sources == 3
   assert {name: getattr(loaded, name) for name in about} == about
   assert loaded.folder == epath.Path(tmp_path / "a" / "b")
   check_equal(loaded.variables, variables)
 
 
-def test_all_collections_but_those_of_the_loss(folder, net):
+def test_all_collections_but_those_of_the_loss(tmp_path, net):
+  # Arrays in another order than C's come back, too.
+  strided = jax.tree.map(lambda v: np.asarray(v).T.copy().T, net[1])
+  folder = tmp_path / "m"
+  save(folder, net[0], strided)
   loaded = load(folder)
   assert loaded.variables.keys() == {"params", "batch_stats", "constants"}
-  check_equal(loaded.variables, stored(net[1]))
+  check_equal(loaded.variables, net[1])
   names = safetensors.numpy.load_file(folder / "params.safetensors").keys()
   assert "params.Dense_0.kernel" in names
   assert "batch_stats.BatchNorm_0.mean" in names
@@ -149,60 +141,51 @@ def test_all_collections_but_those_of_the_loss(folder, net):
 )
 def test_every_option_comes_back(tmp_path, options):
   model, variables = draw(Net(**options))
-  jaxsep.save(tmp_path / "m", model, variables, sample_rate_hz=8000)
+  save(tmp_path / "m", model, variables)
   loaded = jaxsep.load(tmp_path / "m", model_class=[Net, nn.Dense])
   assert loaded.model == model
   assert loaded.model.dtype is model.dtype
-  check_equal(loaded.variables, stored(variables))
+  check_equal(loaded.variables, variables)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_comes_back_as_it_is(tmp_path, net, dtype):
-  halves = jax.tree.map(lambda v: v.astype(dtype), stored(net[1]))
-  jaxsep.save(tmp_path / "m", net[0], halves, sample_rate_hz=8000)
-  check_equal(load(tmp_path / "m").variables, halves)
-
-
-def test_weights_stored_as_bfloat16(tmp_path, net):
+@pytest.mark.parametrize(
+  ("dtype", "stored_as"),
+  [(jnp.bfloat16, None), (jnp.float16, None), (jnp.bfloat16, "bfloat16")],
+)
+def test_half_precision(tmp_path, net, dtype, stored_as):
+  """Halves come back as they are; floats stored as halves are floats again."""
   model, variables = net
-  jaxsep.save(
-    tmp_path / "m", model, variables, sample_rate_hz=8000, dtype="bfloat16"
-  )
-  rounded = jax.tree.map(
-    lambda v: v.astype(jnp.bfloat16).astype(v.dtype), stored(variables)
-  )
-  check_equal(load(tmp_path / "m").variables, rounded)
+  halves = jax.tree.map(lambda v: v.astype(dtype), variables)
+  expected = halves
+  if stored_as:
+    # Only what was wider is widened again.
+    restore = lambda v, old: v.astype(old.dtype)  # noqa: E731
+    expected = jax.tree.map(restore, halves, variables)
+    expected["batch_stats"] = halves["batch_stats"]
+    halves = variables | {"batch_stats": halves["batch_stats"]}
+  save(tmp_path / "m", model, halves, dtype=stored_as)
+  check_equal(load(tmp_path / "m").variables, expected)
   arrays = safetensors.numpy.load_file(tmp_path / "m" / "params.safetensors")
-  assert arrays["params.Dense_0.kernel"].dtype == jnp.bfloat16
+  assert arrays["params.Dense_0.kernel"].dtype == dtype
 
 
 def test_parts_and_files(tmp_path, folder, net):
   (tmp_path / "words.txt").write_text("a b")
-  whole = tmp_path / "whole"
-  separator = draw(small_separator(), length=20)
-  jaxsep.save(
-    tmp_path / "recognizer",
-    *net,
-    sample_rate_hz=16_000,
-    files={"tokenizer.model": tmp_path / "words.txt"},
-  )
-  parts = {
-    "by_path": tmp_path / "recognizer",
-    "by_value": load(tmp_path / "recognizer"),
-  }
+  whole, recognizer = tmp_path / "whole", tmp_path / "recognizer"
+  files = {"tokenizer.model": tmp_path / "words.txt"}
+  save(recognizer, *net, sample_rate_hz=16_000, files=files)
+  parts = {"by_path": recognizer, "by_value": load(recognizer)}
   for _ in range(2):
-    jaxsep.save(
-      whole, *separator, sample_rate_hz=8000, parts=parts, overwrite=True
-    )
+    save(whole, *net, parts=parts, overwrite=True)
   loaded = load(whole)
   assert loaded.parts.keys() == parts.keys()
   for part in loaded.parts.values():
     assert part.sample_rate_hz == 16_000
     assert part.files["tokenizer.model"].read_text() == "a b"
-    check_equal(part.variables, stored(net[1]))
+    check_equal(part.variables, net[1])
   # Each part is a model folder of its own; without them, their files go.
-  check_equal(load(whole / "by_value").variables, stored(net[1]))
-  jaxsep.save(whole, *separator, sample_rate_hz=8000, overwrite=True)
+  check_equal(load(whole / "by_value").variables, net[1])
+  save(whole, *net, overwrite=True)
   assert sorted(os.listdir(whole)) == ["config.json", "params.safetensors"]
 
 
@@ -211,14 +194,8 @@ def test_a_run_is_loaded_by_its_folder(tmp_path, net):
   with pytest.raises(jaxsep.ModelFolderError, match="saved no model yet"):
     load(tmp_path)
   for rate, name in ((8000, "last"), (16_000, "best")):
-    jaxsep.save(tmp_path / name, *net, sample_rate_hz=rate)
+    save(tmp_path / name, *net, sample_rate_hz=rate)
     assert load(tmp_path).sample_rate_hz == rate
-
-
-def test_transposed_numpy_arrays(tmp_path, net):
-  strided = jax.tree.map(lambda v: np.asarray(v).T.copy().T, net[1])
-  jaxsep.save(tmp_path / "m", net[0], strided, sample_rate_hz=8000)
-  check_equal(load(tmp_path / "m").variables, stored(net[1]))
 
 
 def test_replaces_a_model_only_when_told(folder, net):
@@ -226,10 +203,10 @@ def test_replaces_a_model_only_when_told(folder, net):
   before = (folder / "params.safetensors").read_bytes()
   doubled = jax.tree.map(lambda value: 2 * value, variables)
   with pytest.raises(jaxsep.ModelFolderError, match="overwrite=True"):
-    jaxsep.save(folder, model, doubled, sample_rate_hz=8000)
+    save(folder, model, doubled)
   assert (folder / "params.safetensors").read_bytes() == before
-  jaxsep.save(folder, model, doubled, sample_rate_hz=8000, overwrite=True)
-  check_equal(load(folder).variables, stored(doubled))
+  save(folder, model, doubled, overwrite=True)
+  check_equal(load(folder).variables, doubled)
   assert os.listdir(folder.parent) == ["model"]
 
 
@@ -250,9 +227,9 @@ def test_an_interrupted_write_leaves_the_old_model(
     patch.setattr(os, step, fail)
     zeros = jax.tree.map(jnp.zeros_like, net[1])
     with pytest.raises(jaxsep.ModelFolderError, match="No space left"):
-      jaxsep.save(folder, net[0], zeros, sample_rate_hz=8000, overwrite=True)
+      save(folder, net[0], zeros, overwrite=True)
   assert len(calls) >= 2
-  check_equal(load(folder).variables, stored(net[1]))
+  check_equal(load(folder).variables, net[1])
   assert os.listdir(folder.parent) == ["model"]
 
 
@@ -269,17 +246,12 @@ def test_a_bucket_gets_config_json_last(tmp_path, net):
   names = "open exists isdir listdir makedirs mkdir remove rmtree stat"
   with epath.testing.mock_epath(**dict.fromkeys(names.split(), local)):
     for overwrite in (False, True):
-      jaxsep.save(
-        "gs://bucket/run/best",
-        *net,
-        sample_rate_hz=8000,
-        files={"notes": __file__},
-        overwrite=overwrite,
-      )
+      files = {"notes": __file__}
+      save("gs://bucket/run/best", *net, files=files, overwrite=overwrite)
     loaded = load("gs://bucket/run/best")
   assert opened == ["params.safetensors", "notes", "config.json"] * 2
   assert str(loaded.folder) == "gs://bucket/run/best"
-  check_equal(loaded.variables, stored(net[1]))
+  check_equal(loaded.variables, net[1])
   assert sorted(os.listdir(tmp_path / "run")) == ["best"]
 
 
@@ -335,7 +307,7 @@ def test_a_bucket_that_cannot_be_opened(place, net, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "gcsfs", None)
   expect(place, f"cannot open {place}")
   with pytest.raises(jaxsep.ModelFolderError, match=f"cannot open {place}"):
-    jaxsep.save(place, *net, sample_rate_hz=8000)
+    save(place, *net)
   assert not os.listdir(tmp_path)
 
 
@@ -392,12 +364,10 @@ def test_weights_of_another_model(folder):
   expect(folder, f"{kernel} is missing")
   change_arrays(folder, lambda arrays: arrays.update({kernel: saved.T.copy()}))
   expect(folder, r"kernel has shape \(2, 4\), but the model needs \(4, 2\)")
-  extra = {kernel: saved, "params.extra": np.ones(2)}
-  change_arrays(folder, lambda arrays: arrays.update(extra))
-  expect(folder, "extra is stored as F64")
-  extra["params.extra"] = np.ones(2, np.float32)
-  change_arrays(folder, lambda arrays: arrays.update(extra))
-  expect(folder, "extra is unknown to the model")
+  for dtype, message in (("float64", "stored as F64"), ("int8", "unknown to")):
+    extra = {kernel: saved, "params.extra": np.ones(2, dtype)}
+    change_arrays(folder, lambda arrays, extra=extra: arrays.update(extra))
+    expect(folder, f"extra is {message}")
 
 
 def test_never_overwrites_other_files(folder, tmp_path, net):
@@ -409,7 +379,7 @@ def test_never_overwrites_other_files(folder, tmp_path, net):
     (tmp_path / "file" / "m", "cannot write"),
   ):
     with pytest.raises(jaxsep.ModelFolderError, match=message):
-      jaxsep.save(place, *net, sample_rate_hz=8000, overwrite=True)
+      save(place, *net, overwrite=True)
   assert (folder / ".git").read_text() == "mine"
 
 
@@ -418,9 +388,9 @@ def test_refuses_what_cannot_be_saved(tmp_path, net):
   model, variables = net
   place = tmp_path / "m"
 
-  def refused(message, *, variables=variables, rate=8000, **options):
+  def refused(message, *, variables=variables, **options):
     with pytest.raises(ValueError, match=message):
-      jaxsep.save(place, model, variables, sample_rate_hz=rate, **options)
+      save(place, model, variables, **options)
 
   refused("as init returns them", variables={"kernel": jnp.ones(2)})
   refused("must not contain a dot", variables={"params": {"a.b": jnp.ones(2)}})
@@ -432,5 +402,5 @@ def test_refuses_what_cannot_be_saved(tmp_path, net):
   refused("name config.json is taken", files={"config.json": __file__})
   refused("must be a plain name", parts={"../up": tmp_path})
   for rate in (0, -1, 8000.5, True):
-    refused("positive integer", rate=rate)
+    refused("positive integer", sample_rate_hz=rate)
   assert not place.exists()

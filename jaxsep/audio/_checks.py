@@ -21,15 +21,12 @@ class AudioError(ValueError):
 def states_no_size(size: int) -> bool:
   """Whether a size in a header stands for one that was not known.
 
-  Programs that write into a pipe put the largest signed or unsigned number,
-  or somewhat less.
-
   Args:
     size: Bytes of a chunk, or of the whole file, as in the header.
 
   Returns:
-    Whether it is within 64 KiB of 2^31 or below 2^32, or more than any file
-    has.
+    Whether it is within 64 KiB of 2^31 or below 2^32, as from programs that
+    write into a pipe, or more than any file has.
 
   Example:
     >>> states_no_size(0x7FFFF000), states_no_size(3_000_000_000)

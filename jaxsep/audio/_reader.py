@@ -11,7 +11,7 @@ import soundfile
 
 from jaxsep.audio import _checks
 from jaxsep.audio._checks import AudioError
-from jaxsep.audio._signal import check_rate, resample
+from jaxsep.audio._signal import resample
 from jaxsep.typing import Float
 
 
@@ -23,15 +23,11 @@ class AudioInfo:
     sample_rate_hz: Sample rate.
     num_channels: Number of channels.
     num_samples: Samples per channel.
-    container: Name of the file format, for example `WAV` or `FLAC`.
-    encoding: How samples are stored, for example `PCM_16`.
   """
 
   sample_rate_hz: int
   num_channels: int
   num_samples: int
-  container: str
-  encoding: str
 
   @property
   def duration_s(self) -> float:
@@ -50,19 +46,13 @@ def info(
       its header.
 
   Returns:
-    Rate, channels, length and format.
+    Rate, channels and length.
 
   Raises:
     AudioError: If it cannot be read, holds no samples, or is cut off.
   """
   with _open(path, allow_truncated) as file:
-    return AudioInfo(
-      sample_rate_hz=file.samplerate,
-      num_channels=file.channels,
-      num_samples=file.frames,
-      container=file.format,
-      encoding=file.subtype,
-    )
+    return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
 def read(
@@ -89,7 +79,7 @@ def read(
   Raises:
     AudioError: If the file cannot be read, is cut off, or holds NaN or Inf.
     ValueError: If `start` or `length` is negative, or `sample_rate_hz` is not
-      positive.
+      a positive whole number.
 
   Example:
     >>> import pathlib, tempfile
@@ -101,15 +91,14 @@ def read(
     >>> signal.shape, rate
     ((1, 50), 8000)
   """
-  _check_segment(start, length)
-  if sample_rate_hz is not None:
-    check_rate(sample_rate_hz)
+  if start < 0 or (length or 0) < 0:
+    raise ValueError(f"start {start}, length {length} must not be negative")
   with _open(path, allow_truncated) as file:
     rate, num_channels = file.samplerate, file.channels
     blocks = _blocks(file, path, 1 << 20, start, length, allow_truncated)
     empty = np.zeros((num_channels, 0), np.float32)
     signal = np.concatenate([empty, *blocks], axis=-1)
-  if sample_rate_hz in (None, rate):
+  if sample_rate_hz is None:
     return signal, rate
   signal = resample(signal, orig_rate_hz=rate, target_rate_hz=sample_rate_hz)
   return signal, sample_rate_hz
@@ -119,8 +108,6 @@ def read_blocks(
   path: str | os.PathLike,
   *,
   block_length: int = 65536,
-  start: int = 0,
-  length: int | None = None,
   allow_truncated: bool = False,
 ) -> Iterator[Float[np.ndarray, "channel _time"]]:
   """Reads a file of any length in blocks, in constant memory.
@@ -128,8 +115,6 @@ def read_blocks(
   Args:
     path: The file.
     block_length: Samples per block; the last one may be shorter.
-    start: First sample to read.
-    length: Number of samples to read; None for all.
     allow_truncated: As in `info`.
 
   Yields:
@@ -137,31 +122,23 @@ def read_blocks(
 
   Raises:
     AudioError: As in `read`. Some damage is found only when it is reached.
-    ValueError: If `start` or `length` is negative.
   """
-  _check_segment(start, length)
   with _open(path, allow_truncated) as file:
-    yield from _blocks(file, path, block_length, start, length, allow_truncated)
-
-
-def _check_segment(start, length):
-  for name, value in (("start", start), ("length", length)):
-    if value is not None and value < 0:
-      raise ValueError(f"{name} {value} must not be negative")
+    yield from _blocks(file, path, block_length, 0, None, allow_truncated)
 
 
 @contextlib.contextmanager
 def _open(path, allow_truncated):
   """The opened, checked file."""
   path = pathlib.Path(path)
-  if path.is_dir():
-    raise AudioError(f"{path}: is a folder; name a file in it")
-  if not path.exists():
-    raise AudioError(f"{path}: no such file; check the spelling")
-  if not path.is_file():
-    raise AudioError(f"{path}: is not a regular file; save it to a file first")
-  if path.stat().st_size == 0:
-    raise AudioError(f"{path}: is empty (0 bytes); fetch or export it again")
+  for is_wrong, why in (
+    (path.is_dir(), "is a folder; name a file in it"),
+    (not path.exists(), "no such file; check the spelling"),
+    (not path.is_file(), "is not a regular file; save it to a file first"),
+    (path.is_file() and not path.stat().st_size, "is empty; fetch it again"),
+  ):
+    if is_wrong:
+      raise AudioError(f"{path}: {why}")
   try:
     # Unbuffered: libsndfile uses the position of the descriptor.
     handle = path.open("rb", buffering=0)

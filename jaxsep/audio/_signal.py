@@ -36,14 +36,6 @@ def to_mono(
   return signal[channel]
 
 
-def check_rate(sample_rate_hz: int) -> None:
-  """Raises a ValueError if a sample rate is not a positive whole number."""
-  if sample_rate_hz < 1 or sample_rate_hz != int(sample_rate_hz):
-    raise ValueError(
-      f"sample rate {sample_rate_hz} must be a positive whole number of Hz"
-    )
-
-
 def resample(
   signal: Float[np.ndarray, "channel time"],
   *,
@@ -98,8 +90,9 @@ def resample_blocks(
   Raises:
     ValueError: If a rate is not a positive whole number.
   """
-  check_rate(orig_rate_hz)
-  check_rate(target_rate_hz)
+  for rate in (orig_rate_hz, target_rate_hz):
+    if rate < 1 or rate != int(rate):
+      raise ValueError(f"rate {rate} must be a positive whole number of Hz")
   taken = given = num_channels = 0
   stream = None
   for block in blocks:

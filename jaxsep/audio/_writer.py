@@ -11,7 +11,6 @@ import soundfile
 from jaxsep.audio._checks import AudioError
 from jaxsep.typing import Float
 
-_MAX_CHANNELS = {"WAV": 1024, "RF64": 1024, "FLAC": 8}
 # What soundfile takes for each encoding: the subtype, and bytes per sample.
 _ENCODINGS = {
   "float": ("FLOAT", 4),
@@ -90,7 +89,6 @@ class Writer(contextlib.AbstractContextManager):
     """
     self.path = pathlib.Path(path)
     self.num_clipped = 0
-    self._rate = sample_rate_hz
     container = self.path.suffix.lower().removeprefix(".").upper()
     if container not in ("WAV", "FLAC"):
       raise AudioError(f"{path}: can write .wav and .flac, not {container!r}")
@@ -107,11 +105,24 @@ class Writer(contextlib.AbstractContextManager):
     if container == "WAV":
       size = (num_samples or 0) * num_channels * width
       container = "RF64" if size > 2**32 - 2**16 else "WAV"
-    _check_rate_and_channels(path, container, sample_rate_hz, num_channels)
+    # libsndfile does not say what it cannot hold.
+    top, most, step = 2**31 - 1, 1024, 1
+    if container == "FLAC":
+      top, most, step = 655_350, 8, 10 if sample_rate_hz >= 2**16 else 1
+    if not 1 <= sample_rate_hz <= top or sample_rate_hz % step:
+      raise AudioError(
+        f"{path}: {container} holds rates of whole {step} Hz up to {top} Hz,"
+        f" got {sample_rate_hz}; resample it"
+      )
+    if not 1 <= num_channels <= most:
+      raise AudioError(
+        f"{path}: {container} holds 1 to {most} channels, got {num_channels}"
+      )
     if self.path.is_dir():
       raise AudioError(f"{path}: is a folder; name a file in it")
     self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
     try:
+      self._part.touch()  # Says why it cannot be written; libsndfile does not.
       self._file = soundfile.SoundFile(
         self._part,
         "w",
@@ -123,9 +134,8 @@ class Writer(contextlib.AbstractContextManager):
     except (OSError, soundfile.LibsndfileError) as error:
       with contextlib.suppress(OSError):
         self._part.unlink(missing_ok=True)
-      raise AudioError(
-        f"{path}: cannot be written: {_why_unwritable(self.path, error)}"
-      ) from error
+      why = getattr(error, "strerror", None) or error
+      raise AudioError(f"{path}: cannot be written: {why}") from error
 
   def write(self, block: Float[np.ndarray, "channel time"]) -> None:
     """Appends a segment of signal.
@@ -162,30 +172,3 @@ class Writer(contextlib.AbstractContextManager):
         "clipped; a WAV file with float samples would keep them",
         stacklevel=2,
       )
-
-
-def _check_rate_and_channels(path, container, rate, num_channels):
-  """Refuses what a format cannot hold; libsndfile does not say why."""
-  top = 655_350 if container == "FLAC" else 2**31 - 1
-  if rate != int(rate) or not 1 <= rate <= top:
-    raise AudioError(
-      f"{path}: {container} holds whole rates from 1 to {top} Hz, got {rate}"
-    )
-  if container == "FLAC" and rate >= 2**16 and rate % 10:
-    raise AudioError(
-      f"{path}: FLAC holds rates above 65535 Hz in steps of 10, got {rate}:"
-      " write .wav, or resample it"
-    )
-  if not 1 <= num_channels <= _MAX_CHANNELS[container]:
-    raise AudioError(
-      f"{path}: {container} holds 1 to {_MAX_CHANNELS[container]} channels, got"
-      f" {num_channels}"
-    )
-
-
-def _why_unwritable(path, error):
-  if not path.parent.is_dir():
-    return f"there is no folder {path.parent}; make it first"
-  if not os.access(path.parent, os.W_OK):
-    return f"no permission to write into {path.parent}"
-  return str(error)

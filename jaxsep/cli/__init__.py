@@ -4,13 +4,14 @@ Each command imports what it needs when it runs, so that `--help` is quick.
 """
 
 import argparse
+import functools
 import importlib
 import signal
 import sys
 from collections.abc import Sequence
 
 import jaxsep
-from jaxsep.cli._console import UsageError, complain
+from jaxsep.cli._console import UsageError, complain, user_mistakes
 
 __all__ = ["main", "run"]
 
@@ -22,14 +23,16 @@ class _Parser(argparse.ArgumentParser):
     raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _add_flag(parser, name, text):
-  parser.add_argument(name, action="store_true", help=text)
+def _adders(parser):
+  """Functions that add an argument, and a flag."""
+  add = parser.add_argument
+  return add, functools.partial(add, action="store_true")
 
 
 def _add_separate(parser):
-  add = parser.add_argument
+  add, flag = _adders(parser)
   add("files", nargs="+", help="recordings; with --stream, one of them or -")
-  add("--model", required=True, help="folder of a model or a run")
+  _add_info(parser)
   add(
     "--output_dir",
     required=True,
@@ -47,8 +50,8 @@ def _add_separate(parser):
     choices=["float", "pcm16", "pcm24"],
     help="default: float in WAV, which cannot clip, 24 bits in FLAC",
   )
-  _add_flag(parser, "--overwrite", "replace files of the same name")
-  _add_flag(parser, "--allow_truncated", "use what is there of cut-off files")
+  flag("--overwrite", help="replace files of the same name")
+  flag("--allow_truncated", help="use what is there of cut-off files")
   add(
     "--chunk_s",
     type=float,
@@ -61,11 +64,11 @@ def _add_separate(parser):
     help="seconds that neighbouring chunks share (default: a quarter)",
   )
   add("--batch_size", type=int, help="chunks at a time")
-  _add_flag(parser, "--quiet", "no progress bar and no notes")
-  _add_flag(
-    parser,
+  flag("--quiet", help="no progress bar and no notes")
+  flag(
     "--stream",
-    "write while reading, with a causal model: a file, or WAV from a pipe (-)",
+    help="write while reading, with a causal model: a file, or WAV from a pipe"
+    " (-)",
   )
   add(
     "--raw",
@@ -76,23 +79,21 @@ def _add_separate(parser):
   add("--num_channels", type=int, help="of --raw (default: 1)")
 
 
+def _add_info(parser):
+  parser.add_argument("--model", required=True, help="folder of a model or run")
+
+
 def _add_score(parser):
-  add = parser.add_argument
+  add, flag = _adders(parser)
   add("--reference", nargs="+", required=True, help="files of true sources")
   add("--estimate", nargs="+", required=True, help="separated, in any order")
   add("--mixture", help="adds the improvements over this file")
   add("--channel", help="of files with several: mix, or a number from 1")
-  _add_flag(parser, "--trim", "cut all to the shortest length")
-  _add_flag(parser, "--allow_truncated", "use what is there of cut-off files")
-  _add_flag(parser, "--stoi", "adds STOI")
-  _add_flag(parser, "--pesq", "adds PESQ")
-  _add_flag(parser, "--json", "prints JSON")
-
-
-def _add_info(parser):
-  parser.add_argument(
-    "--model", required=True, help="folder of a model or a run"
-  )
+  flag("--trim", help="cut all to the shortest length")
+  flag("--allow_truncated", help="use what is there of cut-off files")
+  flag("--stoi", help="adds STOI")
+  flag("--pesq", help="adds PESQ")
+  flag("--json", help="prints JSON")
 
 
 def _add_convert(parser):
@@ -153,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     options = _make_parser().parse_args(argv)
     command = importlib.import_module(f"jaxsep.cli._{options.command}")
-    return command.run(options)
+    with user_mistakes():
+      return command.run(options)
   except UsageError as error:
     complain(error)
     return 2

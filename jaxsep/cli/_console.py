@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Iterator
 
 
@@ -24,39 +23,18 @@ def note(line: object) -> None:
 @contextlib.contextmanager
 def user_mistakes() -> Iterator[None]:
   """Turns the errors that a user can cause into `UsageError`."""
-  from jaxsep import audio
-
   try:
     yield
-  except (audio.AudioError, FloatingPointError) as error:
-    raise UsageError(str(error)) from error
   except OSError as error:
     place = f"{error.filename}: " if error.filename else ""
     raise UsageError(f"{place}{error.strerror or error}") from error
+  except (ArithmeticError, ValueError) as error:
+    from jaxsep import audio, model_io  # Not for `--help`.
 
-
-@contextlib.contextmanager
-def warnings_as_notes(quiet: bool) -> Iterator[None]:
-  """Prints warnings as notes, without the place in the code."""
-
-  def show(message, *unused_place, **unused_options):
-    if not quiet:
-      note(message)
-
-  with warnings.catch_warnings():
-    warnings.simplefilter("always", UserWarning)
-    warnings.showwarning = show
-    yield
-
-
-def load_model(folder: str):
-  """The model in a folder, or one line about what is wrong with it."""
-  from jaxsep import model_io
-
-  try:
-    return model_io.load(folder)
-  except model_io.ModelFolderError as error:
-    raise UsageError(str(error)) from error
+    known = audio.AudioError, model_io.ModelFolderError, FloatingPointError
+    if isinstance(error, known):
+      raise UsageError(str(error)) from error
+    raise
 
 
 def parse_channel(text: str) -> str | int:
@@ -66,10 +44,3 @@ def parse_channel(text: str) -> str | int:
   if text.isdecimal() and int(text) > 0:
     return int(text) - 1
   raise UsageError(f"--channel must be mix or a number from 1, got {text!r}")
-
-
-def check_channel(channel: str | int, num_channels: int, path: object) -> None:
-  """Refuses a channel that a file does not have."""
-  if channel != "mix" and int(channel) >= num_channels:
-    there = "1 channel" if num_channels == 1 else f"{num_channels} channels"
-    raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")

@@ -2,22 +2,16 @@
 
 import argparse
 import json
-import os
 import pathlib
 
 from jaxsep import model_io
-from jaxsep.cli._console import UsageError, complain, user_mistakes
+from jaxsep.cli._console import UsageError, complain
 from jaxsep.conversion import ConversionError, convert
 
 
 def run(options: argparse.Namespace) -> int:
   """Writes a model folder from a checkpoint of another toolkit."""
   folder = pathlib.Path(options.output_dir)
-  with user_mistakes():
-    if os.path.lexists(folder) and not (
-      folder.is_dir() and not any(folder.iterdir())
-    ):
-      raise UsageError(f"{folder}: is there already; choose another folder")
   try:
     found = convert(
       options.checkpoint,
@@ -29,19 +23,16 @@ def run(options: argparse.Namespace) -> int:
     for line in error.lines:
       complain(line)
     return 2
-  try:
-    model_io.save(
-      folder,
-      found.model,
-      {"params": found.params},
-      sample_rate_hz=found.sample_rate_hz,
-      metadata={
-        "converted_from": found.peer,
-        "checkpoint": pathlib.Path(options.checkpoint).name,
-      },
-    )
-  except ValueError as error:
-    raise UsageError(str(error)) from error
+  model_io.save(
+    folder,
+    found.model,
+    {"params": found.params},
+    sample_rate_hz=found.sample_rate_hz,
+    metadata={
+      "converted_from": found.peer,
+      "checkpoint": pathlib.Path(options.checkpoint).name,
+    },
+  )
   print(f"model           {type(found.model).__name__}, from {found.peer}")
   print(f"parameters      {found.num_params:,}")
   print(f"sample rate     {found.sample_rate_hz} Hz")

@@ -3,18 +3,18 @@
 import argparse
 import dataclasses
 
-from jaxsep.cli._console import load_model
+import jax
+
+from jaxsep import model_io
 
 
 def run(options: argparse.Namespace) -> int:
   """Prints what a model folder holds."""
-  _show(load_model(options.model), "")
+  _show(model_io.load(options.model), "")
   return 0
 
 
 def _show(loaded, indent):
-  import jax
-
   sizes = {
     name: sum(leaf.size for leaf in jax.tree.leaves(collection))
     for name, collection in loaded.variables.items()

@@ -9,13 +9,10 @@ import numpy as np
 from jaxsep import audio, dsp, metrics
 from jaxsep.cli._console import (
   UsageError,
-  check_channel,
   note,
   parse_channel,
-  user_mistakes,
 )
-
-_TITLES = {"si_sdr": "SI-SDR", "si_snr": "SI-SNR"}  # Others: capitals.
+from jaxsep.cli._recording import check_channel
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,17 +32,37 @@ def run(options: argparse.Namespace) -> int:
     if not row.any():
       note(f"{name}: is silent; its scores mean nothing")
   order = _best_order(estimate, reference)
-  scores = _score(estimate[order], reference, rate, options)
+  estimate = estimate[order]
+  scores = _ratios(estimate, reference)
+  for name in ("stoi", "pesq"):
+    if getattr(options, name):
+      measure = getattr(metrics, name)
+      try:
+        value = measure(estimate, reference, sample_rate_hz=rate)
+      except (ImportError, ValueError) as error:
+        raise UsageError(f"--{name}: {error}") from error
+      scores[name] = np.asarray(value)
   if options.mixture:
     mixture = np.broadcast_to(signals[-1], reference.shape)
     baseline = _ratios(mixture, reference)
     for name in ("si_sdr", "si_snr", "snr", "sdr"):
       scores[f"{name}_improvement"] = scores[name] - baseline[name]
-  matched = [options.estimate[index] for index in order]
+  rows = [
+    {"reference": options.reference[i], "estimate": options.estimate[order[i]]}
+    | {name: float(values[i]) for name, values in scores.items()}
+    for i in range(count)
+  ]
+  mean = {name: float(values.mean()) for name, values in scores.items()}
   if options.json:
-    _print_json(options.reference, matched, scores, rate)
+    content = {
+      "sample_rate_hz": rate,
+      "matched_by": "si_sdr",
+      "sources": [{k: _json(v) for k, v in row.items()} for row in rows],
+      "mean": {name: _json(value) for name, value in mean.items()},
+    }
+    print(json.dumps(content, indent=2))
   else:
-    _print_table(options.reference, matched, scores)
+    _print_table([*rows, {"reference": "mean", "estimate": "", **mean}])
   return 0
 
 
@@ -54,8 +71,7 @@ def _read(names, options):
   channel = options.channel and parse_channel(options.channel)
   signals, rates = [], []
   for name in names:
-    with user_mistakes():
-      signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
+    signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
     signals.append(signal)
     rates.append(rate)
     if rate != rates[0]:
@@ -104,54 +120,28 @@ def _ratios(estimate, reference):
   return {name: np.asarray(value) for name, value in ratios.items()}
 
 
-def _score(estimate, reference, rate, options):
-  scores = _ratios(estimate, reference)
-  for name in ("stoi", "pesq"):
-    if getattr(options, name):
-      try:
-        measure = getattr(metrics, name)
-        value = measure(estimate, reference, sample_rate_hz=rate)
-      except (ImportError, ValueError) as error:
-        raise UsageError(f"--{name}: {error}") from error
-      scores[name] = np.asarray(value)
-  return scores
-
-
-def _print_table(references, matched, scores):
-  titles = [_title(name) for name in scores]
-  rows = [["reference", "estimate", *titles]]
-  for index, names in enumerate(zip(references, matched, strict=True)):
-    values = [f"{values[index]:.2f}" for values in scores.values()]
-    rows.append([*names, *values])
-  means = [f"{values.mean():.2f}" for values in scores.values()]
-  rows.append(["mean", "", *means])
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  for row in rows:
+def _print_table(rows):
+  titles = [_title(name) for name in rows[0]]
+  cells = [
+    [value if isinstance(value, str) else f"{value:.2f}" for value in row]
+    for row in [titles, *(row.values() for row in rows)]
+  ]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  for row in cells:
     left = [row[i].ljust(widths[i]) for i in range(2)]
     right = [row[i].rjust(widths[i]) for i in range(2, len(row))]
     print("  ".join(left + right))
 
 
 def _title(name):
+  if name in ("reference", "estimate"):
+    return name
   base = name.removesuffix("_improvement")
-  return _TITLES.get(base, base.upper()) + ("i" if base != name else "")
+  return base.upper().replace("_", "-") + ("i" if base != name else "")
 
 
-def _print_json(references, matched, scores, rate):
-  def number(value):
-    return round(float(value), 6) if math.isfinite(value) else None
-
-  sources = [
-    {"reference": reference, "estimate": estimate}
-    | {name: number(values[index]) for name, values in scores.items()}
-    for index, (reference, estimate) in enumerate(
-      zip(references, matched, strict=True)
-    )
-  ]
-  content = {
-    "sample_rate_hz": rate,
-    "matched_by": "si_sdr",
-    "sources": sources,
-    "mean": {name: number(values.mean()) for name, values in scores.items()},
-  }
-  print(json.dumps(content, indent=2))
+def _json(value):
+  """A value that JSON can hold."""
+  if isinstance(value, str):
+    return value
+  return round(value, 6) if math.isfinite(value) else None

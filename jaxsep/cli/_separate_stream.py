@@ -1,23 +1,18 @@
 """`jaxsep separate --stream`: from a pipe or file, written as it comes."""
 
 import argparse
+import functools
 import math
 import pathlib
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import types
 
 import numpy as np
 
-from jaxsep import audio, inference
-from jaxsep.cli._console import (
-  UsageError,
-  check_channel,
-  load_model,
-  note,
-  parse_channel,
-  user_mistakes,
-)
+from jaxsep import audio, inference, model_io
+from jaxsep.cli._console import UsageError, note, parse_channel
+from jaxsep.cli._recording import Recording, check_channel
 from jaxsep.cli._stream_input import Pipe, Stopper
 from jaxsep.cli._stream_output import Files, Stdout
 
@@ -31,7 +26,7 @@ _MODEL_LEVEL = 0.1
 _SILENCE = 1e-4
 
 
-def check(options: argparse.Namespace) -> None:
+def _check(options):
   """Refuses options that do not go together."""
   piped = options.files == ["-"]
   if len(options.files) > 1:
@@ -58,141 +53,118 @@ def check(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace, plan_outputs) -> int:
   """Separates one input as it comes; returns the exit code."""
-  check(options)
-  channel = parse_channel(options.channel)
-  loaded = load_model(options.model)
+  _check(options)
+  heard = Recording(parse_channel(options.channel))
+  loaded = model_io.load(options.model)
   try:
     live = inference.stream(loaded.model)
   except ValueError as error:
     raise UsageError(f"{options.model}: {error}") from error
-  job = _Job(loaded, live, channel, options)
-  with user_mistakes(), Stopper() as stopper:
+  is_pipe = options.files == ["-"]
+  seconds = options.chunk_s or (_PIPE_CHUNK_S if is_pipe else _FILE_CHUNK_S)
+  hops = seconds * loaded.sample_rate_hz / live.hop_length
+  chunk_length = live.hop_length * max(1, round(hops))
+  with Stopper() as stopper:
     # Compiled before the input is touched: a pipe fills meanwhile.
-    job.warm_up()
-    blocks, rate = job.open(stopper)
+    silence = np.zeros((1, chunk_length), np.float32)
+    live.step(loaded.variables, live.init(loaded.variables, 1), silence)
+    source = _open(options, stopper)
+    rate = source.sample_rate_hz
+    check_channel(heard.channel, source.num_channels, options.files[0])
+    blocks = heard.separated(
+      _until_signal(source.blocks(), stopper),
+      functools.partial(_separate, loaded, live, chunk_length),
+      rate=rate,
+      model_rate=loaded.sample_rate_hz,
+    )
+    paths, sink = _make_sink(options, rate, loaded, plan_outputs)
     try:
-      paths = job.write(blocks, rate, plan_outputs)
+      with sink:
+        for block in blocks:
+          sink.write(block)
     except BrokenPipeError:
       paths = []  # The reader of stdout has closed it.
-  for path in paths:
-    print(path)
-  if job.pipe and job.pipe.problem:
-    raise UsageError(job.pipe.problem)
-  if job.pipe and job.pipe.remark and not options.quiet:
-    note(job.pipe.remark)
+  if paths:
+    print(*paths, sep="\n")
+  if sink.num_clipped and not options.quiet:
+    note(
+      f"{sink.num_clipped} samples beyond full scale were clipped;"
+      " --encoding=float would keep them"
+    )
+  if source.problem:
+    raise UsageError(source.problem)
+  if source.remark and not options.quiet:
+    note(source.remark)
   if stopper.signal is None:
     return 0
   name = signal.Signals(stopper.signal).name
-  note(f"ended by {name}; {job.num_samples / rate:.2f} s are separated")
+  note(f"ended by {name}; {heard.num_samples / rate:.2f} s are separated")
   return 128 + stopper.signal
 
 
-class _Job:
-  """One input on its way through the model, chunk by chunk."""
-
-  def __init__(self, loaded, live, channel, options):
-    self._loaded = loaded
-    self._live = live
-    self._channel = channel
-    self._options = options
-    self.num_samples = 0
-    self.pipe: Pipe | None = None
-    is_pipe = options.files == ["-"]
-    seconds = options.chunk_s or (_PIPE_CHUNK_S if is_pipe else _FILE_CHUNK_S)
-    hops = seconds * loaded.sample_rate_hz / live.hop_length
-    self._chunk = live.hop_length * max(1, round(hops))
-
-  def warm_up(self):
-    """Compiles the step."""
-    variables = self._loaded.variables
-    silence = np.zeros((1, self._chunk), np.float32)
-    self._live.step(variables, self._live.init(variables, 1), silence)
-
-  def open(self, stopper) -> tuple[Iterator[np.ndarray], int]:
-    """Mono blocks `[1, any]` of the input, and its rate."""
-    options, name = self._options, self._options.files[0]
-    if name == "-":
-      raw = None
-      if options.raw:
-        raw = options.raw, options.sample_rate_hz, options.num_channels or 1
-      self.pipe = pipe = Pipe(sys.stdin.fileno(), stopper, raw)
-      check_channel(self._channel, pipe.num_channels, name)
-      return self._mono(pipe.blocks(), stopper), pipe.sample_rate_hz
-    about = audio.info(name, allow_truncated=options.allow_truncated)
-    check_channel(self._channel, about.num_channels, name)
-    blocks = audio.read_blocks(name, allow_truncated=options.allow_truncated)
-    return self._mono(blocks, stopper), about.sample_rate_hz
-
-  def _mono(self, blocks, stopper):
-    for block in blocks:
-      mono = audio.to_mono(block, channel=self._channel)
-      self.num_samples += len(mono)
-      yield mono[np.newaxis]
-      if stopper.signal is not None:
-        return
-
-  def write(self, blocks, rate, plan_outputs) -> list[pathlib.Path]:
-    """Resamples, separates, resamples back and writes; returns the files."""
-    options, paths, sink = self._options, [], None
-    encoding = options.encoding or "float"
-    if options.output_dir == "-":
-      sink = Stdout(encoding)
-    else:
-      path = pathlib.Path("stdin" if self.pipe else options.files[0])
-      num_sources = self._loaded.model.num_sources
-      paths = plan_outputs([path], num_sources, options)[path]
-      pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
-      sink = Files(paths, sample_rate_hz=rate, encoding=encoding)
-    model_rate = self._loaded.sample_rate_hz
-    heard = audio.resample_blocks(
-      blocks, orig_rate_hz=rate, target_rate_hz=model_rate
+def _open(options, stopper):
+  """The input: a pipe, or a file with the same attributes."""
+  name = options.files[0]
+  if name != "-":
+    whole = {"allow_truncated": options.allow_truncated}
+    about = audio.info(name, **whole)
+    return types.SimpleNamespace(
+      sample_rate_hz=about.sample_rate_hz,
+      num_channels=about.num_channels,
+      blocks=lambda: audio.read_blocks(name, **whole),
+      problem=None,
+      remark=None,
     )
-    back = audio.resample_blocks(
-      self._separate(heard),
-      orig_rate_hz=model_rate,
-      target_rate_hz=rate,
-      length=lambda: self.num_samples,
-    )
-    with sink:
-      for block in back:
-        sink.write(block)
-    if sink.num_clipped and not options.quiet:
-      note(
-        f"{sink.num_clipped} samples beyond full scale were clipped;"
-        " --encoding=float would keep them"
+  raw = None
+  if options.raw:
+    raw = options.raw, options.sample_rate_hz, options.num_channels or 1
+  return Pipe(sys.stdin.fileno(), stopper, raw)
+
+
+def _until_signal(blocks, stopper):
+  for block in blocks:
+    yield block
+    if stopper.signal is not None:
+      return
+
+
+def _make_sink(options, rate, loaded, plan_outputs):
+  """Paths of the outputs, and what writes them."""
+  encoding = options.encoding or "float"
+  if options.output_dir == "-":
+    return [], Stdout(encoding)
+  path = pathlib.Path(options.files[0] if options.files[0] != "-" else "stdin")
+  paths = plan_outputs([path], loaded.model.num_sources, options)[path]
+  pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+  return paths, Files(paths, sample_rate_hz=rate, encoding=encoding)
+
+
+def _separate(loaded, live, chunk_length, blocks):
+  """Sources `[S, any]` at the level of the input, as long as it."""
+  state = live.init(loaded.variables, 1)
+  levels = inference.RunningGains(
+    loaded.model.num_sources, half_life=_HALF_LIFE_S * loaded.sample_rate_hz
+  )
+  past = np.zeros(live.latency, np.float32)  # The mixture not separated yet.
+  given, gain = -live.latency, None
+  for chunk, end in _chunks(blocks, chunk_length, live.latency):
+    if gain is None:
+      gain = _first_gain(chunk)
+    scale = np.float32(gain or 1.0)
+    state, estimates = live.step(loaded.variables, state, scale * chunk[None])
+    estimates = np.asarray(estimates[0], np.float32) / scale
+    if not np.isfinite(estimates).all():
+      raise FloatingPointError(
+        "the model's output holds NaN or Inf: its parameters are damaged"
       )
-    return paths
-
-  def _separate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Sources `[S, any]` at the level of the input, as long as it."""
-    latency, variables = self._live.latency, self._loaded.variables
-    state = self._live.init(variables, 1)
-    levels = inference.RunningGains(
-      self._loaded.model.num_sources,
-      half_life=_HALF_LIFE_S * self._loaded.sample_rate_hz,
-    )
-    past = np.zeros(latency, np.float32)  # The mixture not separated yet.
-    given, gain = -latency, None
-    for chunk, end in _chunks(blocks, self._chunk, latency):
-      if gain is None:
-        gain = _first_gain(chunk)
-      scale = np.float32(gain or 1.0)
-      state, estimates = self._live.step(
-        variables, state, scale * chunk[np.newaxis]
-      )
-      estimates = np.asarray(estimates[0], np.float32) / scale
-      if not np.isfinite(estimates).all():
-        raise FloatingPointError(
-          "the model's output holds NaN or Inf: its parameters are damaged"
-        )
-      mixture = np.concatenate([past, chunk])
-      past = mixture[len(chunk) :]
-      sources = levels.apply(mixture[: len(chunk)], estimates)
-      skipped = min(max(0, -given), len(chunk))
-      kept = len(chunk) if end is None else end - given
-      given += len(chunk)
-      if kept > skipped:
-        yield sources[:, skipped:kept]
+    mixture = np.concatenate([past, chunk])
+    past = mixture[len(chunk) :]
+    sources = levels.apply(mixture[: len(chunk)], estimates)
+    skipped = min(max(0, -given), len(chunk))
+    kept = len(chunk) if end is None else end - given
+    given += len(chunk)
+    if kept > skipped:
+      yield sources[:, skipped:kept]
 
 
 def _first_gain(chunk):

@@ -1,6 +1,7 @@
 """What `jaxsep separate --stream` writes: growing files, or a pipe."""
 
 import contextlib
+import io
 import os
 import pathlib
 import struct
@@ -8,65 +9,66 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import soundfile
 
-_ENCODINGS = {"float": (3, 4), "pcm16": (1, 2), "pcm24": (1, 3)}
+# The WAV format tag, bytes per sample, and soundfile's name.
+_ENCODINGS = {
+  "float": (3, 4, "FLOAT"),
+  "pcm16": (1, 2, "PCM_16"),
+  "pcm24": (1, 3, "PCM_24"),
+}
 _MOST_BYTES = 2**32 - 2**16
 
 
 def encode(signal: np.ndarray, encoding: str) -> tuple[bytes, int]:
   """Samples `[T]` or `[T, C]` as bytes, and how many had to be clipped."""
-  if encoding == "float":
-    return signal.astype("<f4").tobytes(), 0
-  clipped = int((np.abs(signal) > 1).sum())
-  bits = 8 * _ENCODINGS[encoding][1]
-  full = 2.0 ** (bits - 1)
-  values = np.clip(np.rint(signal * full), -full, full - 1).astype("<i4")
-  if bits == 16:
-    return values.astype("<i2").tobytes(), clipped
-  lowest = values.reshape(-1, 1).view(np.uint8)[:, :3]
-  return lowest.tobytes(), clipped
+  file, subtype = io.BytesIO(), _ENCODINGS[encoding][2]
+  soundfile.write(file, signal, 1, subtype, endian="LITTLE", format="RAW")
+  clipped = (np.abs(signal) > 1).sum() if encoding != "float" else 0
+  return file.getvalue(), int(clipped)
 
 
-class GrowingWav(contextlib.AbstractContextManager):
-  """A mono WAV file that can be played while it grows, and after a crash.
+class Files(contextlib.AbstractContextManager):
+  """A mono WAV file per source that can be played while it grows.
 
-  Its header is updated after each second of sound. Past 4 GB it becomes RF64.
+  Headers are updated with each block. Past 4 GB they become RF64.
   """
 
-  def __init__(self, path: pathlib.Path, *, sample_rate_hz: int, encoding: str):
-    self.num_samples = self.num_clipped = 0
+  def __init__(
+    self, paths: Sequence[pathlib.Path], *, sample_rate_hz: int, encoding: str
+  ):
+    self.num_clipped = self._num_samples = 0
     self._rate = sample_rate_hz
     self._encoding = encoding
-    self._described = 0
-    self._file = open(path, "wb")
-    self._file.write(self._header())
+    self._files = [open(path, "wb") for path in paths]
+    self._describe()
 
-  def write(self, signal: np.ndarray) -> None:
-    """Appends samples `[T]`."""
-    content, clipped = encode(signal, self._encoding)
-    self._file.write(content)
-    self.num_samples += len(signal)
-    self.num_clipped += clipped
-    if self.num_samples - self._described >= self._rate:
-      self._describe()
-    self._file.flush()
+  def write(self, block: np.ndarray) -> None:
+    """Appends a block `[S, T]`."""
+    self._num_samples += block.shape[1]
+    for file, source in zip(self._files, block, strict=True):
+      content, clipped = encode(source, self._encoding)
+      file.seek(0, os.SEEK_END)
+      file.write(content)
+      self.num_clipped += clipped
+    self._describe()
 
   def __exit__(self, *unused):
-    with self._file:
-      if self.num_samples * _ENCODINGS[self._encoding][1] % 2:
-        self._file.write(b"\0")  # Chunks have even sizes.
-      self._describe()
+    for file in self._files:
+      with file:
+        if file.seek(0, os.SEEK_END) % 2:
+          file.write(b"\0")  # Chunks have even sizes.
 
   def _describe(self):
-    end = self._file.tell()
-    self._file.seek(0)
-    self._file.write(self._header())
-    self._file.seek(end)
-    self._described = self.num_samples
+    header = self._header()
+    for file in self._files:
+      file.seek(0)
+      file.write(header)
+      file.flush()
 
   def _header(self):
-    tag, width = _ENCODINGS[self._encoding]
-    size, count = self.num_samples * width, self.num_samples
+    tag, width, _ = _ENCODINGS[self._encoding]
+    size, count = self._num_samples * width, self._num_samples
     form = struct.pack(
       "<4sIHHIIHH", b"fmt ", 16, tag, 1, self._rate, self._rate * width, width,
       8 * width,
@@ -82,24 +84,6 @@ class GrowingWav(contextlib.AbstractContextManager):
       head = struct.pack("<4sI4s", b"RIFF", total, b"WAVE")
       sizes = struct.pack("<4sI28x", b"JUNK", 28)  # Room for the above.
     return head + sizes + form + fact + struct.pack("<4sI", b"data", size)
-
-
-class Files(contextlib.ExitStack):
-  """One growing file per source."""
-
-  def __init__(self, paths: Sequence[pathlib.Path], **options):
-    super().__init__()
-    self.files = [self.enter_context(GrowingWav(p, **options)) for p in paths]
-
-  @property
-  def num_clipped(self) -> int:
-    """Samples beyond full scale."""
-    return sum(file.num_clipped for file in self.files)
-
-  def write(self, block: np.ndarray) -> None:
-    """Appends a block `[S, T]`."""
-    for file, source in zip(self.files, block, strict=True):
-      file.write(source)
 
 
 class Stdout(contextlib.AbstractContextManager):

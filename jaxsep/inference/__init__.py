@@ -4,7 +4,7 @@ from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._running_gains import RunningGains
 from jaxsep.inference._separate import separate, separate_blocks
-from jaxsep.inference._stream import Stream, StreamingModel, stream
+from jaxsep.inference._stream import Stream, stream
 
 __all__ = [
   "Chunk",
@@ -12,7 +12,6 @@ __all__ = [
   "Overlapping",
   "RunningGains",
   "Stream",
-  "StreamingModel",
   "separate",
   "separate_blocks",
   "stream",

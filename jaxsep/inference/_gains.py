@@ -1,7 +1,8 @@
 """Gains with which estimates add up to their mixture.
 
 They depend only on the inner products of the estimates with each other, `gram
-[S, S]`, and with the mixture, `match [S]`. Estimates may have any scale.
+[S, S]`, not all zero, and with the mixture, `match [S]`. Estimates may have
+any scale.
 """
 
 import numpy as np
@@ -23,15 +24,7 @@ def common_gain(
   gram: Float[np.ndarray, "sources sources"],
   match: Float[np.ndarray, "sources"],
 ) -> float:
-  """The one gain for all estimates that explains the mixture best.
-
-  Args:
-    gram: Inner products of the estimates, not all zero.
-    match: Their inner products with the mixture.
-
-  Returns:
-    The gain; near zero where the estimates cancel in their sum.
-  """
+  """The one gain for all estimates that explains the mixture best."""
   return match.sum() / max(gram.sum(), _CANCELLED * np.trace(gram))
 
 
@@ -44,15 +37,8 @@ def gains(
 
   A first solution with a weak penalty brings the estimates to the level of the
   mixture. Their energies there, which do not depend on the scale of the model,
-  set the penalty of each estimate in the second solution.
-
-  Args:
-    gram: Inner products of the estimates, not all zero.
-    match: Their inner products with the mixture.
-    usual: Gains of the penalty, shape `[S]` or one for all.
-
-  Returns:
-    The gains.
+  set the penalty of each estimate in the second solution. `usual` has the
+  shape `[S]`, or is one gain for all.
   """
   energy = np.diag(gram)
   # Estimates of energy one, for the numerics.

@@ -31,10 +31,8 @@ class RunningGains:
       half_life: Samples after which the past has half the weight.
 
     Raises:
-      ValueError: If one of them is not positive.
+      ValueError: If `half_life` is not positive.
     """
-    if num_sources < 1:
-      raise ValueError(f"num_sources must be at least 1, got {num_sources}")
     if not half_life > 0:
       raise ValueError(f"half_life must be positive, got {half_life}")
     self._half_life = half_life
@@ -55,18 +53,10 @@ class RunningGains:
 
     Returns:
       The scaled estimates, float32, shape `[S, T]`.
-
-    Raises:
-      ValueError: If there are not as many estimates as sources, each as long
-        as the mixture.
     """
-    if estimates.shape != (len(self._match), *mixture.shape):
-      raise ValueError(
-        f"estimates {estimates.shape} must be [{len(self._match)}, time], each"
-        f" as long as the mixture {mixture.shape}"
-      )
     estimates = estimates.astype(np.float64)
-    decay = 0.5 ** (estimates.shape[1] / self._half_life)
+    length = estimates.shape[1]
+    decay = 0.5 ** (length / self._half_life)
     self._gram = decay * self._gram + estimates @ estimates.T
     self._match = decay * self._match + estimates @ mixture
     before = self._gains
@@ -77,6 +67,6 @@ class RunningGains:
       return np.zeros(estimates.shape, np.float32)
     if before is None:
       before = self._gains
-    place = np.arange(1, estimates.shape[1] + 1) / max(estimates.shape[1], 1)
+    place = np.arange(1, length + 1) / max(length, 1)
     moving = before[:, None] + (self._gains - before)[:, None] * place
     return (moving * estimates).astype(np.float32)

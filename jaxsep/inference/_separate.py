@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,15 +22,8 @@ _SHORTEST = 256
 _BLOCK = 1 << 16
 
 
-class _Join(Protocol):
-  """Joins separated chunks; see `inference.CrossFade`."""
-
-  def add(self, chunk: Chunk, estimate: np.ndarray) -> np.ndarray: ...
-
-  def flush(self) -> np.ndarray: ...
-
-
 Cut = Callable[[Iterable[np.ndarray]], Iterator[Chunk]]
+Join = Callable[[int], Any]  # Makes an object like a CrossFade.
 Progress = Callable[[int], Any]
 
 
@@ -40,11 +33,11 @@ def separate(
   mixture: Float[Array, "time"],
   *,
   cut: Cut | None = None,
-  join: Callable[[int], _Join] | None = None,
+  join: Join | None = None,
   batch_size: int | None = None,
   progress: Progress | None = None,
   **conditions: Any,
-) -> Float[np.ndarray, "sources time"]:
+) -> Float[np.ndarray, "sources _time"]:
   """Separates a recording of any length that is in memory.
 
   As `separate_blocks`, which see, for a whole recording.
@@ -60,7 +53,7 @@ def separate(
     conditions: As in `separate_blocks`.
 
   Returns:
-    The sources, shape `[S, T]`.
+    The sources, shape `[S, T]`, or less if `cut` or `join` leaves samples out.
 
   Raises:
     ValueError: As in `separate_blocks`, or if there are no samples.
@@ -88,13 +81,7 @@ def separate(
     progress=progress,
     **conditions,
   )
-  first = next(parts)
-  sources = np.empty((len(first), len(mixture)), np.float32)
-  position = 0
-  for part in itertools.chain([first], parts):
-    sources[:, position : position + part.shape[1]] = part
-    position += part.shape[1]
-  return sources
+  return np.concatenate(list(parts), axis=-1)
 
 
 def separate_blocks(
@@ -103,7 +90,7 @@ def separate_blocks(
   blocks: Iterable[Float[Array, "_time"]],
   *,
   cut: Cut | None = None,
-  join: Callable[[int], _Join] | None = None,
+  join: Join | None = None,
   batch_size: int | None = None,
   progress: Progress | None = None,
   **conditions: Any,
@@ -152,63 +139,55 @@ def separate_blocks(
     batch_size = 1 if jax.default_backend() == "cpu" else 8
   if batch_size < 1:
     raise ValueError(f"batch_size must be positive, got {batch_size}")
-  conditions = check_conditions(conditions)
-  cut = cut or Overlapping()
-  chunks = _with_levels(cut(_checked(blocks)))
-  apply = functools.partial(_apply, model, variables, conditions)
-  parts = _separate(
-    apply, chunks, getattr(cut, "chunk_length", 0), batch_size, join
-  )
-  return _reported(parts, progress or (lambda count: None))
-
-
-def check_conditions(conditions: dict[str, Any]) -> dict[str, jax.Array]:
-  """The conditions as arrays; each is the same for a whole batch."""
-  arrays = {name: jnp.asarray(value) for name, value in conditions.items()}
-  for name, array in arrays.items():
+  conditions = {name: jnp.asarray(value) for name, value in conditions.items()}
+  for name, array in conditions.items():
     if array.ndim < 1 or len(array) != 1:
       raise ValueError(f"{name} {array.shape} must have the shape [1, ...]")
-  return arrays
+  cut = cut or Overlapping()
+  results = _run(
+    functools.partial(_apply, model, variables, conditions),
+    _with_levels(cut(_checked(blocks))),
+    getattr(cut, "chunk_length", 0),
+    batch_size,
+  )
+  return _join(results, join or CrossFade, progress or (lambda count: None))
 
 
-def _reported(parts, progress):
-  """The parts that are not empty; reports each when it has been used."""
-  for part in parts:
+def _run(apply, chunks, chunk_length, batch_size):
+  """Batches of chunks with their estimates; the model is a batch ahead."""
+  waiting = []
+  while batch := list(itertools.islice(chunks, batch_size)):
+    # A short recording makes no full batch; a long one only full ones.
+    rows = batch_size if waiting else 1 << (len(batch) - 1).bit_length()
+    longest = max(len(chunk.samples) for chunk in batch)
+    chunk_length = chunk_length or longest
+    length = _filled_length(longest, chunk_length)
+    # Returns at once: the model computes while the last batch is joined.
+    waiting.append((batch, apply(_stack(batch, min(rows, batch_size), length))))
+    if len(waiting) > 1:
+      yield waiting.pop(0)
+  yield from waiting
+
+
+def _join(results, join, progress):
+  """The joined estimates, in parts; each is reported when it has been used."""
+  for part in _parts(results, join):
     if part.shape[1]:
       yield part
       progress(part.shape[1])
 
 
-def _separate(apply, chunks, chunk_length, batch_size, join):
-  """Runs the batches, one of them ahead, and joins their results."""
-  joined: _Join | None = None
-
-  def finish(batch, result):
-    nonlocal joined
+def _parts(results, join):
+  joined = None
+  for batch, result in results:
     estimates = np.asarray(result)
     if not np.isfinite(estimates).all():
       raise FloatingPointError(
         "the model's output holds NaN or Inf: its parameters are damaged"
       )
-    if joined is None:
-      joined = (join or CrossFade)(estimates.shape[1])
+    joined = join(estimates.shape[1]) if joined is None else joined
     for chunk, estimate in zip(batch, estimates, strict=False):
       yield joined.add(chunk, estimate[:, : len(chunk.samples)])
-
-  waiting = None
-  while batch := list(itertools.islice(chunks, batch_size)):
-    # A short recording makes no full batch; a long one only full ones.
-    rows = _power_of_two(len(batch)) if waiting is None else batch_size
-    longest = max(len(chunk.samples) for chunk in batch)
-    chunk_length = chunk_length or longest
-    length = _filled_length(longest, chunk_length)
-    # Returns at once: the model computes while the last batch is joined.
-    result = apply(_stack(batch, min(rows, batch_size), length))
-    if waiting is not None:
-      yield from finish(*waiting)
-    waiting = batch, result
-  if waiting is not None:
-    yield from finish(*waiting)
   if joined is not None:
     yield joined.flush()
 
@@ -247,17 +226,11 @@ def _filled_length(length: int, chunk_length: int) -> int:
   """The next of few lengths, each at least two thirds of the one above."""
   if length >= chunk_length:
     return length
-  quarters = [(quarter, n) for n in range(32) for quarter in (4, 3)]
-  lengths = [chunk_length * quarter >> 2 + n for quarter, n in quarters]
-  return min(
-    filled
-    for filled in [chunk_length, *lengths]
-    if filled >= min(max(length, _SHORTEST), chunk_length)
-  )
-
-
-def _power_of_two(count):
-  return 1 << (count - 1).bit_length()
+  least = min(max(length, _SHORTEST), chunk_length)
+  lengths = [
+    chunk_length * n >> 2 + halved for halved in range(32) for n in (4, 3)
+  ]
+  return min(filled for filled in lengths if filled >= least)
 
 
 def _real(samples):

@@ -28,14 +28,7 @@ class SpeakerMemory:
   def distance(
     self, description: tuple[np.ndarray, np.ndarray]
   ) -> Float[np.ndarray, "sources sources"]:
-    """Distance of each estimate (rows) to each speaker (columns).
-
-    Args:
-      description: Of the estimates, by `describe`.
-
-    Returns:
-      Distances with a mean of one, or zeros where nothing is known.
-    """
+    """Of estimates (rows) to speakers (columns): mean 1, or 0 if unknown."""
     spectrum, weight = description
     mean = self._sum / np.maximum(self._weight, 1e-9)
     distance = np.mean((spectrum[:, np.newaxis] - mean) ** 2, axis=-1)
@@ -57,19 +50,9 @@ class SpeakerMemory:
 def describe(
   signals: Float[np.ndarray, "sources time"],
 ) -> tuple[np.ndarray, np.ndarray]:
-  """How each of some signals sounds where it is louder than the others.
-
-  Args:
-    signals: Signals at comparable levels, shape `[S, T]`.
-
-  Returns:
-    Mean log spectra, whatever the level, shape `[S, F]`, and the number of
-    frames behind each, shape `[S, 1]`.
-  """
-  num_frames = signals.shape[-1] // _N_FFT
-  frames = signals[:, : num_frames * _N_FFT].reshape(
-    len(signals), num_frames, _N_FFT
-  )
+  """Mean log spectra `[S, F]` without the level, and their frames `[S, 1]`."""
+  whole = signals.shape[-1] // _N_FFT * _N_FFT
+  frames = signals[:, :whole].reshape(len(signals), whole // _N_FFT, _N_FFT)
   loudness = np.sum(np.square(frames), axis=-1)
   others = loudness.sum(axis=0) - loudness
   is_loud = (loudness > _LOUD_POWER * loudness.max(initial=0.0)) & (

@@ -3,68 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxsep.typing import Array, Float, PyTree
-
-
-class StreamingModel(Protocol):
-  """What a module has to have so that `stream` can run it.
-
-  Attributes:
-    hop_length: Samples that a chunk must be a multiple of.
-    stream_latency: Samples that the estimates are behind the mixture.
-    is_causal: Whether the model can do without the future.
-  """
-
-  hop_length: int
-  stream_latency: int
-  is_causal: bool
-
-  def stream_init(self, batch: int, **conditions: Array) -> PyTree:
-    """The state before the first sample.
-
-    Args:
-      batch: Mixtures at a time.
-      conditions: What else the model needs, such as `enrollment`; arrays of
-        shape `[batch, ...]`.
-
-    Returns:
-      The state, a tree of arrays.
-    """
-    ...
-
-  def stream_step(
-    self, state: PyTree, mixture: Float[Array, "batch time"]
-  ) -> tuple[PyTree, Float[Array, "batch sources time"]]:
-    """Separates the next samples, any multiple of `hop_length`.
-
-    Args:
-      state: What came before.
-      mixture: The next samples.
-
-    Returns:
-      The state after them, and the estimates delayed by `stream_latency`.
-    """
-    ...
-
-  def stream_finish(
-    self, state: PyTree, rest: Float[Array, "batch rest"] | None = None
-  ) -> Float[Array, "batch sources _"]:
-    """Ends the stream.
-
-    Args:
-      state: What came before.
-      rest: What follows of the mixture, less than `hop_length`.
-
-    Returns:
-      The last `stream_latency` samples of the estimates, and those of the rest.
-    """
-    ...
+from jaxsep.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +59,11 @@ def stream(model: nn.Module) -> Stream:
   Args:
     model: A causal model: a `ConvTasNet`, which is one hop late, or a
       `SpectrogramTasNet`, which is a window less a hop late, with
-      `masker=TemporalConvNet(causal=True)`.
+      `masker=TemporalConvNet(causal=True)`. Or any module with the numbers
+      `hop_length` and `stream_latency`, `is_causal`, and three methods:
+      `stream_init(batch, **conditions) -> state`, a tree of arrays;
+      `stream_step(state, mixture [B, n]) -> (state, estimates [B, S, n])`;
+      `stream_finish(state, rest=None) -> estimates [B, S, latency + r]`.
 
   Returns:
     The functions `init`, `step` and `finish`, and two numbers.
@@ -139,19 +88,13 @@ def stream(model: nn.Module) -> Stream:
     >>> jnp.concatenate(parts, axis=-1)[..., live.latency :].shape
     (1, 2, 800)
   """
-  name = type(model).__name__
+  if not (hasattr(model, "stream_step") and getattr(model, "is_causal", False)):
+    raise ValueError(
+      f"this {type(model).__name__} cannot stream: it needs the future of the"
+      " mixture; use inference.separate, or a ConvTasNet or SpectrogramTasNet"
+      " trained with causal=True and no global norm"
+    )
   streaming: Any = model
-  if not hasattr(model, "stream_step"):
-    raise ValueError(
-      f"{name} cannot stream: it separates whole recordings only; use"
-      " inference.separate, or a causal ConvTasNet or SpectrogramTasNet"
-    )
-  if not streaming.is_causal:
-    raise ValueError(
-      f"this {name} cannot stream: it needs the future of the mixture; use"
-      " inference.separate, or a model trained with causal=True and no global"
-      " norm"
-    )
   return Stream(
     init=functools.partial(_init, model),
     step=functools.partial(_step, model),

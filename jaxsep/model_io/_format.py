@@ -23,14 +23,10 @@ FORMAT_VERSION = 2
 CONFIG, PARAMS = "config.json", "params.safetensors"
 #: Stored types by the names that safetensors gives them.
 DTYPES = {
-  "F32": jnp.dtype("float32"),
+  **{f"F{bits}": jnp.dtype(f"float{bits}") for bits in (32, 16)},
+  **{f"I{bits}": jnp.dtype(f"int{bits}") for bits in (8, 16, 32)},
+  **{f"U{bits}": jnp.dtype(f"uint{bits}") for bits in (8, 32)},
   "BF16": jnp.dtype(jnp.bfloat16),
-  "F16": jnp.dtype("float16"),
-  "I8": jnp.dtype("int8"),
-  "I16": jnp.dtype("int16"),
-  "I32": jnp.dtype("int32"),
-  "U8": jnp.dtype("uint8"),
-  "U32": jnp.dtype("uint32"),
   "BOOL": jnp.dtype("bool"),
 }
 
@@ -69,14 +65,14 @@ def as_path(path: str | os.PathLike) -> epath.Path:
   try:
     found = epath.Path(path)
     found.exists()
-  except KeyError as error:
-    raise ModelFolderError(
-      f"cannot open {path}: paths of {error.args[0]} are not supported."
-    ) from error
-  except (ImportError, OSError, RuntimeError, ValueError) as error:
-    line = " ".join(str(error).split())
-    raise ModelFolderError(f"cannot open {path}: {line}.") from error
+  except (ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
+    raise ModelFolderError(f"cannot open {path}: {one_line(error)}") from error
   return found
+
+
+def one_line(error: Exception) -> str:
+  """What went wrong, on one line."""
+  return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 def flatten(variables: PyTree) -> dict[str, Any]:
@@ -100,20 +96,19 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]] | None:
   """Shapes of a model's variables by dotted name; None if it cannot tell."""
   if not hasattr(model, "example_inputs"):
     return None
-  make = lambda: model.init(jax.random.key(0), **model.example_inputs())  # noqa: E731
-  return {
-    name: value.shape for name, value in flatten(jax.eval_shape(make)).items()
-  }
+  inputs = model.example_inputs()
+  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), **inputs))
+  return {name: value.shape for name, value in flatten(variables).items()}
 
 
 def mismatch(
   expected: Mapping[str, tuple[int, ...]] | None, flat: Mapping[str, Any]
 ) -> str | None:
   """What keeps variables from being those of a model, or None."""
+  known = DTYPES.values()
   for name, value in flat.items():
-    if value.dtype not in DTYPES.values():
-      known = ", ".join(dtype.name for dtype in DTYPES.values())
-      return f"{name} is {value.dtype}, not one of {known}"
+    if value.dtype not in known:
+      return f"{name} is {value.dtype}, not one of {', '.join(map(str, known))}"
   if expected is None:
     return None
   for what, names in (

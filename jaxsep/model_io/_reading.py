@@ -26,6 +26,7 @@ from jaxsep.model_io._format import (
   as_path,
   checked_rate,
   mismatch,
+  one_line,
   shapes_of,
 )
 
@@ -36,7 +37,7 @@ _FIELDS = {
   "task": str,
   "metadata": dict,
   "params_sha256": str,
-  "is_widened": bool,
+  "widened": list,
   "parts": list,
   "files": dict,
 }
@@ -76,12 +77,10 @@ def load(
     ...   load(f"{home}/m", model_class=flax.linen.Dense).model == model
     True
   """
-  if model_class is None:
-    given = []
-  else:
-    given = [model_class] if callable(model_class) else list(model_class)
-  classes = _own_classes()
-  for value in given:
+  # All that jaxsep's own models can be made of.
+  classes = {name: getattr(models, name) for name in models.__all__}
+  given = [model_class] if callable(model_class) else model_class
+  for value in given or ():
     if inspect.isclass(value):
       classes[value.__name__] = value
     else:
@@ -117,17 +116,12 @@ def read_checked(path: epath.Path, sha256: str) -> bytes:
   except FileNotFoundError:
     raise ModelFolderError(f"{path.parent} has no {path.name}.") from None
   except OSError as error:
-    raise ModelFolderError(f"cannot read {path}: {error.strerror}.") from error
+    raise ModelFolderError(f"cannot read {path}: {one_line(error)}") from error
   if hashlib.sha256(content).hexdigest() != sha256:
     raise ModelFolderError(
       f"{path} is damaged or not the file that {CONFIG} was written with."
     )
   return content
-
-
-def _own_classes():
-  """The classes of jaxsep that a model can be made of, by name."""
-  return {name: getattr(models, name) for name in models.__all__}
 
 
 def _find(where):
@@ -157,7 +151,7 @@ def _read_json(folder):
       f"{folder} is not a model folder: it has no {CONFIG}."
     ) from None
   except OSError as error:
-    raise ModelFolderError(f"cannot read {path}: {error.strerror}.") from error
+    raise ModelFolderError(f"cannot read {path}: {one_line(error)}") from error
   except ValueError as error:
     raise ModelFolderError(f"{path} is damaged: {error}.") from error
   return config if isinstance(config, dict) else {}
@@ -200,8 +194,7 @@ def _build(folder, config, classes):
     checked_rate(config["sample_rate_hz"])
     return model, shapes_of(model)
   except Exception as error:  # Whatever a class says to impossible options.
-    line = " ".join(str(error).split())
-    raise ModelFolderError(f"{path}: {line}") from error
+    raise ModelFolderError(f"{path}: {one_line(error)}") from error
 
 
 def _read_variables(folder, config):
@@ -216,7 +209,7 @@ def _read_variables(folder, config):
     if tensor["dtype"] not in DTYPES:
       raise ModelFolderError(f"{path}: {name} is stored as {tensor['dtype']}.")
     values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
-    if config["is_widened"] and tensor["dtype"] == "BF16":
+    if name in config["widened"]:
       values = values.astype(np.float32)
     flat[name] = values.reshape(tensor["shape"])
   return flat

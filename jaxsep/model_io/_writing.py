@@ -1,5 +1,6 @@
 """Writes model folders."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from jaxsep.model_io._format import (
   checked_rate,
   flatten,
   mismatch,
+  one_line,
   shapes_of,
   some,
 )
@@ -97,7 +99,7 @@ def save(
     write(folder, content)
   except OSError as error:
     raise ModelFolderError(
-      f"cannot write the model folder {folder}: {error.strerror or error}."
+      f"cannot write {folder}: {one_line(error)}"
     ) from error
 
 
@@ -137,7 +139,8 @@ def _content(saved, parts, files, dtype):
   if dtype not in (None, "bfloat16"):
     raise ValueError(f'dtype must be None or "bfloat16", not {dtype!r}.')
   _check_names([*parts, *files])
-  content = {PARAMS: _pack(saved.variables, dtype)}
+  arrays, widened = _pack(saved.variables, dtype)
+  content = {PARAMS: arrays}
   content |= {name: as_path(path).read_bytes() for name, path in files.items()}
   config = {
     "format": FORMAT,
@@ -147,8 +150,8 @@ def _content(saved, parts, files, dtype):
     "sample_rate_hz": checked_rate(saved.sample_rate_hz),
     "task": saved.task,
     "metadata": saved.metadata,
-    "params_sha256": hashlib.sha256(content[PARAMS]).hexdigest(),
-    "is_widened": dtype is not None,
+    "params_sha256": hashlib.sha256(arrays).hexdigest(),
+    "widened": widened,
     "parts": list(parts),
     "files": {
       name: hashlib.sha256(content[name]).hexdigest() for name in files
@@ -191,15 +194,16 @@ def _check_names(names):
 
 
 def _pack(variables, dtype):
-  """All variables as the content of a safetensors file."""
-  flat = {}
+  """A safetensors file, and the names of what `load` has to widen."""
+  flat, widened = {}, []
   for name, value in flatten(variables).items():
     value = np.asarray(jax.device_get(value))
     if dtype and value.dtype == np.float32:
       value = value.astype(jnp.bfloat16)
+      widened.append(name)
     # Safetensors writes the buffer as it lies: it has to be contiguous.
     flat[name] = np.array(value, order="C")
-  return safetensors.numpy.save(flat)
+  return safetensors.numpy.save(flat), widened
 
 
 def _check_free(folder, overwrite):
@@ -212,12 +216,10 @@ def _check_free(folder, overwrite):
   if not entries:
     return
   ours = {CONFIG, PARAMS}
-  if CONFIG in entries:
-    try:
-      config = read_config(folder)
-      ours |= {*config["parts"], *config["files"]}
-    except ModelFolderError:
-      pass  # Damaged or older: only the two files can be ours.
+  # Where it is damaged or older, only the two files can be ours.
+  with contextlib.suppress(ModelFolderError):
+    config = read_config(folder)
+    ours |= {*config["parts"], *config["files"]}
   if others := entries - ours:
     raise ModelFolderError(
       f"{folder} holds other files ({some(others)}): choose another folder."

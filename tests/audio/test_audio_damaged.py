@@ -1,6 +1,5 @@
 """Audio files that are refused, each by one line."""
 
-import re
 import struct
 
 import numpy as np
@@ -11,21 +10,11 @@ from jaxsep import audio
 
 
 def refused(path, match, function=audio.read, **options):
-  """The one line with which a file is refused."""
+  """Expects one line about the file."""
   with pytest.raises(audio.AudioError, match=match) as caught:
     function(path, **options)
-  line = str(caught.value)
-  assert "\n" not in line
-  assert line.startswith(f"{path}: ")
-  return line
-
-
-def set_flac_length(path, length):
-  """States another number of samples in the header."""
-  data = bytearray(path.read_bytes())
-  field = int.from_bytes(data[18:26], "big")
-  data[18:26] = (field >> 36 << 36 | length).to_bytes(8, "big")
-  path.write_bytes(data)
+  assert "\n" not in str(caught.value)
+  assert str(caught.value).startswith(f"{path}: ")
 
 
 def cut(path, share):
@@ -83,16 +72,17 @@ def test_wav_headers_that_lie(make):
   refused(path, "header is wrong: 1000 bytes of samples announced, 16000 there")
 
 
-def test_flac_without_a_length(make):
+@pytest.mark.parametrize(
+  ("length", "match"),
+  [(0, "does not say how long"), (2 * RATE, "16000 samples announced")],
+)
+def test_flac_headers_that_lie(make, length, match):
   path = make("x.flac")
-  set_flac_length(path, 0)
-  refused(path, "does not say how long it is")
-
-
-def test_flac_headers_that_lie(make):
-  path = make("x.flac")
-  set_flac_length(path, 2 * RATE)
-  refused(path, "16000 samples announced")
+  data = bytearray(path.read_bytes())
+  field = int.from_bytes(data[18:26], "big")
+  data[18:26] = (field >> 36 << 36 | length).to_bytes(8, "big")
+  path.write_bytes(data)
+  refused(path, match)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -100,8 +90,7 @@ def test_samples_that_are_no_numbers(make, value):
   signal = noise(2)
   signal[1, 2000] = value
   path = make(signal=signal, subtype="FLOAT")
-  line = refused(path, "1 samples are NaN or Inf, the first 0.250 s into")
-  assert re.search("repair", line)
+  refused(path, "1 samples are NaN or Inf, the first 0.250 s into")
   blocks = audio.read_blocks(path, block_length=1999)
   assert next(blocks).shape == (2, 1999)
   with pytest.raises(audio.AudioError, match=r"0\.250 s"):
@@ -113,12 +102,10 @@ def test_damage_in_the_middle(make):
   data = bytearray(path.read_bytes())
   data[len(data) // 2 : len(data) // 2 + 20000] = bytes(20000)
   path.write_bytes(data)
-  with pytest.raises(audio.AudioError, match=r"x\.flac: .*(damaged|ends)"):
-    audio.read(path)
+  refused(path, "damaged|ends")
 
 
 def test_header_cut_off(tmp_path):
   path = tmp_path / "a.wav"
   path.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00\x00\x00")
-  with pytest.raises(audio.AudioError, match="cut off within its header"):
-    audio.read(path)
+  refused(path, "cut off within its header")

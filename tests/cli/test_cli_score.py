@@ -1,5 +1,6 @@
 """`jaxsep score`, on estimates and references in files."""
 
+import functools
 import json
 import types
 
@@ -26,17 +27,13 @@ def pair(make):
   reference = generator.normal(0, 0.1, (2, 2 * RATE)).astype(np.float32)
   noise = generator.normal(0, 0.01, reference.shape).astype(np.float32)
   estimate = 0.5 * (reference + noise)[::-1]
-  float_wav = {"subtype": "FLOAT"}
+  write = functools.partial(make, subtype="FLOAT")
   return types.SimpleNamespace(
     reference=reference,
     estimate=estimate,
-    references=[
-      make(f"r{i}.wav", row, **float_wav) for i, row in enumerate(reference)
-    ],
-    estimates=[
-      make(f"e{i}.wav", row, **float_wav) for i, row in enumerate(estimate)
-    ],
-    mixture=make("m.wav", reference.sum(0), **float_wav),
+    references=[write(f"r{i}.wav", row) for i, row in enumerate(reference)],
+    estimates=[write(f"e{i}.wav", row) for i, row in enumerate(estimate)],
+    mixture=write("m.wav", reference.sum(0)),
   )
 
 
@@ -46,13 +43,11 @@ def test_scores_under_the_best_permutation(score, pair):
   assert code == 0
   assert err == []
   result = json.loads(out)
-  assert [
-    source["reference"] for source in result["sources"]
-  ] == pair.references
-  assert [source["estimate"] for source in result["sources"]] == [
-    pair.estimates[1],
-    pair.estimates[0],
-  ]
+  for name, files in (
+    ("reference", pair.references),
+    ("estimate", pair.estimates[::-1]),
+  ):
+    assert [source[name] for source in result["sources"]] == files
   expected = metrics.si_sdr(pair.estimate[::-1], pair.reference)
   before = metrics.si_sdr(
     np.tile(pair.reference.sum(0), (2, 1)), pair.reference

@@ -71,20 +71,19 @@ def test_channels_that_cancel_are_pointed_out(make, separate):
   path = make("x.wav", np.stack([mixture, -mixture]), subtype="FLOAT")
   code, _, err = separate(path)
   assert code == 0
-  assert "cancel" in err[-1] or "silent" in err[-1]
+  assert "cancel" in err[-1]
 
 
 @pytest.mark.parametrize(
-  "samples",
+  ("samples", "rate"),
   [
-    np.zeros(3 * RATE),
-    np.full(1, 0.5),
-    np.sign(np.random.default_rng(0).normal(size=3 * RATE)),
-    2.0**-15 * (np.random.default_rng(0).normal(size=3 * RATE) > 0),
+    (np.zeros(3 * RATE), 7919),
+    (np.full(1, 0.5), 7919),
+    (np.sign(np.random.default_rng(0).normal(size=3 * RATE)), 8000),
+    (2.0**-15 * (np.random.default_rng(0).normal(size=3 * RATE) > 0), 7919),
   ],
   ids=["silent", "one_sample", "full_scale_bits", "lowest_bit"],
 )
-@pytest.mark.parametrize("rate", [7919, 8000])
 def test_ordinary_files(make, separate, samples, rate):
   path = make("x.wav", samples, rate, subtype="FLOAT")
   code, out, err = separate(path)

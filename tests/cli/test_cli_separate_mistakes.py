@@ -1,11 +1,8 @@
 """Mistakes of `jaxsep separate`: one line, exit code 2, nothing left behind."""
 
-import struct
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from two_bands import RATE, outputs, tones
 
 from jaxsep import audio, model_io
@@ -23,38 +20,36 @@ def refused(separate, tmp_path, match, *words):
   assert outputs(tmp_path) == []
 
 
-def test_no_such_file_or_no_file(separate, tmp_path):
+def test_inputs_and_folders(make, separate, tmp_path, monkeypatch):
+  signal = tones(10 * RATE).sum(0)
+  whole = make("whole.wav", signal)
+  path = tmp_path / "x.wav"
+  path.write_text("no audio " * 99)
   refused(separate, tmp_path, "missing.wav: no such file", "missing.wav")
   refused(separate, tmp_path, "is a folder", str(tmp_path))
-
-
-def test_damaged_files(make, separate, tmp_path):
-  signal_10_s = tones(10 * RATE).sum(0)
-  path = tmp_path / "x.wav"
-  path.write_bytes(b"")
-  refused(separate, tmp_path, "is empty", str(path))
-  path.write_text("no audio " * 99)
   refused(separate, tmp_path, "not an audio file", str(path))
-  make("x.wav", np.zeros(0))
-  refused(separate, tmp_path, "no samples", str(path))
-  make("x.wav", signal_10_s, subtype="PCM_16")
-  whole = path.read_bytes()
-  path.write_bytes(whole[:50000])
+  make("x.wav", signal, subtype="PCM_16")
+  path.write_bytes(path.read_bytes()[:50000])
   refused(separate, tmp_path, "is cut off", str(path))
-  path.write_bytes(whole[:40] + struct.pack("<I", 1000) + whole[44:])
-  refused(separate, tmp_path, "header is wrong", str(path))
-  for value in (np.nan, np.inf):
-    signal_10_s[-RATE] = value
-    make("x.wav", signal_10_s, subtype="FLOAT")
-    refused(separate, tmp_path, "the first 9.000 s into", str(path))
+  signal[-RATE] = np.nan
+  make("x.wav", signal, subtype="FLOAT")
+  refused(separate, tmp_path, "the first 9.000 s into", str(path))
+  monkeypatch.setattr(model_io, "load", load)
+  for folder in (tmp_path / "missing", tmp_path, path):
+    refused(separate, tmp_path, str(folder), whole, f"--model={folder}")
 
 
-@pytest.mark.parametrize(("name", "rate"), [("x.wav", 8000), ("x.flac", 11025)])
-def test_what_is_there_of_a_file_that_is_cut_off(
-  make, separate, tmp_path, name, rate
-):
-  path = tmp_path / name
-  make(name, tones(20 * rate, rate).sum(0), rate)
+def test_an_output_folder_that_is_a_file(make, separate, tmp_path):
+  path = make("x.wav", tones(RATE).sum(0))
+  (tmp_path / "out").write_text("a file")
+  code, _, err = separate(path)
+  assert (code, len(err)) == (2, 1)
+  assert f"{tmp_path}/out" in err[0]
+
+
+def test_what_is_there_of_a_file_that_is_cut_off(make, separate, tmp_path):
+  path, rate = tmp_path / "x.flac", 11025
+  make("x.flac", tones(20 * rate, rate).sum(0), rate)
   whole = path.read_bytes()
   path.write_bytes(whole[: len(whole) // 2])
   code, out, _ = separate(str(path), "--allow_truncated", "--quiet")
@@ -71,10 +66,7 @@ def test_nothing_is_overwritten_unasked(make, separate, tmp_path):
   precious.write_text("precious")
   code, _, err = separate(path)
   assert code == 2
-  assert err == [
-    f"jaxsep: {precious}: exists already; choose another --output_dir or add"
-    " --overwrite"
-  ]
+  assert "x_2.wav: exists already" in err[0]
   assert precious.read_text() == "precious"
   assert outputs(tmp_path) == ["x_2.wav"]
   assert separate(path, "--overwrite")[0] == 0
@@ -126,15 +118,6 @@ def test_other_files_go_on_after_a_damaged_one(make, separate, tmp_path):
   assert outputs(tmp_path) == ["good_1.wav", "good_2.wav"]
 
 
-def test_where_no_folder_can_be(make, separate, tmp_path):
-  path = make("x.wav", tones(RATE).sum(0))
-  (tmp_path / "out").write_text("a file")
-  code, _, err = separate(path)
-  assert code == 2
-  assert len(err) == 1
-  assert f"{tmp_path}/out" in err[0]
-
-
 def test_damaged_parameters(make, separate, tmp_path, model):
   class Broken(nn.Module):
     num_sources: int = 2
@@ -158,12 +141,3 @@ def test_an_interruption_leaves_nothing(make, separate, tmp_path, monkeypatch):
   assert code == 130
   assert len(err) == 1
   assert outputs(tmp_path) == []
-
-
-def test_folders_that_hold_no_model(make, separate, tmp_path, monkeypatch):
-  monkeypatch.setattr(model_io, "load", load)
-  path = make("x.wav", tones(RATE).sum(0))
-  missing, empty = tmp_path / "missing", tmp_path / "empty"
-  empty.mkdir()
-  for folder in (missing, empty, path):
-    refused(separate, tmp_path, str(folder), path, f"--model={folder}")

@@ -58,6 +58,15 @@ def separate(tmp_path, capsys):
 
 
 @pytest.fixture
+def separate_file(separate, tmp_path):
+  def call(samples, *words, rate=RATE, **options):
+    (tmp_path / "x.wav").write_bytes(wav(samples, rate))
+    return separate(f"{tmp_path}/x.wav", *words, **options)
+
+  return call
+
+
+@pytest.fixture
 def pipe(monkeypatch):
   """Feeds bytes to stdin, from another thread; which then goes on."""
   threads, files = [], []
@@ -100,7 +109,7 @@ def read(paths):
 
 
 def offline(loaded, mixture):
-  return loaded.model.apply(loaded.variables, mixture[None])[0]
+  return loaded.model.apply(loaded.variables, jnp.asarray(mixture)[None])[0]
 
 
 # What comes out is the model's output on the whole.
@@ -108,13 +117,11 @@ def offline(loaded, mixture):
 
 @pytest.mark.usefixtures("as_the_model")
 @pytest.mark.parametrize(
-  ("length", "chunk_s"), [(1, "0.1"), (8 * 160, "0.002"), (5003, "0.1")]
+  ("length", "chunk_s"), [(1, "0.1"), (8 * 160, "0.002"), (3001, "0.1")]
 )
-def test_a_file(separate, tmp_path, loaded, length, chunk_s):
+def test_a_file(separate_file, tmp_path, loaded, length, chunk_s):
   mixture = noise(length)
-  path = tmp_path / "x.wav"
-  path.write_bytes(wav(mixture))
-  code, out, err = separate(str(path), f"--chunk_s={chunk_s}")
+  code, out, err = separate_file(mixture, f"--chunk_s={chunk_s}")
   assert (code, err) == (0, [])
   assert out == [f"{tmp_path}/out/x_{number}.wav" for number in (1, 2)]
   np.testing.assert_allclose(read(out), offline(loaded, mixture), atol=1e-6)
@@ -122,13 +129,11 @@ def test_a_file(separate, tmp_path, loaded, length, chunk_s):
 
 @pytest.mark.usefixtures("as_the_model")
 @pytest.mark.parametrize("pause", [0, 2 * 160])
-def test_a_quiet_file_is_heard_as_a_loud_one(separate, tmp_path, loaded, pause):
+def test_a_quiet_file_is_heard_as_a_loud_one(separate_file, loaded, pause):
   # At -70 dB the norms' floors would be off by 2 %.
   level = 10 ** (-70 / 20)
-  mixture = np.pad(noise(5003, level), (pause, 0))
-  path = tmp_path / "x.wav"
-  path.write_bytes(wav(mixture))
-  _, out, _ = separate(str(path), "--chunk_s=0.02")
+  mixture = np.pad(noise(3001 - pause, level), (pause, 0))
+  _, out, _ = separate_file(mixture, "--chunk_s=0.02")
   expected = offline(loaded, mixture * np.float32(0.1 / level))
   expected *= level / 0.1
   error = np.abs(read(out) - expected).max() / np.abs(expected).max()
@@ -147,8 +152,7 @@ def test_wav_from_a_pipe(separate, pipe, loaded, subtype):
   code, out, err = separate("-", "--channel=2")
   assert (code, err) == (0, [])
   assert [pathlib.Path(name).name for name in out] == [
-    "stdin_1.wav",
-    "stdin_2.wav",
+    f"stdin_{number}.wav" for number in (1, 2)
   ]
   np.testing.assert_allclose(read(out), offline(loaded, mixture), atol=1e-4)
 
@@ -158,7 +162,7 @@ def test_wav_from_a_pipe(separate, pipe, loaded, subtype):
 def test_raw_samples_to_raw_samples(
   separate, pipe, loaded, kind, monkeypatch, tmp_path
 ):
-  mixture = noise(2000)
+  mixture = noise(3001)
   scale = 32768 if kind == "int16" else 1
   pipe((mixture * scale).astype(kind).tobytes())
   with open(tmp_path / "stdout", "wb") as file:
@@ -171,31 +175,25 @@ def test_raw_samples_to_raw_samples(
 
 
 @pytest.mark.parametrize("rate", [7919, 16000])
-def test_another_rate(separate, tmp_path, rate):
-  path = tmp_path / "x.wav"
-  path.write_bytes(wav(noise(2 * rate + 1), rate))
-  code, out, _ = separate(str(path))
+def test_another_rate(separate_file, rate):
+  code, out, _ = separate_file(noise(2 * rate + 1), rate=rate)
   assert code == 0
   assert {audio.info(name).sample_rate_hz for name in out} == {rate}
   assert read(out).shape == (2, 2 * rate + 1)
 
 
 @pytest.mark.parametrize("level", [1e-4, 10.0])
-def test_outputs_are_at_the_level_of_the_input(separate, tmp_path, level):
-  path = tmp_path / "x.wav"
+def test_outputs_are_at_the_level_of_the_input(separate_file, level):
   mixture = noise(RATE)
-  path.write_bytes(wav(level * mixture))
-  estimate = read(separate(str(path))[1])
+  estimate = read(separate_file(level * mixture)[1])
   # As close to the mixture as a sum of the estimates can be, at any level.
   estimate = estimate.sum(0) / level
   gain = np.sum(estimate * mixture) / np.sum(estimate**2)
   assert 0.8 < gain < 1.25
 
 
-def test_silence(separate, tmp_path):
-  path = tmp_path / "x.wav"
-  path.write_bytes(wav(np.zeros(5000)))
-  code, out, _ = separate(str(path))
+def test_silence(separate_file):
+  code, out, _ = separate_file(np.zeros(5000))
   assert code == 0
   np.testing.assert_array_equal(read(out), np.zeros((2, 5000)))
 
@@ -203,14 +201,12 @@ def test_silence(separate, tmp_path):
 @pytest.mark.parametrize(
   ("encoding", "step"), [("float", 1e-9), ("pcm16", 2**-15), ("pcm24", 2**-23)]
 )
-def test_encodings(separate, tmp_path, encoding, step):
-  path = tmp_path / "x.wav"
+def test_encodings(separate_file, tmp_path, encoding, step):
   mixture = noise(3001)
   mixture[0] = 20.0
-  path.write_bytes(wav(mixture))
-  expected = read(separate(str(path))[1])
-  code, out, err = separate(
-    str(path), f"--encoding={encoding}", output_dir=tmp_path / "other"
+  expected = read(separate_file(mixture)[1])
+  code, out, err = separate_file(
+    mixture, f"--encoding={encoding}", output_dir=tmp_path / "other"
   )
   assert code == 0
   if encoding == "float":
@@ -222,16 +218,12 @@ def test_encodings(separate, tmp_path, encoding, step):
   assert soundfile.info(out[0]).frames == 3001
 
 
-def test_past_4_gb_the_header_is_another(tmp_path, monkeypatch):
+def test_past_4_gb_the_header_is_another(separate_file, monkeypatch):
+  expected = read(separate_file(noise(3001))[1])
   monkeypatch.setattr(_stream_output, "_MOST_BYTES", 10_000)
-  path = tmp_path / "x.wav"
-  signal = noise(5000)
-  options = {"sample_rate_hz": RATE, "encoding": "float"}
-  with _stream_output.GrowingWav(path, **options) as file:
-    file.write(signal)
-  assert path.read_bytes()[:4] == b"RF64"
-  assert soundfile.info(path).frames == 5000
-  np.testing.assert_array_equal(soundfile.read(path)[0], signal)
+  _, out, _ = separate_file(noise(3001), "--overwrite")
+  assert pathlib.Path(out[0]).read_bytes()[:4] == b"RF64"
+  np.testing.assert_array_equal(read(out), expected)
 
 
 # Ends that come early.
@@ -255,9 +247,8 @@ def test_a_signal_ends_it_with_whole_files(separate, pipe, tmp_path, number):
   code, out, err = separate("-", "--raw=float32", f"--sample_rate_hz={RATE}")
   assert code == 128 + number
   assert signal.getsignal(number) == before
-  assert err == [
-    f"note: ended by {signal.Signals(number).name}; 3.00 s are separated"
-  ]
+  name = signal.Signals(number).name
+  assert err == [f"note: ended by {name}; 3.00 s are separated"]
   assert read(out).shape == (2, 3 * RATE)
   # It could be played while it grew, but for the last second at most.
   assert 2 * RATE <= seen[0].shape[1]
@@ -281,10 +272,7 @@ def test_nan_in_a_pipe_ends_it_after_what_came_before(separate, pipe):
   pipe(mixture[:RATE].tobytes(), mixture[RATE:].tobytes())
   code, out, err = separate("-", "--raw=float32", f"--sample_rate_hz={RATE}")
   assert code == 2
-  assert err == [
-    f"jaxsep: -: NaN or Inf at sample {2 * RATE - 5}; what came before is"
-    " separated"
-  ]
+  assert f"NaN or Inf at sample {2 * RATE - 5}" in err[0]
   assert read(out).shape == (2, 2 * RATE - 5)
 
 
@@ -294,10 +282,7 @@ def test_raw_samples_that_end_within_one(separate, pipe):
   code, out, err = separate(*words, "--num_channels=2")
   assert code == 0
   assert read(out).shape == (2, 500)
-  assert err == [
-    "note: -: ends within a sample of 8 bytes; the last 5 are left out: are the"
-    " type and --num_channels right?"
-  ]
+  assert "ends within a sample of 8 bytes; the last 5 are left out" in err[0]
 
 
 @pytest.mark.parametrize("size", [40_000, 0xB0000000])
@@ -307,9 +292,7 @@ def test_a_pipe_that_ends_before_its_size(separate, pipe, size):
   pipe(content[:start] + struct.pack("<I", size) + content[start + 4 :])
   code, out, err = separate("-")
   assert code == 2
-  assert err == [
-    "jaxsep: -: ends before the size in its header; what came is separated"
-  ]
+  assert "ends before the size in its header" in err[0]
   assert read(out).shape == (2, 2000)
 
 
@@ -359,12 +342,9 @@ def test_pipes_that_hold_no_wav(separate, pipe, content, match):
   assert match in err[0]
 
 
-def test_a_model_that_needs_the_future(separate, loaded, monkeypatch, tmp_path):
-  path = tmp_path / "x.wav"
-  path.write_bytes(wav(noise(100)))
-  model = small_conv_tasnet()
-  monkeypatch.setattr(loaded, "model", model)
-  code, _, err = separate(str(path))
+def test_a_model_that_needs_the_future(separate_file, loaded, monkeypatch):
+  monkeypatch.setattr(loaded, "model", small_conv_tasnet())
+  code, _, err = separate_file(noise(100))
   assert code == 2
   assert "any: this ConvTasNet cannot stream" in err[0]
 

@@ -87,19 +87,7 @@ def test_silence_changes_nothing():
 # Failures.
 
 
-@pytest.mark.parametrize("half_life", [0, -1.0, np.nan])
-def test_refuses_options_out_of_range(half_life):
-  with pytest.raises(ValueError, match="half_life must be positive"):
-    inference.RunningGains(2, half_life=half_life)
-  with pytest.raises(ValueError, match="num_sources must be at least 1"):
-    inference.RunningGains(0, half_life=100)
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-  ("mixture", "estimates"), [(10, (2, 9)), (10, (3, 10)), (10, (10,))]
-)
-def test_refuses_chunks_that_do_not_match(mixture, estimates):
-  levels = inference.RunningGains(2, half_life=100)
-  with pytest.raises(ValueError, match=r"must be \[2, time\]"):
-    levels.apply(np.zeros(mixture), np.zeros(estimates))
+def test_refuses_options_out_of_range():
+  for half_life in (0, -1.0, np.nan):
+    with pytest.raises(ValueError, match="half_life must be positive"):
+      inference.RunningGains(2, half_life=half_life)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stream_checks import conv_tasnet, masker, with_variables
 
 from jaxsep import inference
 
@@ -92,8 +91,8 @@ def error_db(estimate, reference):
 # Laws.
 
 
-@pytest.mark.parametrize("num_sources", [2, 3])
-@pytest.mark.parametrize(("seed", "batch_size"), [(0, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize(("num_sources", "batch_size"), [(2, 1), (3, 3)])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_speaker_stays_in_its_output(num_sources, batch_size, seed):
   """30 chunks and more, each in another order, at another scale."""
   reference = talk(30 * 3000 + 777, num_sources=num_sources, seed=seed)
@@ -105,22 +104,31 @@ def test_a_speaker_stays_in_its_output(num_sources, batch_size, seed):
   assert error_db(estimate, reference).max() < -15
 
 
-def test_a_speaker_survives_the_silence_of_the_other():
-  """Speakers take turns, at times for longer than a chunk."""
+def taking_turns():
   reference = talk(120000, pause=0.0)
   turn = np.arange(120000) // 6500 % 2 == 0
-  reference *= np.stack([turn, ~turn])
-  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
-  assert error_db(estimate, reference).max() < -15
+  return reference * np.stack([turn, ~turn])
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_speaker_survives_a_pause_longer_than_a_chunk(seed):
-  reference = talk(80000, seed=seed)
+def with_pauses():
+  reference = talk(80000)
   reference[:, 20000:33000] = 0
   reference[:, 50000:61234] *= 1e-4
+  return reference
+
+
+def between_silences():
+  return np.pad(talk(20000), ((0, 0), (15000, 17000)))
+
+
+@pytest.mark.parametrize("make", [taking_turns, with_pauses, between_silences])
+def test_a_speaker_survives_a_silence_longer_than_a_chunk(make):
+  reference = make()
   estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
   assert error_db(estimate, reference).max() < -15
+  if make is between_silences:
+    np.testing.assert_array_equal(estimate[:, :8000], 0)
+    np.testing.assert_array_equal(estimate[:, -8000:], 0)
 
 
 def test_an_overlap_is_longer_where_it_would_be_silent():
@@ -169,29 +177,24 @@ def test_other_ways_to_cut_and_join(batch_size):
   np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
-def test_a_model_that_is_right_is_left_alone():
-  reference = talk(50000)
-  model = Bands(shuffled=False)
-  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
-  np.testing.assert_allclose(estimate.sum(0), reference.sum(0), atol=2e-3)
-  assert error_db(estimate, reference).max() < -25
+def test_what_a_cut_leaves_out_is_missing():
+  mixture = talk(2000).sum(0)
+  first = lambda blocks: iter([inference.Chunk(0, next(iter(blocks))[:1200])])  # noqa: E731
+  estimate = inference.separate(Fixed(), {}, mixture, cut=first)
+  assert estimate.shape == (2, 1200)
+  np.testing.assert_allclose(estimate.sum(0), mixture[:1200], atol=1e-5)
 
 
 @hypothesis.given(
-  length=st.integers(1, 12000),
-  chunk_length=st.sampled_from([300, 4000]),
+  length=st.integers(1, 3000),
   share=st.floats(0, 0.99),
-  batch_size=st.sampled_from([1, 4]),
-  places=st.lists(st.integers(0, 12000), max_size=4),
+  places=st.lists(st.integers(0, 3000), max_size=4),
 )
 @hypothesis.settings(deadline=None, max_examples=25)
-def test_never_trimmed(length, chunk_length, share, batch_size, places):
+def test_never_trimmed(length, share, places):
   """Any length, in any blocks: as long as it was, and the sum is the input."""
   mixture = talk(length, pause=0.0).sum(0)
-  options = {
-    "cut": inference.Overlapping(chunk_length, int(share * chunk_length)),
-    "batch_size": batch_size,
-  }
+  options = {"cut": inference.Overlapping(300, int(share * 300))}
   counts = []
   whole = inference.separate(
     Fixed(), {}, mixture, progress=counts.append, **options
@@ -234,7 +237,7 @@ class Scaled(nn.Module):
     return bands * scales[None] if self.by_output else bands
 
 
-@pytest.mark.parametrize("scale", [0.03, -1e-3, 100.0])
+@pytest.mark.parametrize("scale", [-1e-3, 100.0])
 @pytest.mark.parametrize("by_output", [True, False])
 def test_levels_do_not_depend_on_the_scale_of_each_output(scale, by_output):
   """The scale belongs to the output, or to the speaker who changes places."""
@@ -254,15 +257,6 @@ def test_a_soft_speaker_keeps_the_scale_of_its_output():
   assert error.max() < -10
 
 
-@pytest.mark.parametrize("share", [0.6, 0.9999, 1.0])
-def test_estimates_that_cancel_do_not_blow_up(share):
-  mixture = talk(30000, pause=0.0).sum(0)
-  model = Fixed(gains=(1.0, -share))
-  estimate = inference.separate(model, {}, mixture, **SIZES)
-  np.testing.assert_allclose(estimate.sum(0), mixture, atol=0.05)
-  assert np.abs(estimate).max() < 2.6 * np.abs(mixture).max()
-
-
 def test_levels_follow_the_recording_over_time():
   """Somebody turns the microphone up by 40 dB, and down again."""
   reference = talk(60000)
@@ -274,60 +268,31 @@ def test_levels_follow_the_recording_over_time():
 
 
 def test_what_the_model_leaves_out_stays_out():
-  """A source that the model drops is not put back into the others."""
+  """A model that is right is left alone; a dropped source is not put back."""
   reference = talk(40000, num_sources=4, pause=0.0)
-  estimate = inference.separate(
-    Bands(num_sources=4, shuffled=False), {}, reference.sum(0), **SIZES
-  )
+  mixture = reference.sum(0)
+  right = Bands(num_sources=4, shuffled=False)
+  estimate = inference.separate(right, {}, mixture, **SIZES)
+  np.testing.assert_allclose(estimate.sum(0), mixture, atol=2e-3)
+  assert error_db(estimate, reference).max() < -25
 
   class First(nn.Module):
     @nn.compact
     def __call__(self, mixture):
       return Bands(num_sources=4, shuffled=False)(mixture)[:, :2]
 
-  fewer = inference.separate(First(), {}, reference.sum(0), **SIZES)
+  fewer = inference.separate(First(), {}, mixture, **SIZES)
   assert error_db(fewer, estimate[:2]).max() < -20
 
 
 # Edges.
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("length", [1, 700, 30000])
-def test_silence_gives_silence(offset, length):
+@pytest.mark.parametrize("length", [1, 9000])
+def test_silence_gives_silence(length):
   mixture = np.zeros(length, np.float32)
-  estimate = inference.separate(Fixed(offset=offset), {}, mixture, **SIZES)
+  estimate = inference.separate(Fixed(offset=1.0), {}, mixture, **SIZES)
   np.testing.assert_array_equal(estimate, np.zeros((2, length)))
-
-
-def test_silence_at_both_ends_of_speech():
-  reference = talk(20000)
-  padded = np.pad(reference, ((0, 0), (15000, 17000)))
-  estimate = inference.separate(Bands(), {}, padded.sum(0), **SIZES)
-  assert error_db(estimate, padded).max() < -15
-  np.testing.assert_array_equal(estimate[:, :8000], 0)
-  np.testing.assert_array_equal(estimate[:, -8000:], 0)
-
-
-@pytest.mark.parametrize("length", [1, 100, CHUNK - 1, CHUNK])
-def test_shorter_than_a_chunk(length):
-  mixture = talk(length, pause=0.0).sum(0) + np.float32(0.01)
-  estimate = inference.separate(Bands(), {}, mixture, **SIZES)
-  assert estimate.shape == (2, length)
-  np.testing.assert_allclose(
-    estimate.sum(0), mixture, atol=0.3 * np.abs(mixture).max()
-  )
-
-
-def test_conv_tasnet():
-  model, variables, _ = with_variables(conv_tasnet(masker(causal=False)))
-  mixture = talk(30011).sum(0)
-  estimate = inference.separate(model, variables, mixture, **SIZES)
-  assert estimate.shape == (2, 30011)
-  error = np.sum((estimate.sum(0) - mixture) ** 2) / np.sum(mixture**2)
-  assert 0 < error < 1
-  louder = inference.separate(model, variables, 10 * mixture, **SIZES)
-  np.testing.assert_allclose(louder, 10 * estimate, atol=1e-2)
 
 
 # One compilation, in any length.
@@ -357,8 +322,8 @@ def test_one_trace(batch_size):
 
 
 def test_few_traces_for_short_recordings():
-  seen = traces(unseen(), range(1, CHUNK, 399))
-  assert len(seen) == len(set(seen)) <= 9
+  seen = traces(unseen(), [1, 255, 700, 1400, 2300, 2900, 3990])
+  assert len(seen) == len(set(seen)) <= 6
   for length in (700, 1400, 2900):
     filled = min(shape[1] for shape in seen if shape[1] >= length)
     assert filled <= 1.5 * length
@@ -401,9 +366,3 @@ def test_samples_that_are_no_numbers(value):
   mixture[4321] = value
   with pytest.raises(ValueError, match="NaN or Inf at sample 4321"):
     inference.separate(Bands(), {}, mixture, **SIZES)
-
-
-def test_parameters_that_are_damaged():
-  with pytest.raises(FloatingPointError, match="parameters are damaged"):
-    model = Fixed(gains=(float("nan"), 0.0))
-    inference.separate(model, {}, talk(9000).sum(0), **SIZES)

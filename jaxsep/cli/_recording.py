@@ -1,0 +1,61 @@
+"""A recording on its way to the model and back."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from jaxsep import audio
+from jaxsep.cli._console import UsageError
+
+Blocks = Iterable[np.ndarray]
+
+
+class Recording:
+  """One channel of a recording, or the mean of all, that comes in blocks.
+
+  Attributes:
+    channel: `mix`, or an index from 0.
+    num_samples: Samples so far.
+    energy: Their energy.
+    energy_of_channels: Mean energy of the channels that they were taken from.
+  """
+
+  def __init__(self, channel: str | int):
+    self.channel = channel
+    self.num_samples = 0
+    self.energy = self.energy_of_channels = 0.0
+
+  def separated(
+    self,
+    blocks: Blocks,
+    separate: Callable[[Blocks], Blocks],
+    *,
+    rate: int,
+    model_rate: int,
+  ) -> Iterator[np.ndarray]:
+    """Sources `[S, any]` of blocks `[C, any]`, at the same rate and length."""
+    heard = audio.resample_blocks(
+      self._mono(blocks), orig_rate_hz=rate, target_rate_hz=model_rate
+    )
+    return audio.resample_blocks(
+      separate(heard),
+      orig_rate_hz=model_rate,
+      target_rate_hz=rate,
+      length=lambda: self.num_samples,
+    )
+
+  def _mono(self, blocks):
+    for block in blocks:
+      mono = audio.to_mono(block, channel=self.channel)[np.newaxis]
+      self.num_samples += mono.size
+      self.energy += np.sum(np.square(mono, dtype=np.float64))
+      squares = np.square(block, dtype=np.float64)
+      self.energy_of_channels += np.sum(squares) / len(block)
+      yield mono
+
+
+def check_channel(channel: str | int, num_channels: int, path: object) -> None:
+  """Refuses a channel that a file does not have."""
+  if channel != "mix" and int(channel) >= num_channels:
+    there = "1 channel" if num_channels == 1 else f"{num_channels} channels"
+    raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")
