@@ -24,7 +24,7 @@ import numpy as np
 
 from data_pipelines import sampling
 from data_pipelines.crops import pad_to
-from data_pipelines.examples import BucketedExamples, Example, Examples
+from data_pipelines.examples import BucketedExamples, Examples
 from data_pipelines.stream import Batch, Stream, check_hosts
 
 __all__ = ["batches"]
@@ -81,16 +81,7 @@ def batches(
   def read(step: int) -> Batch:
     index, mask, length = plan(step)
     index, mask = index[here], mask[here]
-    found = {i: examples.read(i) for i in dict.fromkeys(index.tolist())}
-    if length is not None:
-      found = {
-        i: _padded(example, examples.padded, length)
-        for i, example in found.items()
-      }
-    batch = {
-      name: np.stack([found[i][name] for i in index.tolist()])
-      for name in found[int(index[0])]
-    }
+    batch = _stacked(examples, index.tolist(), length)
     return batch | {"index": (index % 2**32).astype(np.uint32), "mask": mask}
 
   stream = Stream(
@@ -99,17 +90,36 @@ def batches(
   return iter(stream) if num_examples is None else stream
 
 
-def _padded(example: Example, names: Sequence[str], length: int) -> Example:
-  """An example with some arrays padded to the length of its bucket."""
-  padded = {}
-  for name in set(names) & set(example):
-    if (longer := example[name].shape[-1]) > length:
-      raise ValueError(
-        f"{name} has {longer} samples, more than max_length promised, and its"
-        f" bucket has {length}"
-      )
-    padded[name] = pad_to(example[name], length)
-  return example | padded
+def _stacked(examples: Any, index: list[int], length: int | None) -> Batch:
+  """Examples as one batch; each is copied while it is in the cache."""
+  batch: Batch = {}
+  place_of: dict[int, int] = {}
+  for place, i in enumerate(index):
+    if i in place_of:
+      for array in batch.values():
+        array[place] = array[place_of[i]]
+      continue
+    place_of[i] = place
+    for name, value in examples.read(i).items():
+      if length is not None and name in examples.padded:
+        if value.shape[-1] > length:
+          raise ValueError(
+            f"{name} has {value.shape[-1]} samples, more than max_length"
+            f" promised, and its bucket has {length}"
+          )
+        value = pad_to(value, length)
+      value = np.asarray(value)
+      array = batch.get(name)
+      if array is None:
+        shape = (len(index), *value.shape)
+        array = batch[name] = np.empty(shape, value.dtype)
+      if array.shape[1:] != value.shape:
+        raise ValueError(
+          f"{name} of example {i} has shape {value.shape}, of others"
+          f" {array.shape[1:]}; lengths that differ need buckets"
+        )
+      array[place] = value
+  return batch
 
 
 def _plans(

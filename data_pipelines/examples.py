@@ -191,15 +191,12 @@ class Mixtures:
     """The ingredients of an example."""
     drawn = self._draw(index)
     rows = drawn["row"].copy()
-    sources = np.zeros((len(rows), self._crop_length), dtype=np.float32)
-    length = np.zeros(len(rows), dtype=np.int32)
-    for source in range(len(rows)):
-      crop = self._read_source(drawn, rows, source)
-      sources[source, : len(crop)] = crop
-      length[source] = len(crop)
+    crops = [
+      self._read_source(drawn, rows, source) for source in range(len(rows))
+    ]
     example: Example = {
-      "sources": sources,
-      "length": length,
+      "sources": np.stack([pad_to(c, self._crop_length) for c in crops]),
+      "length": np.array([len(crop) for crop in crops], dtype=np.int32),
       "speaker": self._corpus.speaker[rows],
     }
     if self._noise is not None:

@@ -30,8 +30,8 @@ CASES = {
     "_conv_block",
   ),
   "DPTNet, LSTM": (DPTNET, "_lstm"),
-  "DPTNet, attention": (DPTNET, "_attend"),
-  "DPTNet, layers, remat": (DPTNET.clone(remat=True), "_again"),
+  "DPTNet, attention": (DPTNET, "recompute"),
+  "DPTNet, layers, remat": (DPTNET.clone(remat=True), "recompute"),
 }
 
 

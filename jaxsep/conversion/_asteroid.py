@@ -11,16 +11,15 @@ from jaxsep import models
 from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
-  check_counts,
-  check_filters,
   choose,
   fit,
+  gather,
   matrix,
-  require,
   same,
   scalar,
   size_of,
   taps,
+  told,
 )
 
 # What Asteroid itself takes for what a checkpoint's model_args leave out.
@@ -30,7 +29,6 @@ _DEFAULTS = {
   "norm_type": "gLN",
   "mask_act": "sigmoid",
   "causal": False,
-  "fb_name": "free",
   "stride": 8,
   "encoder_activation": None,
 }
@@ -44,17 +42,7 @@ _COUNTS = (
   "n_blocks",
   "n_repeats",
 )
-# Not told by the weights. They do tell the kind of filterbank: any but the free
-# one has further weights, or filters of a shape that fits nothing else.
-_UNTOLD = ("stride", "norm_type", "mask_act", "encoder_activation")
-_KNOWN = {
-  *_DEFAULTS,
-  *_COUNTS,
-  "skip_chan",
-  "in_chan",
-  "out_chan",
-  "sample_rate",
-}
+OTHERS = ("fb_name", "in_chan", "out_chan", "sample_rate")
 _NORMS = {
   "gLN": "global",
   "GlobLN": "global",
@@ -73,9 +61,6 @@ ACTIVATIONS = {
 _BLOCK = re.compile(r"masker\.TCN\.(\d+)\.")
 _PEER = "Asteroid"
 FILTERS = "encoder.filterbank._filters"
-_MASKS = "masker.mask_net.1.weight"
-_BOTTLENECK = "masker.bottleneck.1.weight"
-_EXPAND = "masker.TCN.0.shared_block.0.weight"
 _DEPTHWISE = "masker.TCN.0.shared_block.3.weight"
 _CAUSAL_DEPTHWISE = "masker.TCN.0.shared_block.3.0.weight"
 
@@ -102,25 +87,24 @@ def conv_tasnet_from_asteroid(
     ConversionError: If the weights do not fit the arguments, or an argument
       has no counterpart here.
   """
-  given = dict(arguments or {})
-  args = {**(_DEFAULTS if complete else {}), **_read_off(weights), **given}
-  needed = (*_COUNTS, "causal", *_UNTOLD)
-  if "n_blocks" not in args:
-    # From it follows the other.
-    needed = tuple(name for name in needed if name != "n_repeats")
-  elif "n_repeats" not in given:
-    check_counts(args, ("n_blocks",))
-    _repeats(args, weights)
-  require(args, needed)
-  check_counts(args, _COUNTS)
-  check_filterbank(args, _KNOWN)
+  given, defaults = dict(arguments or {}), _DEFAULTS if complete else {}
+  args = gather(
+    defaults,
+    _read_off(weights, given.get("n_blocks", defaults.get("n_blocks"))),
+    given,
+    needed=_DEFAULTS,
+    counts=_COUNTS,
+    known=("skip_chan", *OTHERS),
+    peer=_PEER,
+  )
+  check_filterbank(args)
   causal = choose(args, "causal", {True: True, False: False}, _PEER)
   if causal and args["norm_type"] not in ("cgLN", "cLN"):
     # Asteroid puts this norm in the place of any other.
     args["norm_type"] = "cLN"
   skips = args.get("skip_chan") or 0
-  if skips:
-    check_counts(args, ("skip_chan",))
+  if type(skips) is not int or skips < 0:
+    raise ConversionError(f"skip_chan cannot be {skips!r}.")
   if args["conv_kernel_size"] % 2 == 0 and not causal:
     raise ConversionError(
       f"{_PEER}'s conv_kernel_size={args['conv_kernel_size']} has no "
@@ -153,16 +137,14 @@ def conv_tasnet_from_asteroid(
   return model, fit(_table(model), weights, model="Asteroid's ConvTasNet")
 
 
-def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
-  """Refuses filterbanks and other options that are not ours.
+def check_filterbank(args: Mapping[str, Any]) -> None:
+  """Refuses filterbanks that are not ours.
 
   Raises:
-    ConversionError: Naming the first of them.
+    ConversionError: Naming the option.
   """
-  check_filters(args, known, _PEER)
-  choose(
-    {"fb_name": "free", **args}, "fb_name", {"free": 0, "FreeFB": 0}, _PEER
-  )
+  kinds = {"free": None, "FreeFB": None}
+  choose({"fb_name": "free", **args}, "fb_name", kinds, _PEER)
   for name in ("in_chan", "out_chan"):
     if args.get(name) not in (None, "None", args["n_filters"]):
       raise ConversionError(
@@ -171,38 +153,34 @@ def check_filterbank(args: Mapping[str, Any], known: set[str]) -> None:
       )
 
 
-def _read_off(weights):
+def _read_off(weights, per_repeat):
   """What the shapes and names of the weights tell."""
   causal = _CAUSAL_DEPTHWISE in weights
   depthwise = _CAUSAL_DEPTHWISE if causal else _DEPTHWISE
   filters = size_of(weights, FILTERS, 0)
-  masks = size_of(weights, _MASKS, 0)
-  args = {
-    "n_filters": filters,
-    "kernel_size": size_of(weights, FILTERS, 2),
-    "bn_chan": size_of(weights, _BOTTLENECK, 0),
-    "hid_chan": size_of(weights, _EXPAND, 0),
-    "skip_chan": size_of(weights, "masker.TCN.0.skip_conv.weight", 0),
-    "conv_kernel_size": size_of(weights, depthwise, 2),
-    "n_src": masks // filters if masks and filters else None,
-    "causal": causal if depthwise in weights else None,
-  }
-  return {name: value for name, value in args.items() if value is not None}
-
-
-def _repeats(args, weights):
-  """Sets the number of repeats from that of the blocks in each."""
-  blocks = {
-    int(match.group(1)) for name in weights if (match := _BLOCK.match(name))
-  }
-  per_repeat = args["n_blocks"]
-  if blocks:
-    if (max(blocks) + 1) % per_repeat:
+  masks = size_of(weights, "masker.mask_net.1.weight", 0)
+  blocks = 1 + max(
+    (int(match[1]) for match in map(_BLOCK.match, weights) if match), default=-1
+  )
+  repeats = None
+  if blocks and type(per_repeat) is int and per_repeat > 0:
+    if blocks % per_repeat:
       raise ConversionError(
-        f"{max(blocks) + 1} blocks are no whole number of repeats of "
+        f"{blocks} blocks are no whole number of repeats of "
         f"n_blocks={per_repeat}."
       )
-    args["n_repeats"] = (max(blocks) + 1) // per_repeat
+    repeats = blocks // per_repeat
+  return told(
+    n_filters=filters,
+    kernel_size=size_of(weights, FILTERS, 2),
+    bn_chan=size_of(weights, "masker.bottleneck.1.weight", 0),
+    hid_chan=size_of(weights, "masker.TCN.0.shared_block.0.weight", 0),
+    skip_chan=size_of(weights, "masker.TCN.0.skip_conv.weight", 0),
+    conv_kernel_size=size_of(weights, depthwise, 2),
+    n_src=masks // filters if masks and filters else None,
+    causal=causal if depthwise in weights else None,
+    n_repeats=repeats,
+  )
 
 
 def _table(model):

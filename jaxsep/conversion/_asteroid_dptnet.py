@@ -8,19 +8,24 @@ import flax.linen as nn
 import numpy as np
 
 from jaxsep import models
-from jaxsep.conversion._asteroid import ACTIVATIONS, FILTERS, check_filterbank
+from jaxsep.conversion._asteroid import (
+  ACTIVATIONS,
+  FILTERS,
+  OTHERS,
+  check_filterbank,
+)
 from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
-  check_counts,
   choose,
   fit,
+  gather,
   matrix,
-  require,
   same,
   scalar,
   size_of,
   taps,
+  told,
 )
 
 # What Asteroid itself takes for what a checkpoint's model_args leave out.
@@ -43,16 +48,6 @@ _COUNTS = (
   "n_heads",
   "chunk_size",
 )
-_KNOWN = {
-  *_DEFAULTS,
-  *_COUNTS,
-  "bidirectional",
-  "dropout",
-  "fb_name",
-  "in_chan",
-  "out_chan",
-  "sample_rate",
-}
 _NORMS = {
   "gLN": "global",
   "GlobLN": "global",
@@ -88,14 +83,16 @@ def dptnet_from_asteroid(
     ConversionError: If the weights do not fit the arguments, or an argument
       has no counterpart here.
   """
-  args = {
-    **(_DEFAULTS if complete else {}),
-    **_read_off(weights),
-    **(arguments or {}),
-  }
-  require(args, (*_COUNTS, *_DEFAULTS))
-  check_counts(args, _COUNTS)
-  check_filterbank(args, _KNOWN)
+  args = gather(
+    _DEFAULTS if complete else {},
+    _read_off(weights),
+    dict(arguments or {}),
+    needed=_DEFAULTS,
+    counts=_COUNTS,
+    known=("bidirectional", "dropout", *OTHERS),
+    peer=_PEER,
+  )
+  check_filterbank(args)
   _check(args)
   model = models.DPTNet(
     num_sources=args["n_src"],
@@ -154,15 +151,14 @@ def _read_off(weights):
     int(match.group(1)) for name in weights if (match := _LAYER.match(name))
   ]
   reverse = "masker.layers.0.1.recurrent.weight_hh_l0_reverse" in weights
-  args = {
-    "n_filters": filters,
-    "kernel_size": size_of(weights, FILTERS, 2),
-    "ff_hid": gates // 4 if gates else None,
-    "n_src": masks // filters if masks and filters else None,
-    "n_repeats": max(blocks) + 1 if blocks else None,
-    "bidirectional": reverse if gates else None,
-  }
-  return {name: value for name, value in args.items() if value is not None}
+  return told(
+    n_filters=filters,
+    kernel_size=size_of(weights, FILTERS, 2),
+    ff_hid=gates // 4 if gates else None,
+    n_src=masks // filters if masks and filters else None,
+    n_repeats=max(blocks) + 1 if blocks else None,
+    bidirectional=reverse if gates else None,
+  )
 
 
 def _table(model):

@@ -1,7 +1,7 @@
 """Weights of a peer, checked name by name and put into our places."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -105,23 +105,6 @@ def size_of(
   return shape[axis] if axis < len(shape) else None
 
 
-def check_counts(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
-  """Refuses counts that no model has.
-
-  Raises:
-    ConversionError: If one is not a whole number from 1 to 65,536.
-  """
-  for name in names:
-    value = arguments[name]
-    if not is_whole(value) or not 1 <= value <= 65_536:
-      raise ConversionError(f"{name} cannot be {value!r}.")
-
-
-def is_whole(value: object) -> bool:
-  """Whether a value is an integer and not a truth value."""
-  return isinstance(value, int) and not isinstance(value, bool)
-
-
 def choose(
   arguments: Mapping[str, Any], name: str, known: Mapping[Any, Any], peer: str
 ) -> Any:
@@ -139,39 +122,59 @@ def choose(
   )
 
 
-def require(arguments: Mapping[str, Any], names: Sequence[str]) -> None:
-  """Refuses arguments with gaps.
+def gather(
+  *sources: Mapping[str, Any],
+  needed: Collection[str],
+  counts: Collection[str],
+  known: Collection[str],
+  peer: str,
+) -> dict[str, Any]:
+  """The arguments of a model at a peer, from several sources, checked.
+
+  Args:
+    *sources: Defaults, what the weights tell, and what is given; the last one
+      wins, and None in it means that it does not say.
+    needed: What the model takes.
+    counts: Which of it are sizes, whole numbers from 1 to 65,536.
+    known: What it may take besides.
+    peer: Who it comes from, for errors.
+
+  Returns:
+    The arguments.
 
   Raises:
-    ConversionError: If one of the names has no value.
+    ConversionError: If one is missing or unknown, a size is impossible, or the
+      filters do not overlap by half.
   """
-  if gaps := [name for name in names if name not in arguments]:
+  args = {name: value for source in sources for name, value in source.items()}
+  names = dict.fromkeys((*counts, *needed))
+  if gaps := [name for name in names if name not in args]:
     raise ConversionError(
       f"the checkpoint does not say {', '.join(gaps)}, and its weights do not "
       "tell: give each as --set=NAME=VALUE."
     )
-
-
-def check_filters(
-  arguments: Mapping[str, Any], known: Collection[str], peer: str
-) -> None:
-  """Refuses unknown options, and filters that do not overlap by half.
-
-  Raises:
-    ConversionError: Naming the option.
-  """
-  if unknown := sorted(arguments.keys() - known):
+  if unknown := sorted(args.keys() - {*needed, *counts, *known}):
     raise ConversionError(
       f"{peer}'s {', '.join(unknown)} has no counterpart here."
     )
-  size = arguments["kernel_size"]
-  stride = arguments.get("stride") or size // 2
+  for name in counts:
+    value = args[name]
+    if type(value) is not int or not 1 <= value <= 65_536:
+      raise ConversionError(f"{name} cannot be {value!r}.")
+  size = args["kernel_size"]
+  stride = args.get("stride") or size // 2
   if size % 2 or stride != size // 2:
     raise ConversionError(
       f"{peer}'s stride={stride!r} with kernel_size={size} has no counterpart "
       "here: filters are of even length and overlap by half. Where the file "
       "does not say its stride, --set=stride=N does."
     )
+  return args
+
+
+def told(**sizes: Any) -> dict[str, Any]:
+  """The sizes that the weights tell: those that are not None."""
+  return {name: value for name, value in sizes.items() if value is not None}
 
 
 def matrix(weight: np.ndarray) -> np.ndarray:

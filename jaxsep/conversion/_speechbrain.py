@@ -11,30 +11,23 @@ from jaxsep import models
 from jaxsep.conversion._fitting import (
   ConversionError,
   Place,
-  check_counts,
-  check_filters,
   choose,
   fit,
   flat,
+  gather,
   matrix,
-  require,
   scalar,
   size_of,
   taps,
+  told,
 )
 
 # What SpeechBrain itself takes for what the hyper-parameters leave out.
 _DEFAULTS = {"norm_type": "gLN", "causal": False, "mask_nonlinear": "relu"}
 _COUNTS = ("N", "B", "H", "P", "X", "R", "C", "kernel_size")
-_KNOWN = {*_DEFAULTS, *_COUNTS, "stride", "sample_rate"}
 _TCN = "masknet.temporal_conv_net"
 _BLOCK = re.compile(rf"{re.escape(_TCN)}\.temporalblock_(\d+)_(\d+)\.")
 _PEER = "SpeechBrain"
-_FILTERS = "encoder.conv1d.weight"
-_MASKS = "masknet.mask_conv1x1.conv.weight"
-_BOTTLENECK = "masknet.bottleneck_conv1x1.conv.weight"
-_EXPAND = f"{_TCN}.temporalblock_0_0.layers.conv.conv.weight"
-_DEPTHWISE = f"{_TCN}.temporalblock_0_0.layers.DSconv.conv_0.conv.weight"
 
 
 def conv_tasnet_from_speechbrain(
@@ -65,14 +58,15 @@ def conv_tasnet_from_speechbrain(
     ConversionError: If the weights do not fit the arguments, or an argument
       has no counterpart here.
   """
-  args = {
-    **(_DEFAULTS if complete else {}),
-    **_read_off(weights),
-    **(arguments or {}),
-  }
-  require(args, (*_COUNTS, *_DEFAULTS))
-  check_counts(args, _COUNTS)
-  check_filters(args, _KNOWN, _PEER)
+  args = gather(
+    _DEFAULTS if complete else {},
+    _read_off(weights),
+    dict(arguments or {}),
+    needed=_DEFAULTS,
+    counts=_COUNTS,
+    known=("stride", "sample_rate"),
+    peer=_PEER,
+  )
   if args["P"] % 2 == 0 or args["X"] > 30 or args["X"] * args["R"] > 1000:
     raise ConversionError(
       f"P={args['P']}, X={args['X']}, R={args['R']} cannot be."
@@ -109,21 +103,21 @@ def conv_tasnet_from_speechbrain(
 
 def _read_off(weights):
   """What the shapes and names of the weights tell."""
-  filters = size_of(weights, _FILTERS, 0)
-  masks = size_of(weights, _MASKS, 0)
-  args = {
-    "N": filters,
-    "kernel_size": size_of(weights, _FILTERS, 2),
-    "B": size_of(weights, _BOTTLENECK, 0),
-    "H": size_of(weights, _EXPAND, 0),
-    "P": size_of(weights, _DEPTHWISE, 2),
-    "C": masks // filters if masks and filters else None,
-  }
-  found = [match.groups() for name in weights if (match := _BLOCK.match(name))]
-  if found:
-    args["R"] = 1 + max(int(repeat) for repeat, _ in found)
-    args["X"] = 1 + max(int(block) for _, block in found)
-  return {name: value for name, value in args.items() if value is not None}
+  filters = size_of(weights, "encoder.conv1d.weight", 0)
+  masks = size_of(weights, "masknet.mask_conv1x1.conv.weight", 0)
+  first = f"{_TCN}.temporalblock_0_0.layers"
+  found = [match.groups() for match in map(_BLOCK.match, weights) if match]
+  repeats, blocks = zip(*found, strict=True) if found else ((), ())
+  return told(
+    N=filters,
+    kernel_size=size_of(weights, "encoder.conv1d.weight", 2),
+    B=size_of(weights, "masknet.bottleneck_conv1x1.conv.weight", 0),
+    H=size_of(weights, f"{first}.conv.conv.weight", 0),
+    P=size_of(weights, f"{first}.DSconv.conv_0.conv.weight", 2),
+    C=masks // filters if masks and filters else None,
+    R=1 + max(map(int, repeats)) if found else None,
+    X=1 + max(map(int, blocks)) if found else None,
+  )
 
 
 def _table(model):

@@ -9,8 +9,6 @@ from jaxsep.dsp._frames import frame, overlap_add
 from jaxsep.dsp._levels import (
   amplitude_to_db,
   db_to_amplitude,
-  gain_for_snr,
-  power_to_db,
   rms,
 )
 from jaxsep.dsp._precision import at_least_float32
@@ -21,7 +19,6 @@ from jaxsep.dsp._ratios import (
   power_ratio_db,
   projection,
 )
-from jaxsep.dsp._recursive import butterworth_sos, sos_filter
 from jaxsep.dsp._resample import resample
 from jaxsep.dsp._stft import Stft, StftState
 from jaxsep.dsp._windows import get_window
@@ -35,7 +32,6 @@ __all__ = [
   "band_edges",
   "best_permutation",
   "butterworth",
-  "butterworth_sos",
   "centered",
   "db_to_amplitude",
   "energy",
@@ -43,16 +39,13 @@ __all__ = [
   "fft_convolve",
   "fir",
   "frame",
-  "gain_for_snr",
   "get_window",
   "mixture_consistency",
   "overlap_add",
   "paired",
   "power_ratio_db",
-  "power_to_db",
   "projection",
   "reorder",
   "resample",
   "rms",
-  "sos_filter",
 ]

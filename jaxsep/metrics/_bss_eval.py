@@ -29,7 +29,11 @@ def bss_eval(
   Each estimate is split into what a filter can make of its own reference
   (target), what filters can add from the other references (interference) and
   the rest (artifacts). The values are those of
-  `mir_eval.separation.bss_eval_sources`.
+  `mir_eval.separation.bss_eval_sources` to 0.01 dB, unless the references are
+  almost filtered copies of one another: float32 cannot invert such a
+  near-singular system, and the solution stays regularised. SIR means little
+  there: of two coloured noises of 8,000 samples that differ by a signal 50 dB
+  below them, it was 24 dB too high, SDR and SAR less than 1 dB off.
 
   Args:
     estimate: Separated signals, shape `[..., S, T]`, in the order of the
@@ -39,10 +43,11 @@ def bss_eval(
 
   Returns:
     `(sdr, sir, sar)` in dB, each `[..., S]`; higher is better. Independent of
-    the level of either signal, and finite: a silent estimate has the lowest
-    ratios there are, -150 dB, as do the SDR and SIR of a silent reference; an
-    exact estimate has ones above 100 dB. NaN where the estimate, or any
-    reference of the mixture, holds NaN or infinity.
+    the level of either signal, and finite. A silent estimate scores -150 dB,
+    the lowest value, in all three. Beside a silent reference, which `mir_eval`
+    refuses, its SDR is -150 dB and its SIR below -120 dB. An exact estimate has
+    ratios above 100 dB. NaN where the estimate, or any reference of the
+    mixture, holds NaN or infinity.
 
   Raises:
     ValueError: If the shapes differ or lack the source axis.

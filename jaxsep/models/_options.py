@@ -1,5 +1,7 @@
 """Checks of hyper-parameters, when a model is traced."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -10,6 +12,13 @@ def check_positive(**values: int) -> None:
   for name, value in values.items():
     if value < 1:
       raise ValueError(f"{name} must be at least 1, not {value}.")
+
+
+def check_choice(name: str, value: object, known: Collection) -> None:
+  """Raises a ValueError unless an option is one of those that are known."""
+  if value not in known:
+    words = ", ".join(repr(word) for word in known)
+    raise ValueError(f"unknown {name} {value!r}: choose one of {words}.")
 
 
 def check_floating(dtype: DTypeLike) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import jax
 
+from jaxsep.models._options import check_choice
+
 _ACTIVATIONS = {
   None: lambda x: x,
   "relu": jax.nn.relu,
@@ -12,8 +14,18 @@ _ACTIVATIONS = {
 }
 
 
-def get_activation(name: str | None) -> Callable[[jax.Array], jax.Array]:
-  """The activation of a name; `None` is the identity.
+def get_activation(
+  name: str | None, *, masks: bool = False
+) -> Callable[[jax.Array], jax.Array]:
+  """The activation of a name.
+
+  Args:
+    name: `"relu"`, `"sigmoid"`, `"tanh"` or `None` for the identity.
+    masks: Whether it is for masks `[..., S, N, F]`, which may also have
+      `"softmax"`, over the sources.
+
+  Returns:
+    The function.
 
   Raises:
     ValueError: If the name is unknown.
@@ -22,23 +34,7 @@ def get_activation(name: str | None) -> Callable[[jax.Array], jax.Array]:
     >>> float(get_activation("relu")(-1.0))
     0.0
   """
-  if name not in _ACTIVATIONS:
-    known = ", ".join(repr(name) for name in _ACTIVATIONS)
-    raise ValueError(f"unknown activation {name!r}: choose one of {known}.")
+  if masks and name == "softmax":
+    return lambda values: jax.nn.softmax(values, axis=-3)
+  check_choice("activation", name, _ACTIVATIONS)
   return _ACTIVATIONS[name]
-
-
-def get_mask_activation(name: str | None) -> Callable[[jax.Array], jax.Array]:
-  """The activation of masks `[..., S, N, F]`: also `"softmax"`, over sources.
-
-  Raises:
-    ValueError: If the name is unknown.
-
-  Example:
-    >>> masks = get_mask_activation("softmax")(jax.numpy.zeros((2, 1, 1)))
-    >>> masks.ravel().tolist()
-    [0.5, 0.5]
-  """
-  if name == "softmax":
-    return lambda masks: jax.nn.softmax(masks, axis=-3)
-  return get_activation(name)

@@ -7,8 +7,13 @@ from jax.typing import DTypeLike
 
 from jaxsep.models._improved_transformer import ImprovedTransformer
 from jaxsep.models._linear import Linear
-from jaxsep.models._options import check_floating, check_mixture, check_positive
-from jaxsep.models.activations import get_mask_activation
+from jaxsep.models._options import (
+  check_choice,
+  check_floating,
+  check_mixture,
+  check_positive,
+)
+from jaxsep.models.activations import get_activation
 from jaxsep.models.coders import (
   Decoder,
   Encoder,
@@ -215,7 +220,7 @@ class DPTNet(nn.Module):
     y = jnp.tanh(values) * jax.nn.sigmoid(gates)
     if self.project_features:
       y = self._linear(self.num_filters, "mask", use_bias=False)(y)
-    return get_mask_activation(self.mask_activation)(y)
+    return get_activation(self.mask_activation, masks=True)(y)
 
   @nn.nowrap
   def _linear(self, features, name, *, use_bias=True):
@@ -230,9 +235,7 @@ class DPTNet(nn.Module):
       num_blocks=self.num_blocks,
       num_heads=self.num_heads,
     )
-    if self.norm not in _INPUT_NORMS:
-      known = ", ".join(repr(name) for name in _INPUT_NORMS)
-      raise ValueError(f"unknown norm {self.norm!r}: choose one of {known}.")
+    check_choice("norm", self.norm, _INPUT_NORMS)
     if not 0 <= self.dropout < 1:
       raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
     if not self.project_features and self.feature_size != self.num_filters:

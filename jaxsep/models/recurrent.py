@@ -6,6 +6,11 @@ loop carries the gradient of the state only, and the gradients of weights and
 inputs are one large matmul each after it, where automatic differentiation
 would add to the weights' gradient in every step. Forward-mode
 differentiation is not available.
+
+On CPUs the gain over `jax.lax.scan` is small: 2 to 4 % of the LSTM's time, and
+1,768 MB against 2,018 MB for the gradient of DPTNet with filters of 16 samples
+and 2 x 2 s; `jax.checkpoint` saves no memory there and takes longer. See
+`experiments/benchmarks/gradients.py`.
 """
 
 import functools

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import dsp
-from jaxsep.models._options import check_mixture
+from jaxsep.models._options import check_choice, check_mixture
 from jaxsep.models._streaming import FrameState
 from jaxsep.models.coders import zero_padding
 from jaxsep.models.tcn import TemporalConvNet
@@ -260,9 +260,7 @@ class SpectrogramTasNet(nn.Module):
     return _COMPRESSIONS[self.compression](jnp.abs(spectrum))
 
   def _check(self):
-    for name, value, known in (
-      ("compression", self.compression, tuple(_COMPRESSIONS)),
-      ("mask_activation", self.masker.mask_activation, _MASK_ACTIVATIONS),
-    ):
-      if value not in known:
-        raise ValueError(f"{name} must be one of {known}, not {value!r}.")
+    check_choice("compression", self.compression, _COMPRESSIONS)
+    check_choice(
+      "mask_activation", self.masker.mask_activation, _MASK_ACTIVATIONS
+    )

@@ -7,24 +7,14 @@ from jax.typing import DTypeLike
 from jaxsep.models import norms
 from jaxsep.models._conv_block import BlockOptions, conv_block
 from jaxsep.models._linear import Linear
-from jaxsep.models._options import check_floating, check_positive
+from jaxsep.models._options import check_choice, check_floating, check_positive
 from jaxsep.models._stream_block import stream_block
 from jaxsep.models._streaming import FrameState, FrameStream
-from jaxsep.models.activations import get_mask_activation
+from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
 from jaxsep.typing import Array, Bool, Float, Int
 
 _SLOPE = nn.initializers.constant(0.25)
-
-
-def receptive_field(kernel_size: int, num_blocks: int, num_repeats: int) -> int:
-  """Frames that one output frame of the network depends on, norms aside.
-
-  Example:
-    >>> receptive_field(kernel_size=3, num_blocks=8, num_repeats=3)
-    1531
-  """
-  return 1 + num_repeats * (kernel_size - 1) * (2**num_blocks - 1)
 
 
 class _Parameters(nn.Module):
@@ -167,16 +157,19 @@ class TemporalConvNet(nn.Module):
   @property
   def receptive_field(self) -> int:
     """Frames that one frame of the masks depends on, norms aside."""
-    return receptive_field(self.kernel_size, self.num_blocks, self.num_repeats)
+    reach = (self.kernel_size - 1) * (2**self.num_blocks - 1)
+    return 1 + self.num_repeats * reach
 
   @property
   def is_causal(self) -> bool:
     """Whether nothing depends on the future, the norms included."""
-    return norms.is_causal(self.norm, self.input_norm, causal=self.causal)
+    return self.causal and "global" not in self._norms
 
   @property
   def _norms(self):
-    return norms.norm_names(self.norm, self.input_norm, causal=self.causal)
+    """Names of the norms of the features and of the blocks."""
+    blocks = self.norm or ("cumulative" if self.causal else "global")
+    return self.input_norm or blocks, blocks
 
   def __call__(
     self,
@@ -289,10 +282,14 @@ class TemporalConvNet(nn.Module):
       num_sources * num_features, self.use_bias, self.dtype, name="mask"
     )(skips)
     masks = masks.reshape(*y.shape[:2], num_sources, num_features)
-    return get_mask_activation(self.mask_activation)(jnp.moveaxis(masks, 2, 1))
+    return get_activation(self.mask_activation, masks=True)(
+      jnp.moveaxis(masks, 2, 1)
+    )
 
   def _check(self, num_sources):
     check_floating(self.dtype)
+    for name in self._norms:
+      check_choice("norm", name, norms.NORMS)
     check_positive(
       num_sources=num_sources,
       bottleneck_channels=self.bottleneck_channels,

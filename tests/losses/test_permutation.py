@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 import torch
 from fast_bss_eval import torch as bss_eval
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 from scipy import optimize
 
 from jaxsep import losses
-
-TIME_LOSSES = [losses.neg_si_snr, losses.neg_snr]
 
 
 @functools.cache
@@ -49,8 +45,8 @@ def brute_force(loss, estimate, reference):
 # Reference.
 
 
-@pytest.mark.parametrize("loss", TIME_LOSSES)
-@pytest.mark.parametrize("num_sources", [1, 2, 3, 6])
+@pytest.mark.parametrize("loss", [losses.neg_si_snr, losses.neg_snr])
+@pytest.mark.parametrize("num_sources", [1, 2, 6])
 def test_against_every_pair_and_scipy(rng, loss, num_sources):
   # Bad estimates, so that the best order is not an obvious one.
   estimate, reference = sources(rng, (4, num_sources, 200), snr_db=-15.0)
@@ -78,9 +74,8 @@ def test_against_fast_bss_eval(rng):
 
 
 @pytest.mark.parametrize("exhaustive", [True, False])
-@pytest.mark.parametrize("num_sources", [3, 4])
-@pytest.mark.parametrize("loss", TIME_LOSSES)
-def test_every_order_comes_back(rng, loss, num_sources, exhaustive):
+def test_every_order_comes_back(rng, exhaustive, num_sources=4):
+  loss = losses.neg_snr
   orders = np.array(list(itertools.permutations(range(num_sources))))
   shape = (len(orders), num_sources, 300)
   aligned, reference = sources(rng, shape, snr_db=20.0)
@@ -89,18 +84,6 @@ def test_every_order_comes_back(rng, loss, num_sources, exhaustive):
   np.testing.assert_array_equal(losses.reorder(shuffled, order), aligned)
   expected = jnp.mean(loss(aligned, reference), axis=-1)
   np.testing.assert_allclose(value, expected, rtol=1e-5)
-
-
-@settings(deadline=None, derandomize=True, max_examples=15)
-@given(st.integers(2, 4), st.integers(0, 2**16))
-def test_exhaustive_and_hungarian_agree(num_sources, seed):
-  rng = np.random.default_rng(seed)
-  estimate, reference = sources(rng, (5, num_sources, 50), snr_db=-20.0)
-  got = [
-    invariant(losses.neg_snr, exhaustive=exhaustive)(estimate, reference)
-    for exhaustive in (True, False)
-  ]
-  np.testing.assert_allclose(got[0][0], got[1][0], rtol=1e-5)
 
 
 def test_each_example_has_its_own_order(rng):
@@ -143,9 +126,9 @@ def test_one_example_and_more_batch_axes(rng):
 # Edge.
 
 
-@pytest.mark.parametrize("loss", TIME_LOSSES)
 @pytest.mark.parametrize("case", ["silence", "exact", "silent_source", "equal"])
-def test_value_and_gradient_are_finite(rng, loss, case):
+def test_value_and_gradient_are_finite(rng, case):
+  loss = losses.neg_si_snr
   estimate, reference = sources(rng, (2, 3, 100))
   if case == "silence":
     estimate = reference = np.zeros_like(reference)
@@ -173,14 +156,6 @@ def test_nan_ends_and_is_seen_in_its_example_only(rng, num_sources):
   value, order = invariant(losses.neg_si_snr)(estimate, reference)
   np.testing.assert_array_equal(np.isnan(value), [False, True, False])
   np.testing.assert_array_equal(order, [np.arange(num_sources)] * 3)
-
-
-def test_all_nan_ends(rng):
-  _, reference = sources(rng, (2, 7, 50))
-  estimate = np.full_like(reference, np.nan)
-  value, order = invariant(losses.neg_snr)(estimate, reference)
-  assert np.all(np.isnan(value))
-  np.testing.assert_array_equal(np.sort(order, axis=-1), [np.arange(7)] * 2)
 
 
 # Transform.

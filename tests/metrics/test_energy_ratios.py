@@ -3,11 +3,8 @@
 import fast_bss_eval
 import jax
 import jax.numpy as jnp
-import mir_eval
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxsep import metrics
@@ -62,17 +59,6 @@ def test_snr_is_that_of_numpy():
   )
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_si_sdr_is_mir_eval_with_one_tap():
-  estimate, reference = pair((1, 300))
-  parts = mir_eval.separation._bss_decomp_mtifilt(
-    reference.astype(np.float64), estimate[0].astype(np.float64), 0, 1
-  )
-  sdr = mir_eval.separation._bss_source_crit(*parts)[0]
-  ours = metrics.si_sdr(estimate[0], reference[0])
-  np.testing.assert_allclose(ours, sdr, atol=1e-3)
-
-
 # Law.
 
 
@@ -107,7 +93,7 @@ def test_what_a_gain_changes(gain):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("gain", [1e-20, 1e-12, 1e-5, 1e-4, 1e-3, 1e4, 1e15])
+@pytest.mark.parametrize("gain", [1e-20, 1e-4, 1e15])
 def test_level_of_the_recording_changes_nothing(ratio, gain):
   # From 20 dB to what float32 resolves.
   rng = np.random.default_rng(2)
@@ -180,7 +166,7 @@ def test_silence_and_exactness_have_finite_values_and_gradients(ratio):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("gain", [1e-37, 1e-30, 1e-24, 1e-10, 1e10, 1e30])
+@pytest.mark.parametrize("gain", [1e-37, 1e-24, 1e30])
 def test_any_level_has_finite_gradients(ratio, gain):
   sound, other = np.random.default_rng(5).standard_normal((2, 50))
   sound, other = sound.astype(np.float32), other.astype(np.float32)
@@ -220,7 +206,7 @@ def test_low_precision_is_summed_in_float32(ratio):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(ratio, bad):
   # A number, however low, would be taken for the result of an evaluation.
   sound, other = np.random.default_rng(8).standard_normal((2, 50))
@@ -240,24 +226,6 @@ def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(ratio, bad):
   np.testing.assert_allclose(
     scores[-1], ratio(estimate[-1], reference[-1]), rtol=1e-5
   )
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-  st.sampled_from(RATIOS),
-  st.lists(st.integers(1, 3), max_size=3),
-  st.integers(1, 40),
-  st.integers(0, 2**32 - 1),
-  st.integers(-12, 12),
-)
-def test_any_shape_and_size_is_finite(ratio, batch, time, seed, magnitude):
-  rng = np.random.default_rng(seed)
-  shape = (*batch, time)
-  estimate = (rng.integers(-2, 3, shape) * 10.0**magnitude).astype(np.float32)
-  reference = (rng.integers(-2, 3, shape) * 10.0**-magnitude).astype(np.float32)
-  score = ratio(estimate, reference)
-  assert score.shape == tuple(batch)
-  assert np.isfinite(score).all()
 
 
 # Transform.

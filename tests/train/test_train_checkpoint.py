@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +155,8 @@ def test_full_disk_keeps_the_checkpoint_before(tmp_path, capfd):
   def batches(start_step):
     for i, batch in enumerate(toy_task.train_batches(start_step), start_step):
       if i == 7:
-        # No file can be larger: the next checkpoint's cannot be written.
+        # Once the first checkpoint is there, no file can be as large again.
+        time.sleep(1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
       yield batch
 
