@@ -17,8 +17,8 @@ After every step, in this order, each of them when it is due:
 
 At the end the checkpoint is waited for, then `last/` is written.
 
-What only process 0 does (reading and writing files) goes through
-`mesh.in_first`: what fails there ends all processes.
+Files are read and written by process 0 alone, see `outputs`: what fails there
+ends all processes.
 """
 
 import collections
@@ -32,21 +32,20 @@ import jax
 import numpy as np
 import optax
 
-from jaxsep import model_io
 from jaxsep.tasks import Batch, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
-from jaxsep.train.checkpoint import Checkpoints
 from jaxsep.train.config import Plateau, TrainConfig
 from jaxsep.train.errors import TrainingError
 from jaxsep.train.evaluation import Evaluator, check_monitor
 from jaxsep.train.monitor import Monitor
+from jaxsep.train.outputs import Outputs
 from jaxsep.train.pace import Pace
 from jaxsep.train.start import Start, describe_run
 from jaxsep.train.state import TrainState
 from jaxsep.train.step import make_train_step
 from jaxsep.train.stopping import Stopper
-from jaxsep.train.writer import Writer, say
+from jaxsep.train.writer import say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,97 +168,57 @@ def fit(
   with contextlib.ExitStack() as stack:
     opened = workdir_lib.open_workdir(workdir, described, may_change=changeable)
     mesh_lib.in_first(functools.partial(stack.enter_context, opened))
-    run = Run(
-      task=task,
-      config=config,
-      mesh=mesh,
-      folder=workdir_lib.as_path(workdir),
-      stopper=stack.enter_context(Stopper()),
-      plateau=plateau,
-      frozen=frozen,
-      make_eval_batches=make_eval_batches,
-    )
+    folder = workdir_lib.as_path(workdir)
+    outputs = Outputs(task, config, folder)
+    stack.callback(outputs.close)
+    stopper = stack.enter_context(Stopper())
+    run = Run(task, config, mesh, outputs, stopper, plateau, frozen)
     stack.callback(run.close)
     batches = run.start(make_train_batches, described, optimizer, init_from)
     step = make_train_step(task, config, mesh, optimizer, schedule)
-    return run.run(step, batches)
+    return run.run(step, batches, make_eval_batches)
 
 
-@dataclasses.dataclass(kw_only=True)
 class Run:
   """One start of a run."""
 
-  task: Any
-  config: TrainConfig
-  mesh: Any
-  folder: Any
-  stopper: Stopper
-  plateau: Plateau | None
-  frozen: Any
-  make_eval_batches: Any
-
-  def __post_init__(self):
-    self.first = jax.process_index() == 0
+  def __init__(self, task, config, mesh, outputs, stopper, plateau, frozen):
+    self.task, self.config, self.mesh = task, config, mesh
+    self.outputs, self.stopper = outputs, stopper
+    self.plateau, self.frozen = plateau, frozen
     self.monitor = Monitor()
-    self.evaluator = Evaluator(self.task, mesh=self.mesh, frozen=self.frozen)
+    self.evaluator = Evaluator(task, mesh=mesh, frozen=frozen)
     self.pending = collections.deque()
     self.saved_step = None
-    self.stop = self.profiling = False
-    # Of process 0 only.
-    self.checkpoints: Any = None
-    self.writer: Any = None
+    self.stop = False
+    self.state: Any = None
     self.pace: Any = None
     self.batches: Any = None
 
   def start(self, make_train_batches, described, optimizer, init_from):
     """Sets the first state; returns the batches from there on."""
-    config = self.config
-    if self.first and (self.folder / "config.json").exists():
-      self.open_checkpoints()
-    start = Start(self.checkpoints, mesh=self.mesh)
+    start = Start(self.outputs.newest(), mesh=self.mesh)
     step = start.step or 0
     self.batches = iter(make_train_batches(step))
     batch = next(self.batches, None)
     if batch is None:
       raise TrainingError("there are no training batches")
     self.batch_size = mesh_lib.batch_size(batch) * jax.process_count()
-    self.state = start.state(
-      self.task, config, optimizer, batch, init_from, self.folder, self.say
+    make_state = start.prepare(
+      self.task, self.config, optimizer, batch, init_from, self.outputs.folder
     )
     if start.step is not None:
       self.monitor.__dict__.update(start.beside)
       self.saved_step = start.step
-    self.in_first(self.open_files, step, described)
+    self.outputs.open(step, self.monitor.evaluated_step == step, described)
+    self.state = make_state()
     self.pace = Pace(
       start_step=step,
-      num_steps=config.num_steps,
-      show=config.progress,
-      active=self.first,
+      num_steps=self.config.num_steps,
+      show=self.config.progress,
+      active=jax.process_index() == 0,
     )
     return mesh_lib.ahead(self.sharded(batch))
-
-  def open_checkpoints(self):
-    """Opens the folder of the checkpoints."""
-    self.checkpoints = Checkpoints(
-      self.folder / "checkpoints",
-      keep=self.config.keep_checkpoints,
-      say=self.say,
-    )
-
-  def open_files(self, step, described):
-    """Opens what the run writes to; from here on the folder is this run's."""
-    self.writer = Writer(
-      self.folder,
-      start_step=step,
-      evaluated=self.monitor.evaluated_step == step,
-      tensorboard=self.config.tensorboard,
-      wandb_project=self.config.wandb_project,
-      run_config=described,
-    )
-    workdir_lib.write_config(self.folder, described)
-    if self.checkpoints is None:
-      self.open_checkpoints()
-    self.checkpoints.best = self.monitor.best_step
 
   def sharded(self, batch):
     """Batches as global arrays, with word of a signal among processes."""
@@ -271,13 +230,13 @@ class Run:
       yield mesh_lib.shard_batch(batch, self.mesh)
       batch = next(self.batches, None)
 
-  def run(self, train_step, batches):
+  def run(self, train_step, batches, make_eval_batches):
     """From the first state to the end."""
-    config = self.config
+    self.make_eval_batches = make_eval_batches
     step = int(self.state.step)
     reason = self.after(step) if step else None
-    while reason is None and step < config.num_steps:
-      self.profile(step)
+    while reason is None and step < self.config.num_steps:
+      self.outputs.profile(step, self.state)
       batch = next(batches, None)
       if batch is None:
         raise TrainingError(f"the training batches ran out at step {step}")
@@ -289,7 +248,7 @@ class Run:
       self.settle(leave=1)
       reason = self.after(step)
     # The checkpoint first: who sent a signal may not wait for long.
-    self.in_first(lambda: self.checkpoints.wait())
+    self.outputs.wait()
     self.export("last", step)
     return FitResult(
       state=self.state,
@@ -350,41 +309,21 @@ class Run:
       f"{int(row['skipped'])} in all)"
     )
     names = ("loss", "grad_norm", "skipped_in_row")
-    self.write(step, "skipped", {name: row[name] for name in names})
+    self.outputs.scalars(step, "skipped", {name: row[name] for name in names})
     if in_row >= self.config.max_skipped_in_row:
-      kept = self.in_first(self.kept)
       raise TrainingError(
         f"stopped at step {step}: the loss or a gradient was not finite "
         f"{in_row} times in a row, since step {step - in_row + 1}; the last "
-        f"good checkpoint {kept}. Lower the learning rate or look at the data"
+        f"good checkpoint {self.outputs.kept()}. Lower the learning rate or "
+        "look at the data"
       )
-
-  def kept(self):
-    """What became of the last checkpoint, to end a sentence about it."""
-    self.checkpoints.wait()
-    steps = self.checkpoints.steps
-    return f"of step {steps[-1]} is kept" if steps else "was not written yet"
-
-  def write(self, step, split, values):
-    """Writes scalars; a log that takes no more of them ends the run."""
-
-    def scalars():
-      try:
-        self.writer.scalars(step, split, values)
-      except OSError as error:
-        raise TrainingError(
-          f"stopped at step {step}: cannot write {self.writer.local}/log.jsonl "
-          f"({error.strerror or error}); the last checkpoint {self.kept()}"
-        ) from error
-
-    self.in_first(scalars)
 
   def log(self, step):
     """Writes the means since the last line of the log."""
     values = self.monitor.period_means()
     if values:
       values |= self.pace.speeds(batch_size=self.batch_size)
-      self.write(step, "train", values)
+      self.outputs.scalars(step, "train", values)
       self.pace.report(step, values)
 
   def evaluate(self, step):
@@ -404,7 +343,7 @@ class Run:
       improved = self.monitor.update(step, values, self.config)
       if self.monitor.take_plateau(self.plateau):
         self.scale_updates(step)
-      self.write(step, "eval", values)
+      self.outputs.scalars(step, "eval", values)
       shown = ", ".join(f"{k} {v:.3f}" for k, v in sorted(values.items()))
       self.say(f"step {step} evaluation: {shown}{' (best)' * improved}")
       self.demo(step)
@@ -418,13 +357,9 @@ class Run:
     every = config.demo_every * max(config.eval_every, 1)
     if not (config.tensorboard and every and hasattr(self.task, "demo")):
       return
-    first = step == config.eval_every
-    if first or step % every == 0 or step == config.num_steps:
+    if step in (config.eval_every, config.num_steps) or step % every == 0:
       signals = self.evaluator.demo(self.state.eval_variables)
-      rate = self.task.sample_rate_hz
-      self.in_first(
-        lambda: self.writer.signals(step, signals, sample_rate_hz=rate)
-      )
+      self.outputs.signals(step, signals)
 
   def scale_updates(self, step):
     """Multiplies the updates by the plateau's factor."""
@@ -439,72 +374,27 @@ class Run:
     )
 
   def save(self, step):
-    """Starts to write a checkpoint, and uploads the logs."""
-    if self.saved_step == step:
-      return
-    self.settle(leave=0)
-
-    def save():
-      self.checkpoints.best = self.monitor.best_step
-      self.checkpoints.save(step, self.state, beside=self.monitor.as_json())
-      self.writer.upload()
-
-    with self.pace.pause():
-      self.in_first(save)
-    self.saved_step = step
+    """Starts to write a checkpoint if there is none of this step."""
+    if self.saved_step != step:
+      self.settle(leave=0)
+      with self.pace.pause():
+        self.outputs.save(step, self.state, self.monitor)
+      self.saved_step = step
 
   def export(self, name, step):
-    """Writes a model folder."""
+    """Writes a model folder with what was measured of it."""
     evaluated = self.monitor.evaluated_step == step
     metrics = dict(self.monitor.metrics) if evaluated else {}
-
-    def export():
-      try:
-        model_io.save(
-          self.folder / name,
-          self.task.model,
-          jax.device_get(self.state.eval_variables),
-          sample_rate_hz=self.task.sample_rate_hz,
-          task=self.task.describe()["task"],
-          metadata={"step": step, "metrics": metrics},
-          overwrite=True,
-          **getattr(self.task, "save_options", {}),
-        )
-      except (OSError, ValueError) as error:
-        raise TrainingError(
-          f"cannot write the model folder {self.folder / name} ({error}); the "
-          "checkpoints are intact"
-        ) from error
-
-    self.in_first(export)
-
-  def profile(self, step):
-    """Starts or ends the trace of the steps to profile."""
-    start = self.config.profile_step
-    if start is None or not self.first:
-      return
-    if self.profiling and step >= start + 3:
-      jax.block_until_ready(self.state)
-      self.profiling = False
-      jax.profiler.stop_trace()
-      self.say(f"wrote a trace of 3 steps to {self.folder / 'profile'}")
-    elif step == start:
-      self.profiling = True
-      jax.profiler.start_trace(self.writer.local / "profile")
-
-  def in_first(self, function, *args):
-    """See `mesh.in_first`."""
-    return mesh_lib.in_first(functools.partial(function, *args))
+    metadata = {"step": step, "metrics": metrics}
+    self.outputs.export(name, self.state.eval_variables, metadata)
 
   def say(self, line):
     """Prints a line, in one process."""
-    if self.first:
+    if jax.process_index() == 0:
       say(line)
 
   def close(self):
-    """Ends what is under way, keeping what is complete."""
-    if self.profiling:
-      jax.profiler.stop_trace()
-    for part in (self.checkpoints, self.pace, self.writer, self.batches):
+    """Ends the progress bar and the reading of batches."""
+    for part in (self.pace, self.batches):
       if hasattr(part, "close"):
         part.close()

@@ -1,7 +1,6 @@
 """What a run starts from: checks, then a first state or a checkpoint."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from jaxsep.train.checkpoint import unflatten
 from jaxsep.train.state import count, trained
 from jaxsep.train.step import make_init
 from jaxsep.train.variables import tree_hash
+from jaxsep.train.writer import say
 
 
 def describe_run(task, config, plateau, frozen, run_config) -> dict[str, Any]:
@@ -34,20 +34,25 @@ def describe_run(task, config, plateau, frozen, run_config) -> dict[str, Any]:
 class Start:
   """The first state of a run, or that of its newest checkpoint.
 
+  Args:
+    newest: What `Checkpoints.newest` returned, in process 0.
+    mesh: Every device of it gets the whole state.
+
   Attributes:
     step: Where the run goes on; None at a first start.
     beside: The JSON values saved with the checkpoint.
   """
 
-  def __init__(self, checkpoints: Any, *, mesh: Any):
+  def __init__(self, newest: Any, *, mesh: Any):
     self._mesh = mesh
-    read = mesh_lib.in_first(checkpoints.newest if checkpoints else _nothing)
-    self._arrays = read[1] if read else None
-    found = (read[0], read[2]) if read else (None, None)
-    self.step, self.beside = mesh_lib.broadcast_json(found)
+    step, self._arrays, beside = newest or (None, None, None)
+    self.step, self.beside = mesh_lib.broadcast_json((step, beside))
 
-  def state(self, task, config, optimizer, batch, init_from, folder, say):
-    """Makes or restores the state, after all checks that need no step.
+  def prepare(self, task, config, optimizer, batch, init_from, folder):
+    """Does all checks that need no step.
+
+    Returns:
+      A function without arguments that makes or restores the state.
 
     Raises:
       TrainingError: If the state does not fit the checkpoint or the disk, or
@@ -69,25 +74,23 @@ class Start:
 
     like = jax.eval_shape(init, init_from)
     model_io.check_savable(task.model, like.variables)
-    mesh_lib.in_first(
-      functools.partial(_check_space, folder, config, like, self.step)
-    )
-    say(_sizes(like, taken))
-    if self.step is None:
-      return jax.jit(init, out_shardings=mesh_lib.replicated(self._mesh))(
-        init_from
-      )
-    state = mesh_lib.in_first(lambda: unflatten(self._arrays, like))
+    mesh_lib.in_first(lambda: _check_space(folder, config, like, self.step))
+    if jax.process_index() == 0:
+      say(_sizes(like, taken))
+    if self.step is not None:
+      return lambda: self._restored(like)
+    sharding = mesh_lib.replicated(self._mesh)
+    return lambda: jax.jit(init, out_shardings=sharding)(init_from)
+
+  def _restored(self, like):
+    """The state of the checkpoint, which process 0 has read."""
+    arrays, self._arrays = self._arrays, None
+    state = mesh_lib.in_first(lambda: unflatten(arrays, like))
     if state is None:
       state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-    self._arrays = None
-    say(f"going on from the checkpoint of step {self.step}")
+    else:
+      say(f"going on from the checkpoint of step {self.step}")
     return mesh_lib.replicate(mesh_lib.broadcast(state), self._mesh)
-
-
-def _nothing():
-  """What a folder without checkpoints gives."""
-  return None
 
 
 def _check_space(folder, config, like, step):

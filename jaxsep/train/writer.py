@@ -37,7 +37,7 @@ class Writer:
     run_config: What Weights & Biases shows as the config of the run.
 
   Attributes:
-    local: Where the files are written.
+    path: The log.
   """
 
   def __init__(
@@ -50,21 +50,21 @@ class Writer:
     wandb_project: str | None = None,
     run_config: Mapping[str, Any] | None = None,
   ):
-    self._folder = self.local = folder
+    self._folder = local = folder
     if not is_local(folder):
-      self.local = epath.Path(tempfile.mkdtemp(prefix="jaxsep-"))
+      local = epath.Path(tempfile.mkdtemp(prefix="jaxsep-"))
       if (folder / "log.jsonl").exists():
-        (folder / "log.jsonl").copy(self.local / "log.jsonl")
+        (folder / "log.jsonl").copy(local / "log.jsonl")
     self._shown: set[str] = set()
     self._events = self._wandb = None
     # The optional packages first: they may be missing.
     if tensorboard:
-      self._events = _open_events(self.local, start_step)
+      self._events = _open_events(local, start_step)
     if wandb_project is not None:
-      self._wandb = _open_wandb(wandb_project, folder, self.local, run_config)
-    path = self.local / "log.jsonl"
-    cut_log(path, start_step, evaluated=evaluated)
-    self._log = open(path, "a")
+      self._wandb = _open_wandb(wandb_project, folder, local, run_config)
+    self.path = local / "log.jsonl"
+    cut_log(self.path, start_step, evaluated=evaluated)
+    self._log = open(self.path, "a")
 
   def scalars(
     self, step: int, split: str, values: Mapping[str, float | int]
@@ -115,12 +115,13 @@ class Writer:
 
   def upload(self) -> None:
     """Copies the files to a workdir in a bucket; nothing on a disk."""
-    if self.local == self._folder:
+    local = self.path.parent
+    if local == self._folder:
       return
     if self._events is not None:
       self._events.flush()
-    for folder, _, names in self.local.walk():
-      target = self._folder / folder.relative_to(self.local)
+    for folder, _, names in local.walk():
+      target = self._folder / folder.relative_to(local)
       target.mkdir(parents=True, exist_ok=True)
       for name in names:
         (folder / name).copy(target / name, overwrite=True)

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from jaxsep.train import memory
-
 PROGRAM = """
 import ctypes
 import resource
@@ -45,8 +43,3 @@ def test_freed_memory_is_used_again():
   assert faults["keep"] < 100
   # Of 64 MiB, which are 16,384 pages of 4 KiB.
   assert faults["give back"] > 0.6 * 2**26 / mmap.PAGESIZE
-
-
-def test_elsewhere_nothing_is_done(monkeypatch):
-  monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-  assert not memory.keep_freed_memory()

@@ -59,16 +59,6 @@ def test_line_of_progress(clock, capsys):
   pace.close()
 
 
-def test_bar_shows_the_same(clock, capsys):
-  pace = pace_lib.Pace(start_step=2, num_steps=9, show=True)
-  run(pace, clock, num_steps=3, seconds=0.5)
-  pace.report(5, {"loss": 1.25, **pace.speeds(batch_size=8)})
-  pace.close()
-  said = capsys.readouterr().err
-  assert "5/9" in said and " left" in said and "1.250" in said
-  assert "2 steps/s, 16 examples/s" in said
-
-
 # Edge.
 
 
