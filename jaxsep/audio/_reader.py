@@ -58,18 +58,13 @@ def info(
 def read(
   path: str | os.PathLike,
   *,
-  start: int = 0,
-  length: int | None = None,
   sample_rate_hz: int | None = None,
   allow_truncated: bool = False,
 ) -> tuple[Float[np.ndarray, "channel time"], int]:
-  """Reads a file, or a segment of it, into memory.
+  """Reads a file into memory.
 
   Args:
     path: The file.
-    start: First sample to read.
-    length: Number of samples to read, at the file's own rate; None for all. A
-      segment that reaches past the end is cut there.
     sample_rate_hz: Rate to resample to; None leaves the file's own.
     allow_truncated: As in `info`.
 
@@ -78,8 +73,7 @@ def read(
 
   Raises:
     AudioError: If the file cannot be read, is cut off, or holds NaN or Inf.
-    ValueError: If `start` or `length` is negative, or `sample_rate_hz` is not
-      a positive whole number.
+    ValueError: If `sample_rate_hz` is not a positive whole number.
 
   Example:
     >>> import pathlib, tempfile
@@ -87,15 +81,13 @@ def read(
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "tone.wav"
     >>> tone = np.sin(np.arange(8000) * 0.1)[np.newaxis]
     >>> write(path, tone, sample_rate_hz=8000)
-    >>> signal, rate = read(path, start=100, length=50)
+    >>> signal, rate = read(path)
     >>> signal.shape, rate
-    ((1, 50), 8000)
+    ((1, 8000), 8000)
   """
-  if start < 0 or (length or 0) < 0:
-    raise ValueError(f"start {start}, length {length} must not be negative")
   with _open(path, allow_truncated) as file:
     rate, num_channels = file.samplerate, file.channels
-    blocks = _blocks(file, path, 1 << 20, start, length, allow_truncated)
+    blocks = _blocks(file, path, 1 << 20, allow_truncated)
     empty = np.zeros((num_channels, 0), np.float32)
     signal = np.concatenate([empty, *blocks], axis=-1)
   if sample_rate_hz is None:
@@ -124,7 +116,7 @@ def read_blocks(
     AudioError: As in `read`. Some damage is found only when it is reached.
   """
   with _open(path, allow_truncated) as file:
-    yield from _blocks(file, path, block_length, 0, None, allow_truncated)
+    yield from _blocks(file, path, block_length, allow_truncated)
 
 
 @contextlib.contextmanager
@@ -169,27 +161,22 @@ def _open(path, allow_truncated):
       yield file
 
 
-def _blocks(file, path, block_length, start, length, allow_truncated):
+def _blocks(file, path, block_length, allow_truncated):
   """Yields checked blocks `[C, t]` of an open file."""
-  end = file.frames if length is None else min(file.frames, start + length)
-  position = min(start, end)
+  position, end = 0, file.frames
   if allow_truncated:
     # A read that meets the damage gives nothing, so reads are short.
     block_length = min(block_length, 4096)
   try:
-    if position:
-      file.seek(position)
     while position < end:
-      block = file.read(
-        min(block_length, end - position), dtype="float32", always_2d=True
-      ).T
+      block = file.read(block_length, dtype="float32", always_2d=True).T
       if not block.shape[1]:
         break
       _checks.check_finite(block, path, position, file.samplerate)
       position += block.shape[1]
       yield np.ascontiguousarray(block)
   except soundfile.LibsndfileError as error:
-    if not (allow_truncated and position > start):
+    if not (allow_truncated and position):
       raise AudioError(
         f"{path}: is cut off or damaged after "
         f"{position / file.samplerate:.2f} s; {_checks.FIX_LENGTH}"

@@ -51,7 +51,8 @@ def stream(model: nn.Module) -> Stream:
   `step` and `finish` are compiled and pure. The state is a plain tree of
   arrays: it can be kept, saved, and sent to another device. NaN, Inf or a huge
   sample, such as 1e20, disturbs its row for as long as the convolutions look
-  back, and no longer.
+  back; a huge one that compression makes a large number also stays in the
+  running statistics, whose weight of it falls with time.
 
   Models in bfloat16 round chunks and the whole differently: their estimates
   agree to about 2 % of the largest sample.

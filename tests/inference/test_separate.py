@@ -80,6 +80,10 @@ def talk(length, *, num_sources=2, seed=0, pause=0.3):
   return sources.astype(np.float32)
 
 
+def separate(model, mixture, **options):
+  return inference.separate(model, {}, mixture, **SIZES, **options)
+
+
 def error_db(estimate, reference):
   """Error of the best order that holds for the whole recording."""
   cost = ((estimate[:, None] - reference[None]) ** 2).sum(-1)
@@ -97,9 +101,7 @@ def test_a_speaker_stays_in_its_output(num_sources, batch_size, seed):
   """30 chunks and more, each in another order, at another scale."""
   reference = talk(30 * 3000 + 777, num_sources=num_sources, seed=seed)
   model = Bands(num_sources=num_sources)
-  estimate = inference.separate(
-    model, {}, reference.sum(0), batch_size=batch_size, **SIZES
-  )
+  estimate = separate(model, reference.sum(0), batch_size=batch_size)
   assert estimate.shape == reference.shape
   assert error_db(estimate, reference).max() < -15
 
@@ -124,7 +126,7 @@ def between_silences():
 @pytest.mark.parametrize("make", [taking_turns, with_pauses, between_silences])
 def test_a_speaker_survives_a_silence_longer_than_a_chunk(make):
   reference = make()
-  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  estimate = separate(Bands(), reference.sum(0))
   assert error_db(estimate, reference).max() < -15
   if make is between_silences:
     np.testing.assert_array_equal(estimate[:, :8000], 0)
@@ -211,10 +213,8 @@ def test_never_trimmed(length, share, places):
 def test_levels_follow_the_recording(factor):
   mixture = talk(30000).sum(0)
   factor = np.float32(factor)
-  usual = inference.separate(Bands(shuffled=False), {}, mixture, **SIZES)
-  scaled = inference.separate(
-    Bands(shuffled=False), {}, factor * mixture, **SIZES
-  )
+  usual = separate(Bands(shuffled=False), mixture)
+  scaled = separate(Bands(shuffled=False), factor * mixture)
   np.testing.assert_allclose(scaled / factor, usual, atol=1e-5)
 
 
@@ -243,7 +243,7 @@ def test_levels_do_not_depend_on_the_scale_of_each_output(scale, by_output):
   """The scale belongs to the output, or to the speaker who changes places."""
   reference = talk(60000)
   model = Scaled((1.0, scale), by_output)
-  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
+  estimate = separate(model, reference.sum(0))
   assert error_db(estimate, reference).max() < -15
 
 
@@ -252,7 +252,7 @@ def test_a_soft_speaker_keeps_the_scale_of_its_output():
   reference = talk(60000, pause=0.0)
   reference[1, 30000:] *= 0.1
   model = Scaled((1.0, 0.05), turns=False)
-  estimate = inference.separate(model, {}, reference.sum(0), **SIZES)
+  estimate = separate(model, reference.sum(0))
   error = error_db(estimate[:, 34000:], reference[:, 34000:])
   assert error.max() < -10
 
@@ -261,7 +261,7 @@ def test_levels_follow_the_recording_over_time():
   """Somebody turns the microphone up by 40 dB, and down again."""
   reference = talk(60000)
   reference[:, 20000:40000] *= 100
-  estimate = inference.separate(Bands(), {}, reference.sum(0), **SIZES)
+  estimate = separate(Bands(), reference.sum(0))
   for part in (slice(2000, 15000), slice(25000, 35000), slice(48000, 60000)):
     error = error_db(estimate[:, part], reference[:, part])
     assert error.max() < -12
@@ -272,7 +272,7 @@ def test_what_the_model_leaves_out_stays_out():
   reference = talk(40000, num_sources=4, pause=0.0)
   mixture = reference.sum(0)
   right = Bands(num_sources=4, shuffled=False)
-  estimate = inference.separate(right, {}, mixture, **SIZES)
+  estimate = separate(right, mixture)
   np.testing.assert_allclose(estimate.sum(0), mixture, atol=2e-3)
   assert error_db(estimate, reference).max() < -25
 
@@ -281,7 +281,7 @@ def test_what_the_model_leaves_out_stays_out():
     def __call__(self, mixture):
       return Bands(num_sources=4, shuffled=False)(mixture)[:, :2]
 
-  fewer = inference.separate(First(), {}, mixture, **SIZES)
+  fewer = separate(First(), mixture)
   assert error_db(fewer, estimate[:2]).max() < -20
 
 
@@ -291,7 +291,7 @@ def test_what_the_model_leaves_out_stays_out():
 @pytest.mark.parametrize("length", [1, 9000])
 def test_silence_gives_silence(length):
   mixture = np.zeros(length, np.float32)
-  estimate = inference.separate(Fixed(offset=1.0), {}, mixture, **SIZES)
+  estimate = separate(Fixed(offset=1.0), mixture)
   np.testing.assert_array_equal(estimate, np.zeros((2, length)))
 
 
@@ -301,7 +301,7 @@ def test_silence_gives_silence(length):
 def traces(model, lengths, **options):
   TRACES.clear()
   for length in lengths:
-    inference.separate(model, {}, talk(length).sum(0), **SIZES, **options)
+    separate(model, talk(length).sum(0), **options)
   return list(TRACES)
 
 
@@ -355,7 +355,7 @@ def test_samples_that_are_not_one_channel():
     (np.ones(9000, np.complex64), "must be real numbers, got complex64"),
   ]:
     with pytest.raises(ValueError, match=match):
-      inference.separate(Bands(), {}, samples, **SIZES)
+      separate(Bands(), samples)
     with pytest.raises(ValueError, match=match):
       list(inference.separate_blocks(Bands(), {}, [good, samples], **SIZES))
 
@@ -365,4 +365,4 @@ def test_samples_that_are_no_numbers(value):
   mixture = talk(9000).sum(0)
   mixture[4321] = value
   with pytest.raises(ValueError, match="NaN or Inf at sample 4321"):
-    inference.separate(Bands(), {}, mixture, **SIZES)
+    separate(Bands(), mixture)

@@ -208,7 +208,8 @@ def test_one_huge_sample_is_forgotten(name, value, start):
   end = live.latency + start + MODELS[name]().receptive_field
   assert jnp.isfinite(parts[0, :, end:]).all()
   np.testing.assert_array_equal(parts[1], usual[1])
-  if start == 240:
+  # A log spectrum that is huge, but finite, counts in later statistics.
+  if start == 240 and (name == "conv" or np.isnan(value)):
     np.testing.assert_array_equal(parts[..., :start], usual[..., :start])
     rest = np.abs(parts - usual)[..., end:].max()
     assert rest < 0.05 * np.abs(usual).max()
