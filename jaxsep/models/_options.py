@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+
+from jaxsep.typing import Array
 
 
 def check_positive(**values: int) -> None:
@@ -29,7 +30,7 @@ def check_floating(dtype: DTypeLike) -> None:
     )
 
 
-def check_mixture(mixture: jax.Array) -> None:
+def check_mixture(mixture: Array) -> None:
   """Raises a ValueError unless the mixtures are `[B, T]` and not empty."""
   if mixture.ndim != 2 or mixture.shape[1] < 1:
     raise ValueError(
