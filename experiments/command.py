@@ -1,53 +1,97 @@
 """How commands read their flags, and how they end: mistakes are one line.
 
-Flags belong to a parser that a command makes when it starts, so any number of
-commands can be imported in one process.
+Flags are absl's. They belong to a command, not to the process, so that any
+number of commands can be imported together.
 """
 
-import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import logging
+from absl import flags, logging
 
 from jaxsep.train import TrainingError
 
 
-class Parser(argparse.ArgumentParser):
-  """A parser whose `--help` is a module's documentation.
-
-  Flags are not abbreviated. A mistake is one line and exit status 1.
-  """
+class Parser:
+  """The absl flags of one command."""
 
   def __init__(self, doc: str | None):
-    """Takes the documentation of the command."""
-    super().__init__(
-      description=doc,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-    )
-    self.add_argument(
-      "--debug", action="store_true", help="Show where an error comes from."
-    )
+    """Takes the documentation of the command, which `--help` prints."""
+    self._doc = doc or ""
+    self._values = flags.FlagValues()
+    self.add("help", type=bool, help="Print this, and end.")
+    self.add("flagfile", help="Read more flags from this file.")
+    self.add("debug", type=bool, help="Show where an error comes from.")
 
-  def error(self, message: str) -> Any:
-    """Ends with one line."""
-    say(f"error: {message}")
-    sys.exit(1)
+  def add(
+    self,
+    name: str,
+    *,
+    help: str = "",
+    type: Any = str,
+    default: Any = None,
+    choices: Sequence[str] | None = None,
+    least: float | None = None,
+  ) -> None:
+    """Defines a flag.
 
+    Args:
+      name: Its name.
+      help: What it is for.
+      type: str, int, float or bool; tuple for values with commas, list for a
+        flag that may be given several times.
+      default: Its value where it is not given; False for a bool.
+      choices: The texts that it may be.
+      least: The least number that it may be.
+    """
+    if choices is not None:
+      flags.DEFINE_enum(name, default, choices, help, flag_values=self._values)
+    elif type in (int, float):
+      define = flags.DEFINE_integer if type is int else flags.DEFINE_float
+      define(name, default, help, lower_bound=least, flag_values=self._values)
+    else:
+      define = {
+        str: flags.DEFINE_string,
+        bool: flags.DEFINE_bool,
+        tuple: flags.DEFINE_list,
+        list: flags.DEFINE_multi_string,
+      }[type]
+      usual = {bool: False, list: []}.get(type)
+      default = usual if default is None else default
+      if type is tuple:
+        default = [str(part) for part in default]
+      define(name, default, help, flag_values=self._values)
 
-def at_least(least: float, kind: Callable = int) -> Callable[[str], Any]:
-  """The type of a flag that is a number of at least so much."""
+  def parse(
+    self, argv: Sequence[str] | None = None, *, unknown: str | None = None
+  ) -> Any:
+    """Reads the words after the command.
 
-  def read(text: str) -> Any:
-    value = kind(text)
-    if not value >= least:
-      raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-    return value
+    Args:
+      argv: The words; those of the process if None.
+      unknown: Beginning of flags that are not defined, such as "--config.".
 
-  read.__name__ = kind.__name__
-  return read
+    Returns:
+      The flags as attributes; `words` has those that begin with `unknown`.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+      argv = self._values.read_flags_from_files(argv, force_gnu=False)
+      words = [w for w in argv if unknown and w.startswith(unknown)]
+      rest = self._values([sys.argv[0], *(w for w in argv if w not in words)])[
+        1:
+      ]
+      if rest:
+        raise flags.Error(f"unexpected arguments: {' '.join(rest)}")
+    except (flags.Error, OSError) as error:
+      say(f"error: {' '.join(str(error).split())}")
+      sys.exit(1)
+    if self._values.help:
+      print(f"{self._doc}\n{self._values.get_help()}")
+      sys.exit(0)
+    self._values.__dict__["words"] = words
+    return self._values
 
 
 def run_or_exit(run: Callable[[], Any], *, debug: bool = False) -> Any:

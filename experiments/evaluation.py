@@ -4,7 +4,6 @@ A set is a fixed list of mixtures, a corpus of mixtures, or mixtures drawn from
 a corpus of utterances; all are finite, and the same at every call.
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from data_pipelines import mixture_lists
 from data_pipelines.batches import batches
 from data_pipelines.examples import PremixedWhole
-from experiments.command import at_least
+from experiments.command import Parser
 from experiments.data import check_num_sources
 from experiments.rows import Row, write
 from jaxsep import audio, metrics, simulate
@@ -27,31 +26,28 @@ MOST_LENGTHS = 100
 _MULTIPLES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def add_set_flags(parser: argparse.ArgumentParser) -> None:
+def add_set_flags(parser: Parser) -> None:
   """Adds the flags that name mixtures; all are None or False if not given."""
-  add = parser.add_argument
-  add("--mixture_list", help="CSV of fixed mixtures; needs --root.")
-  add("--root", help="Folder that the list's paths start from.")
+  add = parser.add
+  add("mixture_list", help="CSV of fixed mixtures; needs --root.")
+  add("root", help="Folder that the list's paths start from.")
+  add("corpus", help="Utterances or mixtures as layout:where, such as voices.")
+  add("split", help="Split of the corpus; that to test on if not given.")
   add(
-    "--corpus", help="Utterances or mixtures as layout:where, such as voices."
-  )
-  add("--split", help="Split of the corpus; that to test on if not given.")
-  add(
-    "--num_examples",
-    type=at_least(1),
+    "num_examples",
+    type=int,
+    least=1,
     help="Mixtures to draw, or to take of those that exist.",
   )
   add(
-    "--crop_s",
+    "crop_s",
     type=float,
     help="Seconds of each mixture. Of mixtures that exist, shorter ones are "
     "left out.",
   )
-  add(
-    "--batch_size", type=at_least(1), default=4, help="Mixtures at a time: 4."
-  )
-  add("--cache_dir", help="Where to remember the scan of the corpus.")
-  add("--overwrite", action="store_true", help="Replace files that are there.")
+  add("batch_size", type=int, least=1, default=4, help="Mixtures at a time: 4.")
+  add("cache_dir", help="Where to remember the scan of the corpus.")
+  add("overwrite", type=bool, help="Replace files that are there.")
 
 
 def check_set(flags: Any) -> None:

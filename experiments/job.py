@@ -145,29 +145,26 @@ def main(
     argv: The words after the command; those of the process if None.
   """
   parser = Parser(doc)
-  add = parser.add_argument
-  add("--config", help="Config file; --config.NAME=VALUE changes an option.")
-  add("--workdir", help="Folder of the run; a run that it holds goes on.")
-  add("--print_config", action="store_true", help="Print the config, and end.")
+  add = parser.add
+  add("config", help="Config file; --config.NAME=VALUE changes an option.")
+  add("workdir", help="Folder of the run; a run that it holds goes on.")
+  add("print_config", type=bool, help="Print the config, and end.")
   add(
-    "--multihost",
-    action="store_true",
+    "multihost",
+    type=bool,
     help="One of several processes that train together; on clusters that JAX "
     "knows the other flags are found out.",
   )
-  add("--coordinator_address", help="host:port of process 0.")
-  add("--num_processes", type=int, help="How many processes.")
-  add("--process_id", type=int, help="Which of them this is, from 0.")
-  flags, words = parser.parse_known_args(argv)
+  add("coordinator_address", help="host:port of process 0.")
+  add("num_processes", type=int, help="How many processes.")
+  add("process_id", type=int, help="Which of them this is, from 0.")
+  flags = parser.parse(argv, unknown="--config.")
 
   def run() -> int:
-    for word in words:
-      if not word.startswith("--config."):
-        raise ValueError(f"{word} is no flag; --help lists them")
     if not flags.config:
       raise ValueError("--config is missing: a file of options")
     config = load(flags.config)
-    override(config, words)
+    override(config, flags.words)
     if flags.print_config:
       print(json.dumps(to_json(config), indent=2))
       return 0

@@ -22,7 +22,7 @@ import numpy as np
 import jaxsep
 from data_pipelines.voices import make_voices, speaker_of
 from experiments import evaluation, job, rows
-from experiments.command import Parser, at_least, run_or_exit
+from experiments.command import Parser, run_or_exit
 from experiments.data import Data, DataConfig
 from experiments.harmonic_probes.configs import conv_tasnet_small_corpus
 from experiments.harmonic_probes.train import make_task
@@ -253,13 +253,11 @@ def markdown(table: Sequence[rows.Row]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
-  add = parser.add_argument
-  add("--output_dir", default="quickstart", help="Folder for everything.")
-  add(
-    "--num_steps", type=at_least(1), default=NUM_STEPS, help="Training steps."
-  )
-  add("--seed", type=at_least(0), default=0, help="Seed of every draw.")
-  flags = parser.parse_args(argv)
+  add = parser.add
+  add("output_dir", default="quickstart", help="Folder for everything.")
+  add("num_steps", type=int, least=1, default=NUM_STEPS, help="Training steps.")
+  add("seed", type=int, least=0, default=0, help="Seed of every draw.")
+  flags = parser.parse(argv)
   train.keep_freed_memory()
   folder, started = pathlib.Path(flags.output_dir), time.monotonic()
   config = get_config(flags.seed, flags.num_steps)

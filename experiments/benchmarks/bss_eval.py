@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 
-from experiments.benchmarks.common import in_turns, keep_to, peer, verdict
+from experiments.benchmarks.measuring import in_turns, keep_to, peer, verdict
 from experiments.command import Parser, run_or_exit
 
 _RATE_HZ = 8000
@@ -132,11 +132,11 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add_argument("--threads", type=int, default=1, help="Of either side.")
-  parser.add_argument("--repeats", type=int, default=9)
-  parser.add_argument("--batch", type=int, default=16, help="Mixtures.")
-  parser.add_argument("--sources", type=int, default=2)
-  options = parser.parse_args()
+  parser.add("threads", type=int, default=1, help="Of either side.")
+  parser.add("repeats", type=int, default=9)
+  parser.add("batch", type=int, default=16, help="Mixtures.")
+  parser.add("sources", type=int, default=2)
+  options = parser.parse()
   run_or_exit(lambda: run(options), debug=options.debug)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from data_pipelines import corpora
 from data_pipelines.batches import batches
 from data_pipelines.examples import Mixtures
-from experiments.benchmarks.common import verdict
+from experiments.benchmarks.measuring import verdict
 from experiments.command import Parser, run_or_exit
 from experiments.cores import allowed_cores
 
@@ -99,10 +99,10 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add_argument("--corpus", help="Utterances as layout:where.")
-  parser.add_argument("--sample_rate_hz", type=int, default=8000)
-  parser.add_argument("--num_threads", type=int, help="One a core by default.")
-  options = parser.parse_args()
+  parser.add("corpus", help="Utterances as layout:where.")
+  parser.add("sample_rate_hz", type=int, default=8000)
+  parser.add("num_threads", type=int, help="One a core by default.")
+  options = parser.parse()
   run_or_exit(lambda: run(options), debug=options.debug)
 
 

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments.benchmarks.common import verdict
+from experiments.benchmarks.measuring import verdict
 from experiments.command import Parser
 from jaxsep import models, simulate, tasks, train
 from jaxsep.train.mesh import make_mesh
@@ -91,12 +91,10 @@ def losses(
 def main():
   """Prints the comparison; exits with 1 if a target is missed."""
   parser = Parser(__doc__)
-  parser.add_argument("--num_steps", type=int, default=20)
-  parser.add_argument(
-    "--batch_size", type=int, default=8, choices=range(8, 65, 8)
-  )
-  parser.add_argument("--crop_s", type=float, default=0.5)
-  options = parser.parse_args()
+  parser.add("num_steps", type=int, default=20)
+  parser.add("batch_size", type=int, default=8, help="A multiple of 8.")
+  parser.add("crop_s", type=float, default=0.5)
+  options = parser.parse()
   one, eight = (
     losses(
       count,

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.common import verdict
+from experiments.benchmarks.measuring import verdict
 from experiments.command import Parser, run_or_exit
 from jaxsep import audio, inference, models
 
@@ -139,11 +139,9 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add_argument("--minutes", type=float, default=60.0)
-  parser.add_argument(
-    "--model", default="bands", choices=["bands", "conv_tasnet"]
-  )
-  options = parser.parse_args()
+  parser.add("minutes", type=float, default=60.0)
+  parser.add("model", default="bands", choices=["bands", "conv_tasnet"])
+  options = parser.parse()
   run_or_exit(lambda: run(options), debug=options.debug)
 
 

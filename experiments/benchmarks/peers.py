@@ -19,8 +19,8 @@ import subprocess
 import sys
 from typing import Any
 
-from experiments.benchmarks.common import verdict
-from experiments.command import Parser, at_least, run_or_exit
+from experiments.benchmarks.measuring import verdict
+from experiments.command import Parser, run_or_exit
 from experiments.cores import allowed_cores
 
 _HERE = pathlib.Path(__file__).parent
@@ -112,16 +112,16 @@ def main(
       the share of the measured rate of matmuls is printed.
   """
   parser = Parser(__doc__)
-  parser.add_argument(
-    "--peer_python",
+  parser.add(
+    "peer_python",
     default=".venv-bench/bin/python",
     help="With PyTorch and Asteroid; empty to run our side alone.",
   )
-  parser.add_argument("--cpus", help="Cores of both sides, with commas.")
-  parser.add_argument("--rounds", type=at_least(1), default=9)
-  parser.add_argument("--nokeep_freed_memory", action="store_true")
-  parser.add_argument("--peer_env", action="append", default=[])
-  options = parser.parse_args()
+  parser.add("cpus", help="Cores of both sides, with commas.")
+  parser.add("rounds", type=int, least=1, default=9)
+  parser.add("nokeep_freed_memory", type=bool)
+  parser.add("peer_env", type=list)
+  options = parser.parse()
 
   def run():
     sides = commands(model, options)

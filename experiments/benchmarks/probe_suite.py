@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.common import seconds, verdict
+from experiments.benchmarks.measuring import seconds, verdict
 from experiments.command import Parser, run_or_exit
 from experiments.cores import allowed_cores
 from experiments.harmonic_probes import figure
@@ -60,8 +60,8 @@ def run(num_examples):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add_argument("--mixtures", type=int, default=100)
-  options = parser.parse_args()
+  parser.add("mixtures", type=int, default=100)
+  options = parser.parse()
   figure.use_cores(4)
   run_or_exit(lambda: run(options.mixtures), debug=options.debug)
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.benchmarks.common import seconds
+from experiments.benchmarks.measuring import seconds
 from jaxsep import losses, models
 from jaxsep.train.memory import keep_freed_memory
 

@@ -6,7 +6,7 @@ python -m experiments.benchmarks.simulate
 import jax
 import numpy as np
 
-from experiments.benchmarks.common import median_s
+from experiments.benchmarks.measuring import median_s
 from experiments.command import Parser
 from jaxsep.simulate import Simulation, simulate_batch
 
@@ -25,11 +25,11 @@ _CASES = {
 def main():
   """Prints milliseconds a batch and seconds of audio a second."""
   parser = Parser(__doc__)
-  parser.add_argument("--batch", type=int, default=16, help="Mixtures.")
-  parser.add_argument("--seconds", type=float, default=4.0)
-  parser.add_argument("--taps", type=int, default=4000, help="Of the RIRs.")
-  parser.add_argument("--repeats", type=int, default=9)
-  options = parser.parse_args()
+  parser.add("batch", type=int, default=16, help="Mixtures.")
+  parser.add("seconds", type=float, default=4.0)
+  parser.add("taps", type=int, default=4000, help="Of the RIRs.")
+  parser.add("repeats", type=int, default=9)
+  options = parser.parse()
   length, size = round(options.seconds * _RATE_HZ), options.batch
   rng = np.random.default_rng(0)
 

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from experiments.benchmarks.common import keep_to, verdict
+from experiments.benchmarks.measuring import keep_to, verdict
 from experiments.command import Parser, run_or_exit
 
 RATE_HZ = 8000
@@ -90,13 +90,11 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add_argument("--seconds", type=float, default=10.0)
-  parser.add_argument(
-    "--dtype", default="float32", choices=["float32", "bfloat16"]
-  )
-  parser.add_argument("--batch", type=int, default=1, help="Signals at a time.")
-  parser.add_argument("--num_cores", type=int, default=1, help="0 for all.")
-  options = parser.parse_args()
+  parser.add("seconds", type=float, default=10.0)
+  parser.add("dtype", default="float32", choices=["float32", "bfloat16"])
+  parser.add("batch", type=int, default=1, help="Signals at a time.")
+  parser.add("num_cores", type=int, default=1, help="0 for all.")
+  options = parser.parse()
   run_or_exit(lambda: run(options), debug=options.debug)
 
 

@@ -43,7 +43,7 @@ import tqdm
 import jaxsep
 from experiments import data as data_lib
 from experiments import evaluation, options, rows
-from experiments.command import Parser, at_least, run_or_exit, say
+from experiments.command import Parser, run_or_exit, say
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.train import make_task
 from jaxsep import losses, train
@@ -70,34 +70,36 @@ TABLE = {
 def make_parser() -> Parser:
   """The flags."""
   parser = Parser(__doc__)
-  add = parser.add_argument
-  add("--workdir", help="Folder of a run.")
-  add("--model", help="Model folder, or the folder of another run.")
+  add = parser.add
+  add("workdir", help="Folder of a run.")
+  add("model", help="Model folder, or the folder of another run.")
   evaluation.add_set_flags(parser)
   add(
-    "--mode",
+    "mode",
     choices=["min", "max"],
     help="Of a --corpus of mixtures; min if not given.",
   )
   add(
-    "--mixture",
+    "mixture",
     choices=["mix_clean", "mix_both", "mix_single"],
     help="Of a --corpus of librimix; mix_clean if not given.",
   )
   add(
-    "--length_multiple_s",
-    type=at_least(0, float),
+    "length_multiple_s",
+    type=float,
+    least=0,
     help="Mixtures that exist are cut down to a multiple of this; 0 takes "
     "them whole, however many lengths there are.",
   )
-  add("--perceptual", action="store_true", help="STOI and PESQ too.")
+  add("perceptual", type=bool, help="STOI and PESQ too.")
   add(
-    "--num_saved",
-    type=at_least(1),
+    "num_saved",
+    type=int,
+    least=1,
     help="Mixtures to write as audio, with their rows, next to the rows.",
   )
   add(
-    "--output",
+    "output",
     help="Rows as .csv or .jsonl; evaluation_SET.csv in --workdir if that is "
     "given.",
   )
@@ -284,7 +286,7 @@ def run(flags: Any) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
-  flags = make_parser().parse_args(argv)
+  flags = make_parser().parse(argv)
   run_or_exit(lambda: run(flags), debug=flags.debug)
 
 

@@ -51,19 +51,17 @@ def parser() -> Parser:
   lines = [f"  {n}  {FIGURES[n].title}\n" for n in sorted(FIGURES)]
   made = Parser(f"{__doc__}{''.join(lines)}")
   evaluation.add_set_flags(made)
-  made.add_argument("--model", help="Model folder, or the folder of a run.")
-  made.add_argument(
-    "--causal_model", help="Of figure 6, if not --model; the paper's is causal."
+  made.add("model", help="Model folder, or the folder of a run.")
+  made.add(
+    "causal_model", help="Of figure 6, if not --model; the paper's is causal."
   )
-  made.add_argument("--spectrogram_model", help="Of figures 7 and 8.")
-  made.add_argument(
-    "--figure", default="all", help="Numbers with commas, or all."
-  )
-  made.add_argument("--output_dir", default="figures", help="Where to.")
+  made.add("spectrogram_model", help="Of figures 7 and 8.")
+  made.add("figure", default="all", help="Numbers with commas, or all.")
+  made.add("output_dir", default="figures", help="Where to.")
   for name, option in OPTIONS.items():
-    made.add_argument(
-      f"--{name}",
-      type=_reader(option.default),
+    made.add(
+      f"{name}",
+      type=_kind(option.default),
       default=option.default,
       choices=option.choices,
       help=option.help,
@@ -71,12 +69,18 @@ def parser() -> Parser:
   return made
 
 
-def _reader(default):
-  """From the text of a flag to a value like its default; None is a number."""
-  if isinstance(default, tuple):
-    kind = type(default[0]) if default else str
-    return lambda text: tuple(kind(part) for part in text.split(",") if part)
+def _kind(default):
+  """The type of a flag with this default; None is a number."""
   return int if default is None else type(default)
+
+
+def _value(options, name):
+  """The value of a probe's option; a tuple is like its default."""
+  default, value = OPTIONS[name].default, getattr(options, name)
+  if not isinstance(default, tuple):
+    return value
+  kind = type(default[0]) if default else str
+  return tuple(kind(part) for part in value)
 
 
 def run(options: Any) -> None:
@@ -113,7 +117,7 @@ def run(options: Any) -> None:
     ),
     batch_size=options.batch_size,
     say=say,
-    **{name: getattr(options, name) for name in OPTIONS},
+    **{name: _value(options, name) for name in OPTIONS},
   )
   problems = {number: study.problem(number) for number in numbers}
   for problem in problems.values():
@@ -213,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   Args:
     argv: The flags; those of the process if None.
   """
-  options = parser().parse_args(argv)
+  options = parser().parse(argv)
   use_cores(options.batch_size)
   run_or_exit(lambda: run(options), debug=options.debug)
 

@@ -46,6 +46,9 @@ def snr_range_db(text: str) -> tuple[float, float]:
 
 def run(flags: Any) -> None:
   """Makes and writes the list."""
+  for name in ("corpus", "output"):
+    if not getattr(flags, name):
+      raise ValueError(f"--{name} is missing")
   output = output_path(flags.output, overwrite=flags.overwrite)
   snr_db = snr_range_db(flags.snr_range_db)
   splits = corpora.splits_of(flags.corpus)
@@ -71,26 +74,26 @@ def run(flags: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
-  add = parser.add_argument
-  add("--corpus", required=True, help="Utterances as layout:where.")
-  add("--output", required=True, help="CSV file to write.")
-  add("--num_sources", type=int, default=2, help="Speakers in a mixture.")
-  add("--num_examples", type=int, help="Mixtures to draw; all if not given.")
+  add = parser.add
+  add("corpus", help="Utterances as layout:where.")
+  add("output", help="CSV file to write.")
+  add("num_sources", type=int, default=2, help="Speakers in a mixture.")
+  add("num_examples", type=int, help="Mixtures to draw; all if not given.")
   add(
-    "--snr_range_db",
+    "snr_range_db",
     default="0,2.5",
     help="How far the first speaker is raised and the second lowered, in dB.",
   )
   add(
-    "--mode",
+    "mode",
     default="min",
     choices=["min", "max"],
     help="Cut to the shortest or pad to the longest.",
   )
-  add("--seed", type=int, default=0, help="Seed of every draw.")
-  add("--overwrite", action="store_true", help="Replace the file.")
-  add("--cache_dir", help="Where to remember the scan of the corpus.")
-  flags = parser.parse_args(argv)
+  add("seed", type=int, default=0, help="Seed of every draw.")
+  add("overwrite", type=bool, help="Replace the file.")
+  add("cache_dir", help="Where to remember the scan of the corpus.")
+  flags = parser.parse(argv)
   run_or_exit(lambda: run(flags), debug=flags.debug)
 
 

@@ -1,15 +1,15 @@
 """Benchmarks run, on what is small, and say what is wrong with their flags."""
 
-import argparse
 import importlib
 import os
 import sys
+import types
 
 import numpy as np
 import pytest
 from tiny_models import tiny
 
-from experiments.benchmarks import common, peers, simulate
+from experiments.benchmarks import measuring, peers, simulate
 
 NAMES = (
   "bss_eval",
@@ -61,7 +61,9 @@ def test_devices_do_not_change_the_losses(monkeypatch):
 
 def test_calls_take_turns():
   called = []
-  times = common.in_turns(2, lambda: called.append(1), lambda: called.append(2))
+  times = measuring.in_turns(
+    2, lambda: called.append(1), lambda: called.append(2)
+  )
   assert called == [1, 2, 1, 2, 1, 2]
   assert np.shape(times) == (2, 2) and np.min(times) >= 0
 
@@ -73,7 +75,7 @@ def options(**values):
     "peer_env": [],
     "nokeep_freed_memory": False,
   }
-  return argparse.Namespace(**{**usual, **values})
+  return types.SimpleNamespace(**{**usual, **values})
 
 
 def test_sides_differ_in_what_flags_say():

@@ -264,7 +264,7 @@ def test_rows_elsewhere_are_not_replaced_unasked(tmp_path, model, capsys):
   ],
 )
 def test_every_set_has_a_name_of_its_own(words, name):
-  assert evaluate.set_name(evaluate.make_parser().parse_args(words)) == name
+  assert evaluate.set_name(evaluate.make_parser().parse(words)) == name
 
 
 # Lists.
