@@ -52,4 +52,5 @@ def log_of(workdir, split=None):
 
 
 def checkpoints_of(workdir):
-  return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+  names = [path.name for path in (workdir / "checkpoints").iterdir()]
+  return sorted(int(name) for name in names if name.isdigit())
