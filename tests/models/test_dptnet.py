@@ -1,5 +1,4 @@
 import functools
-import pathlib
 
 import flax.traverse_util
 import jax
@@ -25,11 +24,8 @@ from separator_checks import (
   signal,
 )
 
-import jaxsep
-from jaxsep.conversion import dptnet_from_asteroid
 from jaxsep.models import DPTNet
 
-REFERENCE = pathlib.Path(__file__).parent / "reference"
 SMALL = {
   "num_filters": 16,
   "feature_size": 8,
@@ -84,55 +80,6 @@ def test_equals_a_plain_pytorch_version(filter_length):
   with torch.inference_mode():
     theirs = peer(torch.from_numpy(np.array(mixture))).numpy()
   assert relative_error(ours, theirs) < 1e-4
-
-
-@pytest.mark.parametrize(
-  ("norm", "options"),
-  [
-    ("gLN", {"norm": "global", "mask_activation": "relu"}),
-    (
-      "cLN",
-      {
-        "norm": "channel",
-        "mask_activation": "sigmoid",
-        "inter_bidirectional": False,
-      },
-    ),
-  ],
-)
-def test_equals_asteroid(norm, options):
-  arrays = np.load(REFERENCE / "asteroid_dptnet.npz")
-  weights = {
-    name.removeprefix(f"{norm}/"): arrays[name]
-    for name in arrays.files
-    if name.startswith(f"{norm}/")
-  }
-  estimate = weights.pop("estimate")
-  expected = DPTNet(
-    num_sources=3,
-    num_filters=6,
-    filter_length=8,
-    feature_size=6,
-    chunk_length=10,
-    num_blocks=2,
-    num_heads=2,
-    hidden_size=5,
-    project_features=False,
-    chunk_padding="chunk",
-    divide_overlap=True,
-    **options,
-  )
-  arguments = {
-    "n_heads": 2,
-    "chunk_size": 10,
-    "norm_type": norm,
-    "stride": None,
-    "mask_act": options["mask_activation"],
-  }
-  model, params = dptnet_from_asteroid(weights, arguments, complete=True)
-  assert model == expected
-  ours = jax.jit(model.apply)({"params": params}, arrays["mixture"])
-  assert relative_error(ours, estimate) < 1e-4
 
 
 def test_number_of_parameters():
@@ -234,14 +181,6 @@ def test_remat_drops_the_same():
     gradient(model.clone(remat=True)),
     gradient(model),
   )
-
-
-def test_comes_back_from_a_folder(tmp_path):
-  model, params, _ = small(norm="global", dropout=0.1)
-  jaxsep.save(tmp_path / "m", model, params, sample_rate_hz=8000)
-  loaded = jaxsep.load(tmp_path / "m")
-  assert loaded.model == model
-  jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
 
 
 def test_dropout_acts_in_training_only():

@@ -1,23 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from jaxsep.models import ConvTasNet, Decoder, Encoder, TemporalConvNet
+from jaxsep.models import ConvTasNet, TemporalConvNet
 from jaxsep.models.initializers import filterbank_initializer, uniform_fan_in
-
-
-@pytest.mark.parametrize(("num_filters", "length"), [(32, 16), (256, 32)])
-def test_fourier_filters_give_the_signal_back(num_filters, length):
-  signal = jax.random.normal(jax.random.key(0), (2, 1001))
-  encoder = Encoder(num_filters, length, "relu", "fourier")
-  features, variables = encoder.init_with_output(jax.random.key(1), signal)
-  decoder = Decoder(length, "fourier")
-  estimate, _ = decoder.init_with_output(
-    jax.random.key(2), features, length=1001
-  )
-  np.testing.assert_allclose(estimate, signal, atol=1e-5)
-  assert variables["params"]["kernel"].shape == (length, num_filters)
 
 
 def test_filters_are_those_of_a_fourier_transform():
@@ -44,15 +30,3 @@ def test_models_differ_only_in_their_filters():
   same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), *start.values())
   assert all(jax.tree.leaves(same["masker"]))
   assert not same["encoder"]["kernel"] and not same["decoder"]["kernel"]
-
-
-def test_too_few_filters():
-  model = ConvTasNet(num_filters=28, filterbank_init="fourier")
-  with pytest.raises(ValueError, match="28 filters of 16 samples cannot"):
-    model.init(jax.random.key(0), jnp.zeros((1, 100)))
-
-
-def test_unknown_name():
-  model = ConvTasNet(filterbank_init="wavelet")
-  with pytest.raises(ValueError, match="filterbank_init is 'uniform' or"):
-    model.init(jax.random.key(0), jnp.zeros((1, 100)))

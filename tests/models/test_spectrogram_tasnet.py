@@ -26,8 +26,6 @@ from separator_checks import (
   signal,
 )
 
-import jaxsep
-from jaxsep import audio, cli, inference
 from jaxsep.models import SpectrogramTasNet, TemporalConvNet
 
 MASKER = {
@@ -234,35 +232,6 @@ def test_learns_one_batch():
   assert value < 0.01 * jnp.mean(target**2)
   estimate = model.apply({"params": params}, mixture)
   assert jnp.mean((estimate - reference) ** 2) < 0.01
-
-
-def test_is_saved_and_separates_recordings(tmp_path):
-  model, params, apply = small(compression=None, hop_length=32)
-  jaxsep.save(tmp_path / "model", model, params, sample_rate_hz=8000)
-  loaded = jaxsep.load(tmp_path / "model")
-  assert loaded.model == model
-  recording = 0.1 * np.asarray(signal(5123))
-  mixture = recording[None, :500]
-  np.testing.assert_array_equal(
-    jax.jit(loaded.model.apply)({"params": loaded.params}, mixture),
-    apply(params, mixture),
-  )
-  voices = inference.separate(
-    loaded.model, loaded.params, recording, chunk_length=2000
-  )
-  assert voices.shape == (2, 5123) and np.isfinite(voices).all()
-  assert np.abs(voices).max() > 0.01
-  # The same by the command, which reads and writes files.
-  path = tmp_path / "meeting.wav"
-  with audio.Writer(path, sample_rate_hz=8000, encoding="float") as writer:
-    writer.write(recording[None])
-  folder = tmp_path / "out"
-  words = ["separate", f"--model={tmp_path / 'model'}", "--chunk_s=0.25"]
-  assert cli.main([*words, str(path), f"--output_dir={folder}"]) == 0
-  for index, voice in enumerate(voices):
-    written, rate = audio.read(folder / f"meeting_{index + 1}.wav")
-    assert rate == 8000
-    np.testing.assert_allclose(written[0], voice, atol=1e-5)
 
 
 # Failures.
