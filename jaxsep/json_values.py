@@ -168,9 +168,10 @@ def _encode_instance(value, where, names):
   if names.setdefault(kind.__name__, kind) is not kind:
     raise ValueError(f"{where}: two classes are called {kind.__name__}")
   where, options = where or kind.__name__, {}
+  # Flax gives each module a parent and a name.
+  given = ("parent", "name") if hasattr(value, "parent") else ()
   for field in dataclasses.fields(value):
-    # Flax gives each module a parent and a name.
-    if not field.init or field.name in ("parent", "name"):
+    if not field.init or field.name in given:
       continue
     option = getattr(value, field.name)
     try:

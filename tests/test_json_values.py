@@ -18,6 +18,7 @@ from jaxsep import json_values, losses
 @dataclasses.dataclass(frozen=True)
 class Window:
   length: int = 512
+  name: str = ""
   kind: str | None = "hann"
   parts: tuple[Any, ...] = ()
 
@@ -63,6 +64,7 @@ def there_and_back(value, names=NAMES):
     np.float32,
     np.int64(7),
     Window(256, None, (Window(), {"deep": jnp.int32})),
+    Window(name="muon"),
     Net(window=Window(128), head=nn.Dense(3), dtype=jnp.bfloat16, act=jnp.tanh),
     nn.gelu,
   ],
