@@ -52,10 +52,13 @@ class Parser:
       define = {
         str: flags.DEFINE_string,
         bool: flags.DEFINE_bool,
+        tuple: flags.DEFINE_list,
         list: flags.DEFINE_multi_string,
       }[type]
       if default is None:
         default = {bool: False, list: []}.get(type)
+      if type is tuple:
+        default = [str(part) for part in default]
       define(name, default, help, flag_values=self._values)
 
   def parse(
