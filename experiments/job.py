@@ -23,6 +23,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from etils import epath
+from orbax.checkpoint import v1 as ocp
 
 import jaxsep
 from experiments import data as data_lib
@@ -81,25 +83,15 @@ def fit(
     open_data: Opens the data of a config; see `experiments.data.open_data`.
     say: Told how much there is to train on, in the first process.
     **further: Given to `train.fit`.
-
-  Returns:
-    What the loop returns.
-
-  Raises:
-    ValueError: If an option or a corpus is at fault.
-    train.TrainingError: If the run cannot start or go on.
   """
   task = make_task(config)
   loop = build(config.train, where="config.train")
   optimizer, schedule, plateau = make_optimizer(
     build(config.optimizer, where="config.optimizer"), loop.num_steps
   )
-  first = jax.process_index() == 0
-  data = open_data(config, say=say if first else lambda line: None)
-  here = {
-    "process_index": jax.process_index(),
-    "process_count": jax.process_count(),
-  }
+  index, count = jax.process_index(), jax.process_count()
+  data = open_data(config, say=say if index == 0 else lambda line: None)
+  here = {"process_index": index, "process_count": count}
   return train.fit(
     task,
     workdir=workdir,
@@ -109,7 +101,7 @@ def fit(
     plateau=plateau,
     make_train_batches=lambda step: data.train_batches(step, **here),
     make_eval_batches=lambda: data.eval_batches(**here),
-    init_from=_init_from(config.init_from),
+    init_from=_init_from(config.init_from, workdir),
     frozen={
       name: jaxsep.load(folder).variables
       for name, folder in config.frozen.items()
@@ -119,7 +111,9 @@ def fit(
       "config": to_json(config),
       "data": data.describe(),
       # A decay that ends with the run moves when the run gets longer.
-      "decay_steps": _decay_steps(config),
+      "decay_steps": config.optimizer.decay_steps or loop.num_steps
+      if config.optimizer.schedule in ("cosine", "linear")
+      else None,
     },
     may_change=MAY_CHANGE,
     **further,
@@ -137,12 +131,6 @@ def main(
 
   The exit status is 0 when the run is over, 143 or 130 when SIGTERM or SIGINT
   ended it after a checkpoint, and 1 for a mistake, which one line explains.
-
-  Args:
-    make_task: Makes the task of a config.
-    doc: Documentation of the command.
-    open_data: Opens the data of a config.
-    argv: The words after the command; those of the process if None.
   """
   parser = Parser(doc)
   add = parser.add
@@ -198,29 +186,27 @@ def _start_processes(flags):
     raise ValueError(f"cannot connect the processes ({error})") from error
 
 
-def _init_from(name):
-  """The variables that `FOLDER` or `FOLDER:part` names, or None."""
-  if not name:
+def _has_checkpoint(workdir):
+  """Whether a run goes on here."""
+  folder = epath.Path(workdir)
+  names = ocp.path.step.standard_name_format(step_format_fixed_length=8)
+  steps = names.find_all(folder / "checkpoints")
+  return (folder / "config.json").exists() and any(True for _ in steps)
+
+
+def _init_from(name, workdir):
+  """The variables that `FOLDER` or `FOLDER:part` names, for a new run."""
+  # A run that goes on needs them no more: the folder may be gone by then.
+  if not name or _has_checkpoint(workdir):
     return None
   folder, colon, part = name.rpartition(":")
   if not colon or os.path.exists(name) or part.startswith("//"):
     return jaxsep.load(name).variables
   variables = jaxsep.load(folder).variables
-  found = {
-    collection: {part: tree[part]}
-    for collection, tree in variables.items()
-    if part in tree
-  }
+  found = {c: {part: x[part]} for c, x in variables.items() if part in x}
   if not found:
     raise ValueError(
       f"init_from is {name}, but {folder} has no part {part}; it has "
       f"{', '.join(sorted(variables['params']))}"
     )
   return found
-
-
-def _decay_steps(config):
-  """Where a decay of the learning rate ends, if there is one."""
-  if config.optimizer.schedule not in ("cosine", "linear"):
-    return None
-  return config.optimizer.decay_steps or config.train.num_steps

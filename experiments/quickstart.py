@@ -48,15 +48,7 @@ RATIOS = {
 
 
 def get_config(seed: int = 0, num_steps: int = NUM_STEPS) -> Any:
-  """The recipe: what is trained, on what, for how long.
-
-  Args:
-    seed: Seed of voices, parameters and mixtures.
-    num_steps: Training steps.
-
-  Returns:
-    A config as those of the papers.
-  """
+  """The recipe: what is trained, on what, for how long."""
   config = conv_tasnet_small_corpus.get_config()
   config.model.num_filters = 128
   config.model.masker.num_blocks = 6
@@ -106,13 +98,7 @@ def run(
     num_saved: Of those, how many to write as audio.
 
   Returns:
-    The rows of the table, one a mixture; None if a signal ended the training,
-    which the same call then goes on with.
-
-  Raises:
-    ValueError: If the folder is not ours.
-    TrainingError: If the training cannot start or go on, as when the folder
-      is of another config.
+    A row for each mixture; None if a signal ended the training.
   """
   folder = pathlib.Path(output_dir)
   if folder.exists() and not (folder / "training").is_dir():
@@ -162,17 +148,7 @@ def run(
 def separate_unseen(
   task: Any, variables: Any, config: Any, num_examples: int
 ) -> Iterator[tuple[rows.Row, dict[str, np.ndarray]]]:
-  """Mixtures of speakers that are in no training mixture, each once.
-
-  Args:
-    task: The task.
-    variables: Variables of its model.
-    config: The recipe.
-    num_examples: How many mixtures.
-
-  Yields:
-    A row of the table, and the signals; see `evaluation.evaluate`.
-  """
+  """Rows and signals of speakers that are in no training mixture."""
   seed = config.data.seed
   voices = make_voices(
     num_speakers=2 * num_examples,

@@ -21,18 +21,7 @@ from jaxsep import losses, tasks
 
 
 def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
-  """Makes the task: a model, the mixtures, a loss of waveforms or spectra.
-
-  Args:
-    config: See `configs/conv_tasnet.py`.
-    model: The model, if it is not to be made from the config.
-
-  Returns:
-    The task.
-
-  Raises:
-    ValueError: If an option is at fault.
-  """
+  """Makes the task of a config, or of another model with its other options."""
   model = model or job.build(config.model, where="config.model")
   loss = job.build(config.loss, where="config.loss")
   spectral = (losses.magnitude_l2, losses.complex_l2)

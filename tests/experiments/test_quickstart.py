@@ -104,12 +104,10 @@ def test_usual_recipe_reaches_six_decibels(tmp_path):
   assert improvement > quickstart.LEAST_IMPROVEMENT_DB
 
 
-def test_foreign_folder_is_refused_and_left_alone(tmp_path, capsys):
+def test_foreign_folder_is_refused_and_left_alone(tmp_path, refused):
   (tmp_path / "thesis.txt").write_text("years of work")
   for place in (tmp_path, tmp_path / "thesis.txt"):
-    with pytest.raises(SystemExit):
-      quickstart.main([f"--output_dir={place}"])
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    line = refused(quickstart.main, [f"--output_dir={place}"])
     assert "not made by the quickstart" in line
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
