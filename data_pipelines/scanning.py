@@ -93,10 +93,9 @@ def require_folder(root: str | os.PathLike[str], *, what: str) -> str:
 def list_audio(
   root: str, top_folders: Sequence[str] | None = None
 ) -> tuple[list[tuple[str, int, int]], list[Problem]]:
-  """All audio files under a folder, by suffix; links are followed.
+  """Audio files under a folder by suffix: sorted (path, bytes, mtime in ns).
 
-  Gives `(path relative to root, bytes, mtime in ns)` of each, sorted by path,
-  and the problems met. Names that begin with a dot are skipped.
+  Problems come second. Links are followed, names with a dot in front skipped.
   """
   found, problems = [], []
 
@@ -138,10 +137,7 @@ def list_audio(
 
 
 def probe(path: str) -> tuple[int, int, str]:
-  """Samples, rate in Hz and error of a file, "" if it is sound.
-
-  The header is checked against the file's last sample.
-  """
+  """Samples, rate and error of a file; its last sample must be there."""
   try:
     if os.path.getsize(path) == 0:
       return 0, 0, ""
@@ -225,23 +221,11 @@ def scan(
 ) -> tuple[Headers, ScanReport]:
   """The sound files under a folder, with every problem reported by name.
 
-  The headers are kept in a file and read again only where a path, size or
-  time of change differs. Files that are broken or empty are left out; a file
-  whose rate is not that of most files is kept and reported.
-
-  Args:
-    root: The folder, absolute.
-    cache_dir: Where to keep the headers; None takes `jaxsep/` in the user's
-      cache folder (XDG_CACHE_HOME). Nothing is written into `root`.
-    check: Finds further problems; files it drops are left out too.
-    top_folders: The only folders of the root to look into; None is all.
-
-  Returns:
-    The headers of the files that can be used, and the report, which is also
-    logged as a warning if there are problems.
-
-  Raises:
-    CorpusError: If there is no file that can be used.
+  The headers are kept in the cache folder and read again only where a path,
+  size or time of change differs; nothing is written into `root`, which is
+  absolute. Broken and empty files, and those that `check` drops, are left
+  out; a file whose rate is not that of most files is kept and reported.
+  Problems are also logged. No usable file at all is a `CorpusError`.
   """
   listing, problems = list_audio(root, top_folders)
   cache_dir = scan_cache.writable_cache(
