@@ -32,37 +32,22 @@ _UNKNOWN_LENGTH = 2**62
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """Something that a person should know about one file.
+  """Something that a person should know about one file."""
 
-  Attributes:
-    path: Path relative to the scanned root.
-    kind: "broken", "empty", "odd rate", "misplaced", "folder" or "unmatched".
-    detail: One line on what is wrong.
-    dropped: Whether the file is left out of the corpus.
-  """
-
-  path: str
-  kind: str
-  detail: str
-  dropped: bool = True
+  path: str  # Relative to the scanned root.
+  kind: str  # broken, empty, odd rate, misplaced, folder or unmatched.
+  detail: str  # One line on what is wrong.
+  dropped: bool = True  # Whether the file is left out of the corpus.
 
 
 @dataclasses.dataclass(frozen=True)
 class ScanReport:
-  """What a scan found.
-
-  Attributes:
-    root: The scanned folder.
-    num_files: Audio files looked at.
-    problems: In the order of their paths.
-    written_to: File with all problems, one a line; None if there are none, no
-      folder could be written to, or the report joins several.
-  """
+  """What a scan found."""
 
   root: str
-  num_files: int
-  problems: tuple[Problem, ...] = ()
-  written_to: str | None = None
+  num_files: int  # Audio files looked at.
+  problems: tuple[Problem, ...] = ()  # In the order of their paths.
+  written_to: str | None = None  # File with all problems, one a line.
 
   def summary(self) -> str:
     """A line a kind of problem: how many files, and the first names."""
@@ -177,13 +162,8 @@ def read_headers(
   """Probes files in parallel, but none that is known and unchanged."""
   earlier = {}
   if known is not None:
-    keys = zip(
-      known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True
-    )
-    values = zip(
-      known.length.tolist(), known.rate_hz.tolist(), known.error, strict=True
-    )
-    earlier = dict(zip(keys, values, strict=True))
+    columns = [column.tolist() for column in vars(known).values()]
+    earlier = {row[:3]: row[3:] for row in zip(*columns, strict=True)}
   unknown = [entry for entry in listing if entry not in earlier]
   if len(unknown) > 10_000:
     logging.info("%s: reading %d headers ...", root, len(unknown))
@@ -201,14 +181,10 @@ def read_headers(
       time.monotonic() - began,
       len(listing) - len(unknown),
     )
-  rows = [earlier[entry] for entry in listing]
+  rows = [entry + earlier[entry] for entry in listing]
+  dtypes = (object, np.int64, np.int64, np.int64, np.int32, object)
   return Headers(
-    path=np.array([entry[0] for entry in listing], dtype=object),
-    size=np.array([entry[1] for entry in listing], dtype=np.int64),
-    mtime_ns=np.array([entry[2] for entry in listing], dtype=np.int64),
-    length=np.array([row[0] for row in rows], dtype=np.int64),
-    rate_hz=np.array([row[1] for row in rows], dtype=np.int32),
-    error=np.array([row[2] for row in rows], dtype=object),
+    *(np.array([row[i] for row in rows], d) for i, d in enumerate(dtypes))
   )
 
 
@@ -249,10 +225,8 @@ def scan(
     raise CorpusError(
       f"{root}: none of its {len(listing)} audio files can be used{first}"
     )
-  fields = {
-    f.name: getattr(headers, f.name) for f in dataclasses.fields(Headers)
-  }
-  return Headers(**{k: column[usable] for k, column in fields.items()}), report
+  columns = {name: column[usable] for name, column in vars(headers).items()}
+  return Headers(**columns), report
 
 
 def _header_problems(headers: Headers) -> list[Problem]:
