@@ -60,7 +60,9 @@ class Start:
       ValueError: If the model cannot be saved.
     """
     shapes = {
-      name: jax.ShapeDtypeStruct(np.shape(value), np.asarray(value).dtype)
+      name: jax.ShapeDtypeStruct(
+        np.shape(value), jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
+      )
       for name, value in batch.items()
     }
     make = make_init(task, config, optimizer)
