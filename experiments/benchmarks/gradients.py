@@ -113,10 +113,5 @@ def run():
       print(f"{case:<28}{variant:<18}{median:>8.3f} s{megabytes:>8.0f} MB")
 
 
-def main(argv):
-  """Runs the comparison."""
-  run_or_exit(run, argv)
-
-
 if __name__ == "__main__":
-  app.run(main)
+  app.run(lambda argv: run_or_exit(run, argv))
