@@ -11,18 +11,9 @@ import functools
 import numpy as np
 
 #: The columns of a segment.
-COLUMNS = (
-  "duration_s",
-  "f1_hz",
-  "f2_hz",
-  "f3_hz",
-  "voicing",
-  "aspiration",
-  "frication",
-  "centre_hz",
-  "width_hz",
-  "nasality",
-  "vowel",
+COLUMNS = tuple(
+  "duration_s f1_hz f2_hz f3_hz voicing aspiration frication centre_hz"
+  " width_hz nasality vowel".split()
 )
 
 
@@ -117,108 +108,43 @@ _PHONEMES = {
   "sil": [(0.100, 0, 0, 0, 0, 0, 0, 3000, 1000, 0, 0)],
 }
 
-#: The most prominent vowel of a word is marked with a stroke.
+#: Words and their phonemes; a stroke marks the most prominent vowel.
 _WORDS = {
-  "determiner": {
-    "the": "dh ax",
-    "a": "ax",
-    "my": "m 'ay",
-    "your": "y 'ao r",
-    "this": "dh 'ih s",
-    "every": "'eh v r iy",
-    "no": "n 'ow",
-    "her": "hh 'er",
-  },
-  "number": {
-    "one": "w 'ah n",
-    "two": "t 'uw",
-    "three": "th r 'iy",
-    "four": "f 'ao r",
-    "five": "f 'ay v",
-    "six": "s 'ih k s",
-    "seven": "s 'eh v ax n",
-    "eight": "'ey t",
-    "nine": "n 'ay n",
-    "zero": "z 'iy r ow",
-  },
-  "adjective": {
-    "old": "'ow l d",
-    "young": "y 'ah ng",
-    "quiet": "k w 'ay ax t",
-    "yellow": "y 'eh l ow",
-    "blue": "b l 'uw",
-    "green": "g r 'iy n",
-    "early": "'er l iy",
-    "heavy": "hh 'eh v iy",
-    "narrow": "n 'ae r ow",
-    "happy": "hh 'ae p iy",
-    "broken": "b r 'ow k ax n",
-    "wooden": "w 'uh d ax n",
-  },
-  "noun": {
-    "river": "r 'ih v er",
-    "garden": "g 'aa r d ax n",
-    "window": "w 'ih n d ow",
-    "teacher": "t 'iy ch er",
-    "morning": "m 'ao r n ih ng",
-    "machine": "m ax sh 'iy n",
-    "village": "v 'ih l ih jh",
-    "music": "m y 'uw z ih k",
-    "money": "m 'ah n iy",
-    "answer": "'ae n s er",
-    "winter": "w 'ih n t er",
-    "water": "w 'ao t er",
-    "garage": "g ax r 'aa zh",
-    "body": "b 'aa d iy",
-    "city": "s 'ih t iy",
-    "house": "hh 'aw s",
-    "road": "r 'ow d",
-    "voice": "v 'oy s",
-    "moon": "m 'uw n",
-    "year": "y 'ih r",
-    "book": "b 'uh k",
-    "song": "s 'ao ng",
-    "boat": "b 'ow t",
-    "lady": "l 'ey d iy",
-  },
-  "verb": {
-    "follows": "f 'aa l ow z",
-    "remembers": "r ih m 'eh m b er z",
-    "carries": "k 'ae r iy z",
-    "believes": "b ih l 'iy v z",
-    "opens": "'ow p ax n z",
-    "watches": "w 'aa ch ih z",
-    "enjoys": "eh n jh 'oy z",
-    "loses": "l 'uw z ih z",
-    "wanted": "w 'aa n t ih d",
-    "found": "f 'aw n d",
-    "heard": "hh 'er d",
-    "knew": "n 'uw",
-    "saw": "s 'ao",
-    "painted": "p 'ey n t ih d",
-    "borrowed": "b 'aa r ow d",
-    "moved": "m 'uw v d",
-  },
-  "preposition": {
-    "under": "'ah n d er",
-    "over": "'ow v er",
-    "near": "n 'ih r",
-    "along": "ax l 'ao ng",
-    "behind": "b ih hh 'ay n d",
-    "without": "w ih dh 'aw t",
-    "for": "f ao r",
-    "in": "ih n",
-  },
-  "adverb": {
-    "again": "ax g 'eh n",
-    "slowly": "s l 'ow l iy",
-    "today": "t ax d 'ey",
-    "usually": "y 'uw zh ax l iy",
-    "really": "r 'iy l iy",
-    "alone": "ax l 'ow n",
-    "now": "n 'aw",
-    "together": "t ax g 'eh dh er",
-  },
+  "determiner": """
+    the: dh ax; a: ax; my: m 'ay; your: y 'ao r; this: dh 'ih s;
+    every: 'eh v r iy; no: n 'ow; her: hh 'er""",
+  "number": """
+    one: w 'ah n; two: t 'uw; three: th r 'iy; four: f 'ao r; five: f 'ay v;
+    six: s 'ih k s; seven: s 'eh v ax n; eight: 'ey t; nine: n 'ay n;
+    zero: z 'iy r ow""",
+  "adjective": """
+    old: 'ow l d; young: y 'ah ng; quiet: k w 'ay ax t; yellow: y 'eh l ow;
+    blue: b l 'uw; green: g r 'iy n; early: 'er l iy; heavy: hh 'eh v iy;
+    narrow: n 'ae r ow; happy: hh 'ae p iy; broken: b r 'ow k ax n;
+    wooden: w 'uh d ax n""",
+  "noun": """
+    river: r 'ih v er; garden: g 'aa r d ax n; window: w 'ih n d ow;
+    teacher: t 'iy ch er; morning: m 'ao r n ih ng; machine: m ax sh 'iy n;
+    village: v 'ih l ih jh; music: m y 'uw z ih k; money: m 'ah n iy;
+    answer: 'ae n s er; winter: w 'ih n t er; water: w 'ao t er;
+    garage: g ax r 'aa zh; body: b 'aa d iy; city: s 'ih t iy;
+    house: hh 'aw s; road: r 'ow d; voice: v 'oy s; moon: m 'uw n;
+    year: y 'ih r; book: b 'uh k; song: s 'ao ng; boat: b 'ow t;
+    lady: l 'ey d iy""",
+  "verb": """
+    follows: f 'aa l ow z; remembers: r ih m 'eh m b er z;
+    carries: k 'ae r iy z; believes: b ih l 'iy v z; opens: 'ow p ax n z;
+    watches: w 'aa ch ih z; enjoys: eh n jh 'oy z; loses: l 'uw z ih z;
+    wanted: w 'aa n t ih d; found: f 'aw n d; heard: hh 'er d; knew: n 'uw;
+    saw: s 'ao; painted: p 'ey n t ih d; borrowed: b 'aa r ow d;
+    moved: m 'uw v d""",
+  "preposition": """
+    under: 'ah n d er; over: 'ow v er; near: n 'ih r; along: ax l 'ao ng;
+    behind: b ih hh 'ay n d; without: w ih dh 'aw t; for: f ao r; in: ih n""",
+  "adverb": """
+    again: ax g 'eh n; slowly: s l 'ow l iy; today: t ax d 'ey;
+    usually: y 'uw zh ax l iy; really: r 'iy l iy; alone: ax l 'ow n;
+    now: n 'aw; together: t ax g 'eh dh er""",
 }
 
 #: Sentences as kinds of words; a bar allows a pause.
@@ -235,17 +161,22 @@ SENTENCES = tuple(
   )
 )
 
-#: Names of all phonemes, in the order of their numbers.
-PHONEMES = tuple(_PHONEMES)
+_ENTRIES = {
+  kind: [entry.split(":") for entry in words.split(";")]
+  for kind, words in _WORDS.items()
+}
 
 #: Words of each kind.
-KINDS = {kind: tuple(words) for kind, words in _WORDS.items()}
+KINDS = {
+  kind: tuple(word.strip() for word, _ in entries)
+  for kind, entries in _ENTRIES.items()
+}
 
 #: Word -> phonemes, the stressed vowel marked with a stroke.
 PRONUNCIATIONS = {
-  word: tuple(phonemes.split())
-  for words in _WORDS.values()
-  for word, phonemes in words.items()
+  word.strip(): tuple(phonemes.split())
+  for entries in _ENTRIES.values()
+  for word, phonemes in entries
 }
 
 _SEGMENTS = {
@@ -255,15 +186,7 @@ _SEGMENTS = {
 
 @functools.cache
 def word_segments(word):
-  """Segments of a word.
-
-  Args:
-    word: A word of the lexicon, or the name of a phoneme.
-
-  Returns:
-    Targets, shape `[segments, len(COLUMNS)]`, and the stress of each segment,
-    shape `[segments]`: 1 in the stressed vowel, 0 elsewhere. Both read-only.
-  """
+  """Targets [segments, columns] and stress [segments] of a word or phoneme."""
   targets, stress = [], []
   for phoneme in PRONUNCIATIONS.get(word, (word,)):
     rows = _SEGMENTS[phoneme.lstrip("'")]

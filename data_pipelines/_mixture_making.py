@@ -26,7 +26,7 @@ def active_rms(samples: np.ndarray, rate_hz: int) -> float:
   """RMS over the 20-ms frames that are within 40 dB of the loudest.
 
   Args:
-    samples: Signal, shape `[T]`.
+    samples: Signal, `[T]`.
     rate_hz: Its rate.
 
   Returns:
@@ -79,8 +79,6 @@ def make_pair_list(
       is silent, or utterances to be mixed have different rates.
     ValueError: If an option is out of range.
   """
-  if mode not in ("min", "max"):
-    raise ValueError(f"mode is {mode!r}, expected 'min' or 'max'")
   if num_sources < 1:
     raise ValueError(f"num_sources is {num_sources}, expected at least 1")
   if len(corpus.speakers) < num_sources:
@@ -169,8 +167,7 @@ def with_levels(
       raise CorpusError(f"{corpus.full_path(row)}: is silent")
     return level
 
-  pick = np.min if mode == "min" else np.max
-  length = pick(corpus.length[rows], axis=1)
+  length = mixture_length(corpus, rows, mode)
   gain = np.empty(rows.shape)
   for m, chosen in enumerate(rows.tolist()):
     gain[m] = [
@@ -184,8 +181,20 @@ def with_levels(
       mixture[: len(source)] += source
       peak = max(peak, np.abs(source).max())
     gain[m] *= 0.9 / max(peak, np.abs(mixture).max())
+  return list_of(corpus, rows, length, gain, ids or _ids(corpus.path[rows]))
+
+
+def mixture_length(corpus: Corpus, rows: np.ndarray, mode: str) -> np.ndarray:
+  """Samples of mixtures of `rows` [M, S] that end with a source, [M]."""
+  if mode not in ("min", "max"):
+    raise ValueError(f"mode is {mode!r}, expected 'min' or 'max'")
+  return getattr(corpus.length[rows], mode)(axis=1)
+
+
+def list_of(corpus: Corpus, rows, length, gain, ids) -> MixtureList:
+  """The list of `rows` [M, S], each source times its gain."""
   return MixtureList(
-    id=np.array(ids or _ids(corpus.path[rows]), dtype=object),
+    id=np.array(ids, dtype=object),
     rate_hz=corpus.rate_hz[rows[:, 0]],
     length=length,
     path=corpus.path[rows],

@@ -15,26 +15,15 @@ _SOURCE_COLUMNS = ("path", "start", "length", "gain_db")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MixtureList:
-  """A table of mixtures to be made. M mixtures, S sources.
+  """A table of mixtures to be made. M mixtures, S sources."""
 
-  Attributes:
-    id: Name of each mixture (objects of type str), `[M]`.
-    rate_hz: Rate of its files, `[M]`.
-    length: Samples at that rate, `[M]`.
-    path: Paths relative to the corpus (objects of type str), `[M, S]`.
-    start: First sample in each file, `[M, S]`.
-    source_length: Samples taken from each file; the source is silent after
-      them, `[M, S]`.
-    gain_db: Gain of each file's samples, `[M, S]`.
-  """
-
-  id: np.ndarray
-  rate_hz: np.ndarray
-  length: np.ndarray
-  path: np.ndarray
-  start: np.ndarray
-  source_length: np.ndarray
-  gain_db: np.ndarray
+  id: np.ndarray  # Name of each (objects of type str), `[M]`.
+  rate_hz: np.ndarray  # Rate of its files, `[M]`.
+  length: np.ndarray  # Samples at that rate, `[M]`.
+  path: np.ndarray  # Relative to the corpus (objects of type str), `[M, S]`.
+  start: np.ndarray  # First sample in each file, `[M, S]`.
+  source_length: np.ndarray  # Samples of each file, then silence, `[M, S]`.
+  gain_db: np.ndarray  # Gain of each file's samples, `[M, S]`.
 
   def __len__(self) -> int:
     """Number of mixtures."""
@@ -54,15 +43,9 @@ def mistake_in(mixtures: MixtureList) -> tuple[int, str] | None:
     (again, "there is an earlier mixture of this id"),
     (mixtures.rate_hz < 1, "rate_hz is below 1"),
     (mixtures.length < 1, "length is below 1"),
-    ((mixtures.start < 0).any(axis=1), "the start of a source is negative"),
-    (
-      (mixtures.source_length < 0).any(axis=1),
-      "the length of a source is negative",
-    ),
-    (
-      ~np.isfinite(mixtures.gain_db).all(axis=1),
-      "a gain_db is no finite number",
-    ),
+    ((mixtures.start < 0).any(1), "the start of a source is negative"),
+    ((mixtures.source_length < 0).any(1), "the length of a source is negative"),
+    (~np.isfinite(mixtures.gain_db).all(1), "a gain_db is no finite number"),
   )
   bad = np.array([rows for rows, _ in checks])
   if not bad.any():
@@ -109,9 +92,7 @@ def read_list(path: str | os.PathLike[str]) -> MixtureList:
     The list.
 
   Raises:
-    CorpusError: If the file is missing, lacks a column, gives two mixtures one
-      id, or holds what is no number, or none that can be meant, where one is
-      needed; the message names the line.
+    CorpusError: If the file cannot be used; the message names the line.
   """
   try:
     with open(path, encoding="utf-8", newline="") as file:

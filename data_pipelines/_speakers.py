@@ -10,44 +10,26 @@ PITCH_RANGE_HZ = (85.0, 260.0)
 
 @dataclasses.dataclass(frozen=True)
 class Speaker:
-  """What stays the same in everything that one speaker says.
+  """What stays the same in everything that one speaker says."""
 
-  Attributes:
-    f0_hz: Mean pitch.
-    range_semitones: Size of the pitch movements.
-    jitter: Deviation of a pulse from its place, in pitch periods; neighbouring
-      periods differ by twice as much.
-    shimmer: Relative deviation of one pulse's amplitude.
-    tract_scale: Formant frequencies relative to a tract of 17.5 cm.
-    formant_scale: The speaker's own factors of the first five formants.
-    vowel_space: How far vowels go from the neutral one; 1 is average.
-    bandwidth_scale: Formant bandwidths relative to the average.
-    open_quotient: Part of the pitch period with an open glottis.
-    asymmetry: Part of the open phase in which the glottis opens.
-    tilt_hz: Corner above which the voice source loses a further 6 dB/octave.
-    breathiness: Noise of breath in the voice, relative to its level.
-    rate: Speaking rate relative to the average.
-    blend_s: How far neighbouring sounds reach into each other.
-    pause_scale: Length of pauses relative to the average.
-    rise_probability: Share of phrases that end with a rise.
-  """
-
-  f0_hz: float
-  range_semitones: float
+  f0_hz: float  # Mean pitch.
+  range_semitones: float  # Size of the pitch movements.
+  # Deviation of a pulse from its place, in pitch periods; neighbouring
+  # periods differ by twice as much.
   jitter: float
-  shimmer: float
-  tract_scale: float
-  formant_scale: tuple[float, ...]
-  vowel_space: float
-  bandwidth_scale: float
-  open_quotient: float
-  asymmetry: float
-  tilt_hz: float
-  breathiness: float
-  rate: float
-  blend_s: float
-  pause_scale: float
-  rise_probability: float
+  shimmer: float  # Relative deviation of one pulse's amplitude.
+  tract_scale: float  # Formants relative to a tract of 17.5 cm.
+  formant_scale: tuple[float, ...]  # Own factors of the first five formants.
+  vowel_space: float  # How far vowels go from the neutral one; 1 is average.
+  bandwidth_scale: float  # Formant bandwidths relative to the average.
+  open_quotient: float  # Part of the pitch period with an open glottis.
+  asymmetry: float  # Part of the open phase in which the glottis opens.
+  tilt_hz: float  # Corner above which the source loses a further 6 dB/octave.
+  breathiness: float  # Noise of breath, relative to the level of phonation.
+  rate: float  # Speaking rate relative to the average.
+  blend_s: float  # How far neighbouring sounds reach into each other.
+  pause_scale: float  # Length of pauses relative to the average.
+  rise_probability: float  # Share of phrases that end with a rise.
 
 
 def draw_speaker(rng: np.random.Generator) -> Speaker:

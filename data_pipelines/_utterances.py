@@ -18,21 +18,13 @@ _PITCH_LIMITS_HZ = (60.0, 400.0)
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-  """Segments in the order in which they are said.
+  """Segments in the order in which they are said."""
 
-  Attributes:
-    text: The words, separated by blanks.
-    targets: Targets of the segments, shape `[segments, len(COLUMNS)]`.
-    ends_s: End time of each segment.
-    stress: 1 in stressed vowels of words that carry an accent.
-    phrase: Number of the phrase of each segment, -1 in pauses.
-  """
-
-  text: str
-  targets: np.ndarray
-  ends_s: np.ndarray
-  stress: np.ndarray
-  phrase: np.ndarray
+  text: str  # The words, separated by blanks.
+  targets: np.ndarray  # Of the segments, shape `[segments, len(COLUMNS)]`.
+  ends_s: np.ndarray  # End time of each segment.
+  stress: np.ndarray  # 1 in stressed vowels of words that carry an accent.
+  phrase: np.ndarray  # Number of the phrase of each segment, -1 in pauses.
 
   @property
   def duration_s(self) -> float:
@@ -42,27 +34,16 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Tracks:
-  """Controls of the synthesis, one value each 1 / `CONTROL_HZ` seconds.
+  """Controls of the synthesis, one value each 1 / `CONTROL_HZ` seconds."""
 
-  Attributes:
-    f0_hz: Pitch, also where nothing is voiced.
-    formants_hz: First three formants, shape `[frames, 3]`.
-    voicing: Amplitude of the glottal pulses.
-    aspiration: Amplitude of noise made at the glottis.
-    frication: Amplitude of noise made in the mouth.
-    centre_hz: Where frication is strongest.
-    width_hz: Bandwidth of frication.
-    nasality: 1 in nasals, 0 elsewhere.
-  """
-
-  f0_hz: np.ndarray
-  formants_hz: np.ndarray
-  voicing: np.ndarray
-  aspiration: np.ndarray
-  frication: np.ndarray
-  centre_hz: np.ndarray
-  width_hz: np.ndarray
-  nasality: np.ndarray
+  f0_hz: np.ndarray  # Pitch, also where nothing is voiced.
+  formants_hz: np.ndarray  # First three formants, shape `[frames, 3]`.
+  voicing: np.ndarray  # Amplitude of the glottal pulses.
+  aspiration: np.ndarray  # Amplitude of noise made at the glottis.
+  frication: np.ndarray  # Amplitude of noise made in the mouth.
+  centre_hz: np.ndarray  # Where frication is strongest.
+  width_hz: np.ndarray  # Bandwidth of frication.
+  nasality: np.ndarray  # 1 in nasals, 0 elsewhere.
 
 
 def _words(rng):
@@ -120,8 +101,7 @@ def compose(
   for kind, word in _words(rng):
     if not word:
       if words and (kind == "." or rng.random() < 0.5):
-        bounds = (0.25, 0.55) if kind == "." else (0.12, 0.35)
-        pending = bounds
+        pending = (0.25, 0.55) if kind == "." else (0.12, 0.35)
       continue
     accented = float(kind not in ("determiner", "preposition"))
     durations = draft.word_durations(word, accented)

@@ -37,28 +37,13 @@ def build(
   *,
   name: str,
   data_dir: str | os.PathLike[str],
-  version: str = "1.0.0",
 ) -> str:
-  """Writes corpora as the splits of a tfds dataset.
-
-  Args:
-    splits: Corpora by the name of their split, with the same columns.
-    name: Name of the dataset, such as "libri_train".
-    data_dir: Where to write it.
-    version: Its version.
-
-  Returns:
-    The folder of the dataset.
-
-  Raises:
-    CorpusError: If it is there already, or a file is broken.
-  """
+  """Writes corpora of the same columns as splits by name; their folder."""
   return _build(
     {split: _records(corpus) for split, corpus in splits.items()},
     next(iter(splits.values())),
     name,
     data_dir,
-    version,
   )
 
 
@@ -69,21 +54,8 @@ def build_with_beam(
   name: str,
   data_dir: str | os.PathLike[str],
   split: str = "train",
-  version: str = "1.0.0",
 ) -> str:
-  """As `build`, of one split by Beam; each worker opens the corpus itself.
-
-  Args:
-    spec: The corpus, as for `corpora.open_corpus`.
-    options: Options of `corpora.open_corpus`.
-    name: Name of the dataset.
-    data_dir: Where to write it.
-    split: Name of the split to write.
-    version: Its version.
-
-  Returns:
-    The folder of the dataset.
-  """
+  """As `build`, of one split by Beam; each worker opens `spec` itself."""
   import apache_beam as beam
 
   items = tuple(sorted(options.items()))
@@ -91,7 +63,7 @@ def build_with_beam(
   records = beam.Create(range(len(corpus))) | beam.Map(
     functools.partial(_record_of, spec, items)
   )
-  return _build({split: records}, corpus, name, data_dir, version)
+  return _build({split: records}, corpus, name, data_dir)
 
 
 class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
@@ -100,11 +72,11 @@ class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
   code_path = None
 
 
-def _build(records, corpus: Corpus, name, data_dir, version) -> str:
+def _build(records, corpus: Corpus, name, data_dir) -> str:
   hide_accelerators()
   builder = _Builder(
     name=name,
-    version=version,
+    version="1.0.0",
     features=_features(corpus),
     split_datasets=records,
     data_dir=os.fspath(data_dir),

@@ -20,18 +20,9 @@ from data_pipelines.folders import (
   scan_speaker_folders,
 )
 from data_pipelines.manifests import read_manifest
-from data_pipelines.premixed import (
-  scan_librimix,
-  scan_premixed,
-  scan_wsj0_mix,
-)
+from data_pipelines.premixed import scan_librimix, scan_premixed, scan_wsj0_mix
 from data_pipelines.scanning import Problem, ScanReport
-from data_pipelines.table import (
-  Corpus,
-  concatenate,
-  hold_out,
-  shared_speakers,
-)
+from data_pipelines.table import Corpus, concatenate, hold_out, shared_speakers
 
 __all__ = [
   "Corpus",
@@ -98,8 +89,7 @@ def open_corpus(
     exclude: Speakers to leave out, or a file of them.
     sample_rate_hz: The rate wanted, of layouts that come in several.
     num_sources: The sources of a mixture, of layouts that come in several.
-    cache_dir: Where to remember scans, of layouts that are scanned; None
-      takes the user's cache folder.
+    cache_dir: Where to remember scans; None takes the user's cache folder.
     **options: Passed to the function that opens the layout, such as
       `scan_folder`, `from_tfds` or `voices.make_voices`.
 
@@ -129,11 +119,7 @@ def open_corpus(
     where = os.path.expanduser(where)
   module, _, name = _LAYOUTS[layout].partition(".")
   function = getattr(importlib.import_module(f"data_pipelines.{module}"), name)
-  accepted = [
-    name
-    for name, parameter in inspect.signature(function).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  ]
+  accepted = inspect.getfullargspec(function).kwonlyargs
   options |= {} if split is None else {"split": split}
   for name in options:
     if name not in accepted:
@@ -141,16 +127,13 @@ def open_corpus(
         f"{name} is {options[name]}, but {spec} has no such option; it has"
         f" {', '.join(accepted)}"
       )
-  wishes = {
-    "sample_rate_hz": sample_rate_hz,
-    "num_sources": num_sources,
-    "cache_dir": cache_dir,
-  }
-  options |= {
-    name: value
-    for name, value in wishes.items()
-    if value is not None and name in accepted
-  }
+  for name, value in (
+    ("sample_rate_hz", sample_rate_hz),
+    ("num_sources", num_sources),
+    ("cache_dir", cache_dir),
+  ):
+    if value is not None and name in accepted:
+      options[name] = value
   corpus = function(*([where] if where else []), **options)
   if speakers is None and exclude is None:
     return corpus
@@ -164,8 +147,7 @@ def splits_of(spec: str) -> tuple[str, str, str] | None:
     spec: As for `open_corpus`.
 
   Returns:
-    Their names; None if the layout has no splits, or they cannot be known, as
-    of tfds.
+    Their names; None where there are none or, as of tfds, they are not known.
   """
   layout, _, where = spec.partition(":")
   if layout == "librispeech":

@@ -32,35 +32,11 @@ def read_crop(
   length: int,
   share: float,
 ) -> np.ndarray:
-  """A crop of a recording at another rate.
+  """A crop [..., length] at another rate, less of a shorter recording.
 
-  Played at `speed`, a recording has `speed` times its rate: give that rate
-  to change the speed in the same single resampling.
-
-  Args:
-    read: Reads `(first sample, number of samples)`, shape `[..., T]`.
-    total: Samples that the recording has.
-    rate_hz: Its rate.
-    target_rate_hz: The rate of the crop.
-    length: Samples of the crop.
-    share: Where it begins, as a share in [0, 1) of the possible places.
-
-  Returns:
-    float32, shape `[..., length]`, or shorter if the recording is; only the
-    samples of the crop and a few around it are read.
-
-  Example:
-    >>> signal = np.ones(16000, np.float32)
-    >>> crop = read_crop(
-    ...   lambda start, length: signal[start : start + length],
-    ...   len(signal),
-    ...   rate_hz=16000 * 1.1,  # Ten percent faster,
-    ...   target_rate_hz=8000,  # and at half the rate.
-    ...   length=4000,
-    ...   share=0.5,
-    ... )
-    >>> crop.shape
-    (4000,)
+  Only the crop and a few samples around it are read. Played at `speed`, a
+  recording has `speed` times its rate: give that rate to change the speed in
+  the same single resampling. `share` in [0, 1) is the place of the crop.
   """
   ratio = rate_hz / target_rate_hz
   if ratio == 1:
@@ -119,19 +95,7 @@ class Tolerance:
     rows: Iterable[int],
     read: Callable[[int], np.ndarray],
   ) -> tuple[int, np.ndarray]:
-    """Reads the first row that is not broken.
-
-    Args:
-      corpus: The corpus of the rows.
-      rows: Rows to try in turn, such as `sampling.following(row, size)`.
-      read: Reads a row.
-
-    Returns:
-      The row that was read, and what `read` returned.
-
-    Raises:
-      CorpusError: If too many files are broken, or no row can be read.
-    """
+    """The first of `rows` that is not broken, and what `read` made of it."""
     tried, last = 0, None
     for row in itertools.islice(rows, _MAX_ATTEMPTS):
       try:
@@ -153,19 +117,9 @@ def read_row(
   share: float = 0.0,
   speed: float = 1.0,
 ) -> np.ndarray:
-  """A crop of a row of a corpus, or all of it, at another rate and speed.
+  """A crop [T] of a row, or [P, T] of stacked parts; see `read_crop`.
 
-  Args:
-    corpus: The corpus.
-    row: Row of the table.
-    sample_rate_hz: Rate of the crop.
-    length: Samples of the crop; None takes the whole recording.
-    share: Where it begins, as a share in [0, 1) of the possible places.
-    speed: How much faster it is played; pitch and formants move with it.
-
-  Returns:
-    float32, shape `[T]`, or `[P, T]` where the reader stacks parts; T is
-    `length`, or less if the recording is shorter.
+  Without a length, all of it; at another speed, pitch and formants move too.
   """
   rate_hz = float(corpus.rate_hz[row]) * speed
   total = int(corpus.length[row])

@@ -27,30 +27,22 @@ class Examples(Protocol):
   def read(self, index: int) -> Example:
     """The arrays of an example, all but "index" and "mask".
 
-    Must be safe to call from threads, and return the same for the same index
-    whenever it is called.
+    Called from threads; the same for the same index at any time.
     """
     ...
 
 
 class BucketedExamples(Examples, Protocol):
-  """Examples of different length, for `batches(..., buckets=...)`.
+  """Examples of different length, for `batches(..., buckets=...)`."""
 
-  Attributes:
-    seed: Seed of the order of batches.
-    epoch_size: Examples of an epoch.
-    padded: Names of the arrays that are padded at the end of the last axis.
-  """
-
-  seed: int
+  seed: int  # Of the order of batches.
   epoch_size: int
-  padded: tuple[str, ...]
+  padded: tuple[str, ...]  # Arrays that are padded at the end, by name.
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """The most samples that examples may have, from tables: int64 [B].
+    """The most samples, int64 [B], of examples, at the slowest speed.
 
-    At the slowest speed, if speeds are drawn. Each epoch has the same
-    lengths, in another order.
+    Known from tables; each epoch has the same lengths, in another order.
     """
     ...
 
@@ -61,13 +53,10 @@ class Mixtures:
   An example has "sources" float32 [S, T], "length" int32 [S], "speaker" int32
   [S], and on request "noise" float32 [T] and "rir" float32 [S, R].
 
-  The first source visits all utterances in a new order each epoch. The others
-  are drawn uniformly from all utterances of the speakers that the example
-  does not have yet. A file that turns out to be broken is reported by name,
-  and the next row takes its place.
-
-  Attributes:
-    epoch_size: Examples in which the first source has visited everything.
+  The first source visits all utterances in a new order each epoch, which has
+  `epoch_size` examples. The others are drawn uniformly from all utterances of
+  the speakers that the example does not have yet. A file that turns out to be
+  broken is reported by name, and the next row takes its place.
   """
 
   def __init__(
@@ -88,9 +77,8 @@ class Mixtures:
     """Checks the options.
 
     Args:
-      corpus: The utterances, of at least `num_sources` speakers. An utterance
-        shorter than the crop is followed by zeros; leave out short ones with
-        `corpus.rows(corpus.length >= ...)` if the model minds.
+      corpus: The utterances. Those shorter than the crop are followed by zeros;
+        if the model minds, leave them out with `corpus.rows`.
       num_sources: Utterances in each example, each of another speaker.
       crop_length: Samples of each, at `sample_rate_hz`.
       sample_rate_hz: Rate that everything is resampled to.
@@ -101,58 +89,36 @@ class Mixtures:
       rirs: RIRs; the sources of an example get those of one room, different
         ones where it has enough. Of several channels the first is taken
         unless the corpus was opened with another.
-      rir_length: Samples of each RIR at `sample_rate_hz`, cut or followed by
-        zeros; needed with `rirs`. Resampling keeps the gain of a RIR.
+      rir_length: Samples of each RIR, cut or followed by zeros; needed with
+        `rirs`. Resampling keeps the gain of a RIR.
       weighting: "utterance" draws each equally often, "duration" in
         proportion to how many crops it fills.
-      max_broken_files: How many different files may turn out broken before
-        the run is stopped. 0 stops at the first: take it for evaluation, so
-        that the set never changes unnoticed.
-
-    Raises:
-      CorpusError: If the corpus has too few speakers.
-      ValueError: If an option is out of range.
-
-    Example:
-      >>> from data_pipelines.batches import batches
-      >>> from data_pipelines.voices import make_voices
-      >>> examples = Mixtures(
-      ...   make_voices(num_speakers=3, utterances_per_speaker=2),
-      ...   num_sources=2,
-      ...   crop_length=8000,
-      ...   sample_rate_hz=8000,
-      ...   seed=0,
-      ... )
-      >>> examples.read(7)["sources"].shape
-      (2, 8000)
-      >>> reading = batches(examples, batch_size=4)
-      >>> next(reading)["sources"].shape
-      (4, 2, 8000)
-      >>> reading.close()
+      max_broken_files: How many different files may be broken before the run
+        is stopped; 0 for evaluation, whose set must not change unnoticed.
     """
-    _check_mixtures(
-      corpus,
-      noise,
-      rirs,
+    _check_positive(
       num_sources=num_sources,
       crop_length=crop_length,
       sample_rate_hz=sample_rate_hz,
-      speed_range=speed_range,
-      rir_length=rir_length,
-      weighting=weighting,
     )
+    if weighting not in ("utterance", "duration"):
+      raise ValueError(
+        f"weighting is {weighting!r}, expected 'utterance' or 'duration'"
+      )
+    if (rirs is None) != (rir_length is None):
+      raise ValueError("rirs and rir_length are given together or not at all")
+    if speed_range and not 0 < speed_range[0] <= speed_range[1]:
+      raise ValueError(
+        f"speed_range is {speed_range}, expected 0 < slowest <= fastest"
+      )
+    _check_corpora(corpus, noise, rirs, num_sources, sample_rate_hz)
     self.seed = seed
     self._corpus, self._noise = corpus, noise
-    self._num_sources = num_sources
-    self._crop_length = crop_length
+    self._num_sources, self._crop_length = num_sources, crop_length
     self._sample_rate_hz = sample_rate_hz
     self._speed_range = speed_range or (1.0, 1.0)
-    crop_s = crop_length / sample_rate_hz
-    self._rows = sampling.Rows(
-      corpus,
-      seed=seed,
-      seconds_per_draw=crop_s if weighting == "duration" else None,
-    )
+    crop_s = crop_length / sample_rate_hz if weighting == "duration" else None
+    self._rows = sampling.Rows(corpus, seed=seed, seconds_per_draw=crop_s)
     self.epoch_size = self._rows.epoch_size
     self._draw = sampling.Blocks(self._draws)
     self._tolerance = Tolerance(max_broken_files)
@@ -210,6 +176,10 @@ class Mixtures:
       )
     return example
 
+  def _read_crop(self, corpus: Corpus, row: int, **options) -> np.ndarray:
+    options |= {"sample_rate_hz": self._sample_rate_hz}
+    return read_row(corpus, row, length=self._crop_length, **options)
+
   def _read_source(self, drawn, rows: np.ndarray, source: int) -> np.ndarray:
     """The crop of a source; `rows` then says which was read."""
     corpus = self._corpus
@@ -222,10 +192,8 @@ class Mixtures:
         if corpus.speaker[row] not in others
       ),
       functools.partial(
-        read_row,
+        self._read_crop,
         corpus,
-        sample_rate_hz=self._sample_rate_hz,
-        length=self._crop_length,
         share=float(drawn["share"][source]),
         speed=float(drawn["speed"][source]),
       ),
@@ -235,16 +203,9 @@ class Mixtures:
   def _read_noise(self, row: int, share: float) -> np.ndarray:
     """A crop of a noise; a noise that is too short is repeated."""
     noise: Any = self._noise
+    read = functools.partial(self._read_crop, noise, share=share)
     _, crop = self._tolerance.first_readable(
-      noise,
-      sampling.following(row, len(noise)),
-      functools.partial(
-        read_row,
-        noise,
-        sample_rate_hz=self._sample_rate_hz,
-        length=self._crop_length,
-        share=share,
-      ),
+      noise, sampling.following(row, len(noise)), read
     )
     if len(crop) == self._crop_length:
       return crop
@@ -275,9 +236,6 @@ class PremixedCrops:
 
   An example has "mixture" float32 [T], "reference" float32 [S, T], "length"
   int32, and "noise" float32 [T] if the corpus has it.
-
-  Attributes:
-    epoch_size: Number of mixtures.
   """
 
   def __init__(
@@ -289,23 +247,12 @@ class PremixedCrops:
     seed: int,
     max_broken_files: int = 100,
   ):
-    """Checks the options.
+    """Takes a pre-mixed corpus or an opened mixture list.
 
-    Args:
-      corpus: The mixtures: a pre-mixed corpus or an opened mixture list. One
-        shorter than the crop is followed by zeros.
-      crop_length: Samples of each crop, at `sample_rate_hz`.
-      sample_rate_hz: Rate that everything is resampled to.
-      seed: Seed of every draw.
-      max_broken_files: How many mixtures may turn out broken, and be replaced
-        by the next one, before the run is stopped.
-
-    Raises:
-      CorpusError: If there is no mixture.
-      ValueError: If an option is out of range.
+    A mixture shorter than the crop is followed by zeros; up to
+    `max_broken_files` broken ones are replaced by the next.
     """
-    if crop_length < 1:
-      raise ValueError(f"crop_length is {crop_length}, expected at least 1")
+    _check_positive(crop_length=crop_length)
     self._corpus = _check_premixed(corpus)
     self._crop_length = crop_length
     self._sample_rate_hz = sample_rate_hz
@@ -343,15 +290,9 @@ class PremixedWhole:
   A mixture is cut down to a multiple of `length_multiple` and never padded:
   zeros would count in a network's normalisation over time. With `buckets`
   a batch holds one length only, so a compiled function meets as many shapes
-  as there are lengths. The index of an example is its row.
-
-  Attributes:
-    epoch_size: Number of mixtures.
-    buckets: The lengths that there are, for `batches`.
-
-  Example:
-    Every mixture once: `batches(whole, batch_size=4, buckets=whole.buckets,
-    num_examples=whole.epoch_size)`.
+  as there are lengths. The index of an example is its row. Every mixture once:
+  `batches(whole, batch_size=4, buckets=whole.buckets,
+  num_examples=whole.epoch_size)`.
   """
 
   padded = ("mixture", "reference", "noise")
@@ -372,11 +313,7 @@ class PremixedWhole:
       sample_rate_hz: Rate that everything is resampled to.
       length_multiple: See above; half a second to two seconds work well. A
         mixture shorter than one multiple keeps its length.
-      max_length: Cut down to this at least, to bound memory.
-
-    Raises:
-      CorpusError: If there is no mixture.
-      ValueError: If an option is out of range.
+      max_length: Longer ones are cut to this at most, to bound memory.
     """
     if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
       raise ValueError(
@@ -430,36 +367,13 @@ def _check_premixed(corpus: Corpus) -> Corpus:
   return corpus
 
 
-def _check_mixtures(
-  corpus,
-  noise,
-  rirs,
-  *,
-  num_sources,
-  crop_length,
-  sample_rate_hz,
-  speed_range,
-  rir_length,
-  weighting,
-):
-  """Raises if the options of `Mixtures` cannot be meant."""
-  for name, value in (
-    ("num_sources", num_sources),
-    ("crop_length", crop_length),
-    ("sample_rate_hz", sample_rate_hz),
-  ):
+def _check_positive(**options: int) -> None:
+  for name, value in options.items():
     if value < 1:
       raise ValueError(f"{name} is {value}, expected at least 1")
-  if weighting not in ("utterance", "duration"):
-    raise ValueError(
-      f"weighting is {weighting!r}, expected 'utterance' or 'duration'"
-    )
-  if (rirs is None) != (rir_length is None):
-    raise ValueError("rirs and rir_length are given together or not at all")
-  if speed_range and not 0 < speed_range[0] <= speed_range[1]:
-    raise ValueError(
-      f"speed_range is {speed_range}, expected 0 < slowest <= fastest"
-    )
+
+
+def _check_corpora(corpus, noise, rirs, num_sources, sample_rate_hz) -> None:
   for name, other in (("noise", noise), ("rirs", rirs)):
     if other is not None and not len(other):
       raise CorpusError(f"the corpus given as {name} is empty")

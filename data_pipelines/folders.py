@@ -33,11 +33,10 @@ def scan_librispeech(
     split: Subsets to take from a folder of them: "train" takes all whose name
       begins with `train-`, "train-clean-100+dev-clean" just these. None takes
       all there are, training and test speech alike.
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: Where to remember the scan; None takes the user's cache folder.
 
   Returns:
-    The corpus, with columns "speaker" and "text"; problems are logged, see
-    `scanning.ScanReport`.
+    The corpus, with columns "speaker" and "text".
 
   Raises:
     CorpusError: If a folder is missing or holds no usable file.
@@ -52,10 +51,7 @@ def scan_librispeech(
         raise CorpusError(f"{root}: has no subset {name}")
       chosen += found
     return concatenate(
-      scan_librispeech(
-        os.path.join(root, subset),
-        cache_dir=cache_dir,
-      )
+      scan_librispeech(os.path.join(root, subset), cache_dir=cache_dir)
       for subset in dict.fromkeys(chosen)
     )
 
@@ -88,7 +84,7 @@ def scan_speaker_folders(
   Args:
     root: The folder of speakers.
     channel: The channel to read; None averages all.
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: As for `scan_librispeech`.
 
   Returns:
     The corpus; a file outside a speaker's folder is reported and left out.
@@ -117,17 +113,15 @@ def scan_folder(
 ) -> Corpus:
   """Every audio file under a folder: noises, RIRs.
 
-  The "speaker" of a file is the folder it lies in, so the RIRs of a room that
-  has its own folder are known to belong together.
-
   Args:
     root: The folder.
     channel: The channel to read; None averages all, but of RIRs the mixing
       takes the first.
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: As for `scan_librispeech`.
 
   Returns:
-    The corpus.
+    The corpus; a file's "speaker" is the folder it lies in, so the RIRs of a
+    room that has its own folder are known to belong together.
 
   Raises:
     CorpusError: If the folder is missing or holds no usable file.

@@ -31,8 +31,7 @@ def read_manifest(
   Args:
     path: The manifest.
     root: Folder that relative paths start from; None takes the manifest's.
-    split: Keep the lines that have this in the column "split"; None keeps
-      all.
+    split: Keep the lines that have this in the column "split"; None is all.
     channel: The channel to read; None averages all.
     cache_dir: Where to remember the files' headers; None takes the user's
       cache folder.

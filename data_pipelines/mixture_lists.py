@@ -2,20 +2,18 @@
 
 A list says which utterances are mixed at which levels; it holds no audio. A
 row has `id`, `rate_hz` and `length` (samples of the mixture at that rate),
-and for each source `n`: `path_n` relative to the corpus, `start_n`
-(first sample), `length_n` (samples taken) and `gain_db_n` (applied to the
-samples of the file as they are).
+and for each source `n`: `path_n` relative to the corpus, `start_n` (first
+sample), `length_n` (samples taken) and `gain_db_n` (applied to the samples
+of the file as they are, so that reading a list is only a weighted sum).
 
 Levels follow the recipe of WSJ0-2mix: sources are brought to the same active
-level, moved apart by their SNRs, and mixture and sources are scaled
-by the same gain, such that the highest peak of them all is at most 0.9. As
-active level stands the RMS over the frames within 40 dB of the loudest one,
-not the filter of ITU-T P.56. All of this is worked into the gains, so that
-reading a list is no more than a weighted sum.
+level, moved apart by their SNRs, and mixture and sources are scaled by one
+gain, such that the highest peak of them all is at most 0.9. The active level
+is the RMS over the frames within 40 dB of the loudest one, not the filter of
+ITU-T P.56.
 
-The lists that LibriMix and WSJ0-2mix publish are read too, see
-`published_lists`: their mixtures are then made while they are read, and need
-no disk.
+The lists that LibriMix and WSJ0-2mix publish are read too: their mixtures are
+then made while they are read, and need no disk.
 """
 
 from __future__ import annotations
@@ -48,10 +46,7 @@ __all__ = [
 ]
 
 
-def open_list(
-  mixtures: MixtureList,
-  root: str | os.PathLike[str],
-) -> Corpus:
+def open_list(mixtures: MixtureList, root: str | os.PathLike[str]) -> Corpus:
   """Finds the files of a list and checks them against it.
 
   Args:

@@ -31,13 +31,10 @@ def scan_wsj0_mix(
     mode: "min" (cut to the shortest source) or "max" (padded to the longest).
     sample_rate_hz: 8000 or 16000: the folder `wav8k` or `wav16k`.
     num_sources: 2 or 3: the folder `2speakers` or `3speakers`.
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: Where to remember the scan; None takes the user's cache folder.
 
   Returns:
-    The mixtures that are whole; the others are reported by name.
-
-  Raises:
-    CorpusError: If the folder is missing or no mixture can be used.
+    As `scan_premixed`.
   """
   root = _descend(root, f"{num_sources}speakers")
   folder = os.path.join(root, f"wav{sample_rate_hz // 1000}k", mode, split)
@@ -70,13 +67,10 @@ def scan_librimix(
     num_sources: 2 or 3: the folder `Libri2Mix` or `Libri3Mix`.
     mixture: "mix_clean" (the speakers), "mix_both" (and noise) or
       "mix_single" (the first speaker and noise).
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: As for `scan_wsj0_mix`.
 
   Returns:
-    The mixtures that are whole; the others are reported by name.
-
-  Raises:
-    CorpusError: If the folder is missing or no mixture can be used.
+    As `scan_premixed`.
   """
   root = _descend(root, f"Libri{num_sources}Mix")
   folder = os.path.join(root, f"wav{sample_rate_hz // 1000}k", mode, split)
@@ -101,19 +95,18 @@ def scan_premixed(
 ) -> Corpus:
   """Folders `mixture`, `s1`, `s2` ... with files of the same names.
 
-  The corpus has the parts "mixture", "s1", "s2" ... and perhaps "noise", and
-  the column "name", the path of each file in its folder.
-
   Args:
     folder: The folder that holds those folders.
     mixture: Name of the folder of mixtures.
     num_sources: How many folders `s1`, `s2` ... to read.
     sample_rate_hz: The rate that the files should have.
     noise: Name of the folder of noises, if wanted.
-    cache_dir: Where to remember the scan, see `scanning.scan`.
+    cache_dir: As for `scan_wsj0_mix`.
 
   Returns:
-    The mixtures of which every part is there, with the same length and rate.
+    The mixtures of which every part is there, with the same length and rate,
+    as rows with the parts "mixture", "s1", "s2" ... and perhaps "noise", and
+    the column "name", the path of each file in its folder. Others are reported.
 
   Raises:
     CorpusError: If a folder is missing or no mixture can be used.

@@ -9,7 +9,11 @@ import posixpath
 import numpy as np
 
 from data_pipelines import scanning
-from data_pipelines._mixture_making import with_levels
+from data_pipelines._mixture_making import (
+  list_of,
+  mixture_length,
+  with_levels,
+)
 from data_pipelines._mixture_table import MixtureList
 from data_pipelines.files import CorpusError
 from data_pipelines.table import Corpus
@@ -72,7 +76,7 @@ def read_wsj0_mix(
     for row in zip(paths, levels, strict=True)
   ]
   corpus, rows = _files(path, root, paths)
-  return with_levels(corpus, rows, np.array(levels), _mode(mode), ids)
+  return with_levels(corpus, rows, np.array(levels), mode, ids)
 
 
 def read_librimix(
@@ -90,8 +94,7 @@ def read_librimix(
     path: The file, with the columns `mixture_ID`, `source_1_path`,
       `source_1_gain` ...
     root: The LibriSpeech folder.
-    mode: "min" cuts a mixture at the end of its shortest source, "max" pads
-      to the longest.
+    mode: As for `read_wsj0_mix`.
 
   Returns:
     The list, at the rate of the files.
@@ -124,23 +127,8 @@ def read_librimix(
         " positive numbers"
       )
   corpus, rows = _files(path, root, paths)
-  pick = np.min if _mode(mode) == "min" else np.max
-  length = pick(corpus.length[rows], axis=1)
-  return MixtureList(
-    id=np.array(ids, dtype=object),
-    rate_hz=corpus.rate_hz[rows[:, 0]],
-    length=length,
-    path=corpus.path[rows],
-    start=np.zeros(rows.shape, np.int64),
-    source_length=np.minimum(corpus.length[rows], length[:, None]),
-    gain_db=20 * np.log10(np.array(gains)),
-  )
-
-
-def _mode(mode: str) -> str:
-  if mode not in ("min", "max"):
-    raise ValueError(f"mode is {mode!r}, expected 'min' or 'max'")
-  return mode
+  length = mixture_length(corpus, rows, mode)
+  return list_of(corpus, rows, length, np.array(gains), ids)
 
 
 def _lines(path):
@@ -165,11 +153,6 @@ def _files(path, root, paths: list[list[str]]) -> tuple[Corpus, np.ndarray]:
   lengths, rates = zip(*(found[name] for name in names.tolist()), strict=True)
   if len(set(rates)) > 1:
     raise CorpusError(f"{root}: has files of several rates; a list needs one")
-  corpus = Corpus(
-    path=names,
-    start=np.zeros(len(names)),
-    length=lengths,
-    rate_hz=rates,
-    root=root,
-  )
+  start = np.zeros(len(names))
+  corpus = Corpus(names, start, lengths, rates, root=root)
   return corpus, rows.reshape(len(paths), -1)

@@ -1,13 +1,13 @@
 """Draws that examples are made of, as functions of an example's index.
 
-Example `i` of a run is a pure function of `(seed, i)` and the corpus. There
-is no generator that has to be advanced or saved: a run is resumed by
-counting on from where it stopped, and any host can work out any example.
+Example `i` of a run is a pure function of `(seed, i)` and the corpus. No
+generator has to be advanced or saved: a run is resumed by counting on from
+where it stopped, and any host can work out any example.
 
-Two tools do it. `shuffle` visits all rows in a new order each epoch without
-holding the order in memory. `uniform` hashes counters into numbers in [0, 1),
-one for each use, so that a new use never shifts another. `Rows` and `Rooms`
-draw rows of a corpus with them, and `Blocks` makes draws cheap.
+`shuffle` visits all rows in a new order each epoch without holding the order
+in memory. `uniform` hashes counters into numbers in [0, 1), one for each use,
+so that a new use never shifts another. `Rows` and `Rooms` draw rows of a
+corpus with them, and `Blocks` makes draws cheap.
 """
 
 from __future__ import annotations
@@ -36,15 +36,7 @@ def _mix(value: np.ndarray) -> np.ndarray:
 
 
 def bits(seed: int, *counters: np.ndarray | int) -> np.ndarray:
-  """64 random bits for each combination of counters.
-
-  Args:
-    seed: Seed of the run.
-    *counters: Integers that broadcast against each other; their order counts.
-
-  Returns:
-    uint64, of the broadcast shape.
-  """
+  """64 random bits, uint64, for each combination of integers; order counts."""
   shape = np.broadcast_shapes(*(np.shape(c) for c in counters))
   # Arrays of one dimension or more wrap around silently, scalars warn.
   state = np.full((1, *shape), seed % 2**64, dtype=np.uint64)
@@ -55,22 +47,7 @@ def bits(seed: int, *counters: np.ndarray | int) -> np.ndarray:
 
 
 def uniform(seed: int, *counters: np.ndarray | int) -> np.ndarray:
-  """A number in [0, 1) for each combination of counters; see `bits`.
-
-  Args:
-    seed: Seed of the run.
-    *counters: Integers that broadcast against each other; their order counts.
-
-  Returns:
-    float64, of the broadcast shape.
-
-  Example:
-    >>> drawn = uniform(0, np.arange(1000))
-    >>> bool(drawn[7] == uniform(0, 7))
-    True
-    >>> round(float(drawn.mean()), 1)
-    0.5
-  """
+  """float64 in [0, 1) for each combination of counters; see `bits`."""
   return (bits(seed, *counters) >> np.uint64(11)) * 2.0**-53
 
 
@@ -83,23 +60,7 @@ def below(
 
 
 def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
-  """Which of `size` things is visited at each step, in random order.
-
-  Each epoch of `size` steps visits everything once, in an order of its own.
-
-  Args:
-    index: Steps, shape `[B]`.
-    size: How many things there are.
-    seed: Seed of the run.
-
-  Returns:
-    int64 in [0, size), shape `[B]`.
-
-  Example:
-    >>> walk = shuffle(np.arange(10), size=5, seed=0)
-    >>> sorted(walk[:5].tolist()), sorted(walk[5:].tolist())
-    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
-  """
+  """Which of `size` things each step visits: all once an epoch, int64 [B]."""
   hide_accelerators()
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)
@@ -118,23 +79,9 @@ def shuffle_groups(
 ) -> np.ndarray:
   """As `shuffle`, and no group of steps visits a thing twice.
 
-  An epoch ends with the last group that is full; the few things left over
-  are others in each epoch. With the batch size as group, batches of a walk
-  through speakers have distinct speakers.
-
-  Args:
-    index: Steps, shape `[B]`; groups begin at multiples of `group`.
-    size: How many things there are, at least `group`.
-    seed: Seed of the run.
-    group: Steps of a group.
-
-  Returns:
-    int64 in [0, size), shape `[B]`.
-
-  Example:
-    >>> walk = shuffle_groups(np.arange(8), size=5, seed=0, group=4)
-    >>> len(set(walk[:4].tolist())), len(set(walk[4:].tolist()))
-    (4, 4)
+  An epoch ends with the last full group; the few things left over are others
+  in each epoch. Groups begin at multiples of `group`: with the batch size as
+  group, a walk through speakers gives batches of distinct speakers.
   """
   if not 1 <= group <= size:
     raise ValueError(f"group is {group}, expected 1 to the size, {size}")
@@ -176,15 +123,8 @@ class Rows:
   ):
     """Prepares the tables.
 
-    Args:
-      corpus: The corpus.
-      seed: Seed of the run.
-      seconds_per_draw: None draws every row equally often. A number draws
-        rows in proportion to their duration in units of this, rounded up:
-        give the duration of the crop.
-
-    Raises:
-      CorpusError: If the corpus is empty.
+    `seconds_per_draw`, such as the duration of the crop, draws rows in
+    proportion to their duration in these units, rounded up, not equally often.
     """
     if not len(corpus):
       raise CorpusError(f"{corpus.title} is empty")
@@ -215,16 +155,7 @@ class Rows:
   def another_speaker(
     self, index: np.ndarray, rows: np.ndarray, use: int
   ) -> np.ndarray:
-    """Rows of speakers that an example does not have yet.
-
-    Args:
-      index: Indices of the examples, `[B]`.
-      rows: Rows that the examples have, `[B, R]`, all of different speakers.
-      use: Number of this draw, another for each draw of an example.
-
-    Returns:
-      Rows, `[B]`, uniform over the slots of all other speakers.
-    """
+    """Rows [B], uniform over the speakers that `rows` [B, R] do not have."""
     used = self.speaker[rows]
     free = self.epoch_size - self._count[used].sum(axis=1)
     slot = below(free, self.seed, index, _OTHER, use, 0)
@@ -236,30 +167,13 @@ class Rows:
   def of_speaker(
     self, index: np.ndarray, speaker: np.ndarray, count: int
   ) -> np.ndarray:
-    """Rows of given speakers, different ones where they have enough.
-
-    Args:
-      index: Indices of the examples, `[B]`.
-      speaker: Speaker of each, `[B]`.
-      count: How many rows of the speaker.
-
-    Returns:
-      Rows, `[B, count]`.
-    """
+    """Rows [B, count] of `speaker` [B], different where there are enough."""
     return _shuffled_members(
       self._slots, self._first, self._count, self.seed, _SAME
     )(index, speaker, count)
 
   def same_speaker(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Another row of the same speaker; the same one if there is no other.
-
-    Args:
-      index: Indices of the examples, `[B]`.
-      rows: Row that each example has, `[B]`.
-
-    Returns:
-      Rows, `[B]`.
-    """
+    """Another row of each row's speaker, [B]; the same if it has no other."""
     two = self.of_speaker(index, self.speaker[rows], 2)
     return np.where(two[:, 0] == rows, two[:, 1], two[:, 0])
 
@@ -282,15 +196,7 @@ class Rooms:
     )
 
   def draw(self, index: np.ndarray, num_sources: int) -> np.ndarray:
-    """RIRs of one room, different ones where it has enough.
-
-    Args:
-      index: Indices of the examples, `[B]`.
-      num_sources: Sources of each.
-
-    Returns:
-      Rows, `[B, S]`. A room is drawn in proportion to its RIRs.
-    """
+    """Rows [B, S] of a room, which is drawn in proportion to its RIRs."""
     drawn = below(len(self._order), self.seed, index, _ROOM)
     return self._members(index, self.room[self._order[drawn]], num_sources)
 
@@ -313,11 +219,6 @@ class Blocks:
   """Draws for 64 examples at once, and remembers the latest.
 
   A vectorised draw costs about as much for 64 examples as for one.
-
-  Example:
-    >>> draw = Blocks(lambda index: {"share": crop_share(0, index)})
-    >>> bool(draw(70)["share"] == crop_share(0, 70))
-    True
   """
 
   _SIZE = 64

@@ -12,27 +12,19 @@ from absl import logging
 
 _CACHE_VERSION = 1
 _TABLE_NAME = ".scan.npz"
+_STRINGS = ("path", "error")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Headers:
-  """What the headers of some files say; one entry a file in each column.
+  """What the headers of some files say; one entry a file in each column."""
 
-  Attributes:
-    path: Paths relative to the root, sorted (objects of type str).
-    size: Bytes, int64.
-    mtime_ns: Time of the last change, int64.
-    length: Samples, int64; 0 if the file is empty or broken.
-    rate_hz: Sample rate, int32; 0 if the file is broken.
-    error: Why the file is broken, "" if it is not (objects of type str).
-  """
-
-  path: np.ndarray
-  size: np.ndarray
-  mtime_ns: np.ndarray
-  length: np.ndarray
-  rate_hz: np.ndarray
-  error: np.ndarray
+  path: np.ndarray  # Relative to the root, sorted (objects of type str).
+  size: np.ndarray  # Bytes, int64.
+  mtime_ns: np.ndarray  # Time of the last change, int64.
+  length: np.ndarray  # Samples, int64; 0 if the file is empty or broken.
+  rate_hz: np.ndarray  # int32; 0 if the file is broken.
+  error: np.ndarray  # Why it is broken, "" if not (objects of type str).
 
 
 def writable_cache(
@@ -58,8 +50,8 @@ def writable_cache(
 def same(headers: Headers, known: Headers | None) -> bool:
   """Whether two tables say the same of the same files."""
   return known is not None and all(
-    np.array_equal(getattr(headers, f.name), getattr(known, f.name))
-    for f in dataclasses.fields(Headers)
+    np.array_equal(column, getattr(known, name))
+    for name, column in vars(headers).items()
   )
 
 
@@ -81,13 +73,9 @@ def save(folder: str, headers: Headers) -> None:
   try:
     np.savez_compressed(
       partial,
+      **vars(headers)
+      | {name: _pack(getattr(headers, name)) for name in _STRINGS},
       version=_CACHE_VERSION,
-      path=_pack(headers.path),
-      error=_pack(headers.error),
-      size=headers.size,
-      mtime_ns=headers.mtime_ns,
-      length=headers.length,
-      rate_hz=headers.rate_hz,
     )
     os.replace(partial, path)
   except OSError as error:
@@ -101,18 +89,12 @@ def load(folder: str) -> Headers | None:
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
       if stored["version"] != _CACHE_VERSION:
         return None
-      headers = Headers(
-        path=_unpack(stored["path"]),
-        error=_unpack(stored["error"]),
-        size=stored["size"],
-        mtime_ns=stored["mtime_ns"],
-        length=stored["length"],
-        rate_hz=stored["rate_hz"],
-      )
+      columns = {f.name: stored[f.name] for f in dataclasses.fields(Headers)}
+      columns |= {name: _unpack(columns[name]) for name in _STRINGS}
   except FileNotFoundError:
     return None
   except Exception as error:  # Whatever a damaged zip file may raise.
     logging.warning("%s: ignored, it is damaged (%s)", path, error)
     return None
-  lengths = {len(getattr(headers, f.name)) for f in dataclasses.fields(Headers)}
-  return headers if len(lengths) == 1 else None
+  same_length = len(set(map(len, columns.values()))) == 1
+  return Headers(**columns) if same_length else None

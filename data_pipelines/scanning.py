@@ -32,37 +32,22 @@ _UNKNOWN_LENGTH = 2**62
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """Something that a person should know about one file.
+  """Something that a person should know about one file."""
 
-  Attributes:
-    path: Path relative to the scanned root.
-    kind: "broken", "empty", "odd rate", "misplaced", "folder" or "unmatched".
-    detail: One line on what is wrong.
-    dropped: Whether the file is left out of the corpus.
-  """
-
-  path: str
-  kind: str
-  detail: str
-  dropped: bool = True
+  path: str  # Relative to the scanned root.
+  kind: str  # broken, empty, odd rate, misplaced, folder or unmatched.
+  detail: str  # One line on what is wrong.
+  dropped: bool = True  # Whether the file is left out of the corpus.
 
 
 @dataclasses.dataclass(frozen=True)
 class ScanReport:
-  """What a scan found.
-
-  Attributes:
-    root: The scanned folder.
-    num_files: Audio files looked at.
-    problems: In the order of their paths.
-    written_to: File with all problems, one a line; None if there are none, no
-      folder could be written to, or the report joins several.
-  """
+  """What a scan found."""
 
   root: str
-  num_files: int
-  problems: tuple[Problem, ...] = ()
-  written_to: str | None = None
+  num_files: int  # Audio files looked at.
+  problems: tuple[Problem, ...] = ()  # In the order of their paths.
+  written_to: str | None = None  # File with all problems, one a line.
 
   def summary(self) -> str:
     """A line a kind of problem: how many files, and the first names."""
@@ -93,10 +78,9 @@ def require_folder(root: str | os.PathLike[str], *, what: str) -> str:
 def list_audio(
   root: str, top_folders: Sequence[str] | None = None
 ) -> tuple[list[tuple[str, int, int]], list[Problem]]:
-  """All audio files under a folder, by suffix; links are followed.
+  """Audio files under a folder by suffix: sorted (path, bytes, mtime in ns).
 
-  Gives `(path relative to root, bytes, mtime in ns)` of each, sorted by path,
-  and the problems met. Names that begin with a dot are skipped.
+  Problems come second. Links are followed, names with a dot in front skipped.
   """
   found, problems = [], []
 
@@ -138,10 +122,7 @@ def list_audio(
 
 
 def probe(path: str) -> tuple[int, int, str]:
-  """Samples, rate in Hz and error of a file, "" if it is sound.
-
-  The header is checked against the file's last sample.
-  """
+  """Samples, rate and error of a file; its last sample must be there."""
   try:
     if os.path.getsize(path) == 0:
       return 0, 0, ""
@@ -181,13 +162,8 @@ def read_headers(
   """Probes files in parallel, but none that is known and unchanged."""
   earlier = {}
   if known is not None:
-    keys = zip(
-      known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True
-    )
-    values = zip(
-      known.length.tolist(), known.rate_hz.tolist(), known.error, strict=True
-    )
-    earlier = dict(zip(keys, values, strict=True))
+    columns = [column.tolist() for column in vars(known).values()]
+    earlier = {row[:3]: row[3:] for row in zip(*columns, strict=True)}
   unknown = [entry for entry in listing if entry not in earlier]
   if len(unknown) > 10_000:
     logging.info("%s: reading %d headers ...", root, len(unknown))
@@ -205,14 +181,10 @@ def read_headers(
       time.monotonic() - began,
       len(listing) - len(unknown),
     )
-  rows = [earlier[entry] for entry in listing]
+  rows = [entry + earlier[entry] for entry in listing]
+  dtypes = (object, np.int64, np.int64, np.int64, np.int32, object)
   return Headers(
-    path=np.array([entry[0] for entry in listing], dtype=object),
-    size=np.array([entry[1] for entry in listing], dtype=np.int64),
-    mtime_ns=np.array([entry[2] for entry in listing], dtype=np.int64),
-    length=np.array([row[0] for row in rows], dtype=np.int64),
-    rate_hz=np.array([row[1] for row in rows], dtype=np.int32),
-    error=np.array([row[2] for row in rows], dtype=object),
+    *(np.array([row[i] for row in rows], d) for i, d in enumerate(dtypes))
   )
 
 
@@ -225,23 +197,11 @@ def scan(
 ) -> tuple[Headers, ScanReport]:
   """The sound files under a folder, with every problem reported by name.
 
-  The headers are kept in a file and read again only where a path, size or
-  time of change differs. Files that are broken or empty are left out; a file
-  whose rate is not that of most files is kept and reported.
-
-  Args:
-    root: The folder, absolute.
-    cache_dir: Where to keep the headers; None takes `jaxsep/` in the user's
-      cache folder (XDG_CACHE_HOME). Nothing is written into `root`.
-    check: Finds further problems; files it drops are left out too.
-    top_folders: The only folders of the root to look into; None is all.
-
-  Returns:
-    The headers of the files that can be used, and the report, which is also
-    logged as a warning if there are problems.
-
-  Raises:
-    CorpusError: If there is no file that can be used.
+  The headers are kept in the cache folder and read again only where a path,
+  size or time of change differs; nothing is written into `root`, which is
+  absolute. Broken and empty files, and those that `check` drops, are left
+  out; a file whose rate is not that of most files is kept and reported.
+  Problems are also logged. No usable file at all is a `CorpusError`.
   """
   listing, problems = list_audio(root, top_folders)
   cache_dir = scan_cache.writable_cache(
@@ -265,10 +225,8 @@ def scan(
     raise CorpusError(
       f"{root}: none of its {len(listing)} audio files can be used{first}"
     )
-  fields = {
-    f.name: getattr(headers, f.name) for f in dataclasses.fields(Headers)
-  }
-  return Headers(**{k: column[usable] for k, column in fields.items()}), report
+  columns = {name: column[usable] for name, column in vars(headers).items()}
+  return Headers(**columns), report
 
 
 def _header_problems(headers: Headers) -> list[Problem]:

@@ -73,7 +73,6 @@ class Stream:
     first: int,
     stop: int | None,
     num_threads: int | None,
-    prefetch: int = 2,
   ):
     """Sets up the pipeline; nothing is read yet.
 
@@ -83,13 +82,11 @@ class Stream:
       first: The first step.
       stop: The step after the last; None never stops.
       num_threads: Batches read at a time; None is one a core.
-      prefetch: Batches kept ready beyond those being read.
     """
     self._read = read
     self._first = first
     self._stop = np.iinfo(np.int64).max if stop is None else stop
     self._num_threads = num_threads or default_num_threads()
-    self._prefetch = prefetch
 
   def __len__(self) -> int:
     """Number of batches."""
@@ -98,7 +95,7 @@ class Stream:
   def __iter__(self) -> StreamIterator:
     """Starts reading."""
     return StreamIterator(
-      self._read, self._first, self._stop, self._num_threads, self._prefetch
+      self._read, self._first, self._stop, self._num_threads
     )
 
 
@@ -138,7 +135,7 @@ class StreamIterator(Iterator[Batch]):
   and again at every later call.
   """
 
-  def __init__(self, read, first, stop, num_threads, prefetch):
+  def __init__(self, read, first, stop, num_threads):
     """See `Stream`."""
     hide_accelerators()
     self._failure = None
@@ -149,7 +146,7 @@ class StreamIterator(Iterator[Batch]):
       lambda step: tf.numpy_function(work.do, [step], tf.int64),
       num_parallel_calls=num_threads,
       deterministic=True,
-    ).prefetch(prefetch)
+    ).prefetch(2)  # Batches kept ready beyond those being read.
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False

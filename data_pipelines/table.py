@@ -77,9 +77,9 @@ class Corpus:
     object.__setattr__(self, "columns", columns)
 
   def _checked(self, name: str, column: np.ndarray) -> np.ndarray:
-    if column.shape != (len(self.path),):
+    if column.shape != (expected := (len(self.path),)):
       raise ValueError(
-        f"column {name} has shape {column.shape}, expected ({len(self.path)},)"
+        f"column {name} has shape {column.shape}, expected {expected}"
       )
     column = column.view()
     column.setflags(write=False)
@@ -106,15 +106,7 @@ class Corpus:
     return self.root or "the corpus"
 
   def codes(self, column: str) -> tuple[np.ndarray, tuple]:
-    """A column as numbers.
-
-    Args:
-      column: Its name.
-
-    Returns:
-      For each row an index into the different values, int32, and the values,
-      sorted.
-    """
+    """Indices, int32, of a column into its sorted values, and these."""
     values, index = np.unique(self[column], return_inverse=True)
     return index.astype(np.int32), tuple(values.tolist())
 
@@ -164,8 +156,7 @@ class Corpus:
       length: Number of samples; None reads to the end of the recording.
 
     Returns:
-      float32 samples at `rate_hz[row]`, shape `[length]`, or `[P, length]`
-      where the reader stacks parts.
+      float32 at `rate_hz[row]`, `[length]`, or `[P, length]` of stacked parts.
 
     Raises:
       CorpusError: If the file is damaged; the message names it.
@@ -183,14 +174,7 @@ class Corpus:
     )
 
   def rows(self, rows) -> Corpus:
-    """The table of some rows.
-
-    Args:
-      rows: Their indices, or a mask of all rows.
-
-    Returns:
-      A corpus with its speakers renumbered from 0.
-    """
+    """The table of some rows, by indices or by a mask; speakers renumbered."""
     kept: dict[str, Any] = {name: self[name][rows] for name in _TYPES}
     columns = {name: values[rows] for name, values in self.columns.items()}
     return dataclasses.replace(self, **kept, columns=columns)
@@ -200,7 +184,7 @@ class Corpus:
     speakers: Iterable[str] | str | os.PathLike[str] | None = None,
     exclude: Iterable[str] | str | os.PathLike[str] | None = None,
   ) -> Corpus:
-    """The rows of some speakers.
+    """The rows of some speakers, renumbered from 0.
 
     Args:
       speakers: Names to keep, or the path of a file with one name a line;
@@ -209,7 +193,7 @@ class Corpus:
         lacks is reported, not refused: there is nothing to leave out.
 
     Returns:
-      A corpus with its speakers renumbered from 0.
+      The corpus of those rows.
 
     Raises:
       CorpusError: If there is no column "speaker", a speaker to keep is
@@ -218,14 +202,14 @@ class Corpus:
     known = set(self["speaker"])
     kept = known
     if speakers is not None:
-      kept = set(_names(speakers))
+      kept = _names(speakers)
       if kept - known:
         raise CorpusError(
           f"{self.title} has no speaker {_few(sorted(kept - known))}; it has"
           f" {_few(self.speakers)}"
         )
     if exclude is not None:
-      unwanted = set(_names(exclude))
+      unwanted = _names(exclude)
       if unwanted and not unwanted & known:
         raise CorpusError(
           f"{self.title} has none of the speakers to exclude"
@@ -296,11 +280,7 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     if all(name in corpus.columns for corpus in corpora)
   }
   return dataclasses.replace(
-    corpora[0],
-    **joined,
-    columns=columns,
-    root=root,
-    report=None,
+    corpora[0], **joined, columns=columns, root=root, report=None
   )
 
 
@@ -357,9 +337,8 @@ def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:
   Returns:
     The names, sorted.
   """
-  if not all("speaker" in corpus.columns for corpus in (one, other)):
-    return ()
-  return tuple(sorted(set(one.speakers) & set(other.speakers)))
+  names = (set(corpus.columns.get("speaker", ())) for corpus in (one, other))
+  return tuple(sorted(set.intersection(*names)))
 
 
 _TYPES = {
@@ -373,16 +352,13 @@ _TYPES = {
 def _column(values: Column) -> np.ndarray:
   """Numbers as they are, everything else as objects."""
   array = np.asarray(values)
-  if array.dtype.kind in "biuf":
-    return array
-  return np.asarray(values, dtype=object)
+  return array if array.dtype.kind in "biuf" else np.asarray(values, object)
 
 
-def _names(names) -> list[str]:
+def _names(names) -> set[str]:
   """Names as given, or of the file that holds them."""
-  if isinstance(names, (str, os.PathLike)):
-    return read_names(names)
-  return list(names)
+  is_path = isinstance(names, (str, os.PathLike))
+  return set(read_names(names) if is_path else names)
 
 
 def _few(names: Iterable[str], limit: int = 3) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import io
 import json
@@ -59,8 +60,8 @@ def from_tfds(
     text: Feature with the transcript, if there is one.
     rate_hz: Sample rate, where the dataset does not state it.
     channel: The channel to read; None averages all.
-    data_dir: Where the dataset lies; None is where tfds keeps its datasets. A
-      bucket (`gs://`) is opened by tfds; no test here reaches one.
+    data_dir: Where the dataset lies, a folder or, untested, a bucket
+      (`gs://`); None is where tfds keeps its datasets.
     cache_dir: Where to remember the table; None takes the user's cache
       folder.
 
@@ -70,8 +71,8 @@ def from_tfds(
     and left out.
 
   Raises:
-    CorpusError: If the dataset is not prepared, has no random access, lacks a
-      feature, or none of its records can be used.
+    CorpusError: If the dataset cannot be opened so, lacks a feature, or none
+      of its records can be used.
   """
   hide_accelerators()
   name, _, folder = where.partition("@")
@@ -115,7 +116,9 @@ def from_tfds(
       key: list(map(str, values)) if key == "speaker" else values
       for key, values in table.items()
     },
-    reader=records if channel is None else records.of_channel(channel),
+    reader=records
+    if channel is None
+    else functools.partial(records, channel=channel),
     parts=tuple(parts.split()),
   )
 
@@ -160,12 +163,6 @@ class _Records:
     # Data sources do not promise to be safe in threads; decoding is.
     self._lock = threading.Lock()
 
-  def of_channel(self, channel: int):
-    """Reads a channel instead of the average."""
-    return lambda path, start, length, channel=channel: self(
-      path, start, length, channel=channel
-    )
-
   def record(self, number: int, names: Iterable[str]) -> dict[str, Any]:
     """Some features of a record; all others are not decoded."""
     try:
@@ -178,10 +175,6 @@ class _Records:
       raise CorpusError(
         f"{self.title}/{number}: cannot be read ({reason})"
       ) from None
-
-  def num_samples(self, number: int) -> int:
-    """Samples of a record that does not say it."""
-    return len(self.record(number, [self.audio])[self.audio])
 
   def __call__(
     self, path: str, start: int, length: int, *, channel: int | None = None
@@ -222,7 +215,8 @@ def _scan(records: _Records, names: Mapping[str, str]) -> dict[str, list]:
     try:
       record = records.record(number, names)
       row = {names[key]: _plain(value) for key, value in record.items()}
-      length = row.get("length") or records.num_samples(number)
+      audio = records.audio
+      length = row.get("length") or len(records.record(number, [audio])[audio])
     except CorpusError as error:
       return error
     if not length:

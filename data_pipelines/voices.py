@@ -59,13 +59,10 @@ def _generator(seed, split, *place):
 class _Renderer:
   """Reads a row by synthesising it."""
 
-  def __init__(self, *, seed, split, rate_hz, longest_s, cache_bytes):
-    self._seed = seed
-    self._split = split
-    self._rate_hz = rate_hz
-    self._longest_s = longest_s
-    self._free_bytes = cache_bytes
-    self._cache = {}
+  def __init__(self, seed, split, rate_hz, longest_s, cache_bytes):
+    self._seed, self._split = seed, split
+    self._rate_hz, self._longest_s = rate_hz, longest_s
+    self._free_bytes, self._cache = cache_bytes, {}
     self._lock = threading.Lock()
 
   def compose(self, who, number):
@@ -161,11 +158,7 @@ def make_voices(
   if utterance_s < 1.5:
     raise ValueError(f"utterance_s must be at least 1.5, got {utterance_s}")
   renderer = _Renderer(
-    seed=seed,
-    split=split,
-    rate_hz=sample_rate_hz,
-    longest_s=utterance_s,
-    cache_bytes=int(cache_mb * 2**20),
+    seed, split, sample_rate_hz, utterance_s, int(cache_mb * 2**20)
   )
   names, lengths, speakers, texts = [], [], [], []
   for who in range(num_speakers):
