@@ -26,8 +26,6 @@ CORE = [
   "tqdm",
 ]
 
-_LINUX_X86 = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-
 # Training jobs and their tf.data pipelines.
 TRAIN = [
   "ml-collections",
@@ -35,8 +33,9 @@ TRAIN = [
   "tensorboardX",
   # Only reads data here; the build without CUDA is smaller and does not warn
   # on machines without a GPU, but exists for Linux on x86-64 only.
-  f"tensorflow-cpu>=2.21; {_LINUX_X86}",
-  f"tensorflow>=2.21; not ({_LINUX_X86})",
+  "tensorflow-cpu>=2.21; "
+  "sys_platform == 'linux' and platform_machine == 'x86_64'",
+  "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'",
   "tensorflow-datasets>=4.9.10",
 ]
 

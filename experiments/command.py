@@ -14,10 +14,9 @@ from jaxsep.train import TrainingError
 
 
 class Parser:
-  """The absl flags of one command."""
+  """The absl flags of one command, whose documentation `--help` prints."""
 
   def __init__(self, doc: str | None):
-    """Takes the documentation of the command, which `--help` prints."""
     self._doc = doc or ""
     self._values = flags.FlagValues()
     self.add("help", type=bool, help="Print this, and end.")
@@ -39,8 +38,7 @@ class Parser:
     Args:
       name: Its name.
       help: What it is for.
-      type: str, int, float or bool; tuple for values with commas, list for a
-        flag that may be given several times.
+      type: str, int, float or bool; list for a flag that may be given often.
       default: Its value where it is not given; False for a bool.
       choices: The texts that it may be.
       least: The least number that it may be.
@@ -57,8 +55,8 @@ class Parser:
         tuple: flags.DEFINE_list,
         list: flags.DEFINE_multi_string,
       }[type]
-      usual = {bool: False, list: []}.get(type)
-      default = usual if default is None else default
+      if default is None:
+        default = {bool: False, list: []}.get(type)
       if type is tuple:
         default = [str(part) for part in default]
       define(name, default, help, flag_values=self._values)
@@ -66,23 +64,18 @@ class Parser:
   def parse(
     self, argv: Sequence[str] | None = None, *, unknown: str | None = None
   ) -> Any:
-    """Reads the words after the command.
-
-    Args:
-      argv: The words; those of the process if None.
-      unknown: Beginning of flags that are not defined, such as "--config.".
+    """Reads the words after the command, or those of the process.
 
     Returns:
-      The flags as attributes; `words` has those that begin with `unknown`.
+      The flags as attributes; `words` has those that begin with `unknown`, such
+      as "--config.", and are not defined.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
       argv = self._values.read_flags_from_files(argv, force_gnu=False)
       words = [w for w in argv if unknown and w.startswith(unknown)]
-      rest = self._values([sys.argv[0], *(w for w in argv if w not in words)])[
-        1:
-      ]
-      if rest:
+      known = [w for w in argv if w not in words]
+      if rest := self._values([sys.argv[0], *known])[1:]:
         raise flags.Error(f"unexpected arguments: {' '.join(rest)}")
     except (flags.Error, OSError) as error:
       say(f"error: {' '.join(str(error).split())}")
@@ -95,15 +88,7 @@ class Parser:
 
 
 def run_or_exit(run: Callable[[], Any], *, debug: bool = False) -> Any:
-  """Runs, and turns what a user can mend into one line and exit status 1.
-
-  Args:
-    run: What the command does once the flags are read.
-    debug: Whether errors are raised, to show where they come from.
-
-  Returns:
-    What `run` returns.
-  """
+  """Runs; a user's mistake is one line and exit status 1, raised to debug."""
   logging.set_verbosity(logging.WARNING)
   try:
     return run()

@@ -12,8 +12,6 @@ from experiments import options
 # Options of mixtures, and the layouts that have them.
 _HEEDING = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
 
-_PURPOSES = ("train", "valid", "test")
-
 #: Options that say where and how fast, not what.
 MAY_CHANGE = (
   "cache_dir",
@@ -91,9 +89,9 @@ class DataConfig:
   num_threads: int | None = None
 
   @property
-  def fastest(self) -> float:
-    """The fastest speed of a source."""
-    return max(self.speed_range or (1.0,))
+  def drawn_s(self) -> float:
+    """What a crop in training takes of an utterance at the fastest speed."""
+    return self.crop_s * max(self.speed_range or (1.0,))
 
 
 options.register(DataConfig)
@@ -103,14 +101,7 @@ options.register(DataConfig)
 class Data:
   """Corpora of a config, and batches of them.
 
-  Attributes:
-    config: The options.
-    sample_rate_hz: Rate of the examples.
-    num_sources: Speakers in each.
-    train: Corpus to train on.
-    valid: Corpus to validate on.
-    background: Corpora `noise` and `rirs` of training, None where not wanted.
-    valid_background: Those of validation.
+  The backgrounds are the corpora `noise` and `rirs`, None where not wanted.
   """
 
   config: DataConfig
@@ -127,7 +118,7 @@ class Data:
     if self.train.is_premixed:
       examples = PremixedCrops(
         self.train,
-        crop_length=self._samples(config.crop_s),
+        crop_length=round(config.crop_s * self.sample_rate_hz),
         sample_rate_hz=self.sample_rate_hz,
         seed=config.seed,
       )
@@ -162,11 +153,7 @@ class Data:
     return self._batches(examples, **count, **here)
 
   def describe(self) -> dict[str, Any]:
-    """What fixes the examples besides the config, as JSON values.
-
-    Corpora may move to another folder, but not become others: their layout
-    and sizes are part of it.
-    """
+    """What fixes the examples, as JSON values: corpora may move, not change."""
     corpora_ = {"train": self.train, "valid": self.valid, **self.background}
     return {
       "layout": _layout(self.config.corpus),
@@ -175,10 +162,6 @@ class Data:
         for name, corpus in corpora_.items()
       },
     }
-
-  def _samples(self, seconds):
-    """Samples in so many seconds."""
-    return round(seconds * self.sample_rate_hz)
 
   def _batches(self, examples, **which):
     """Batches of the configured size."""
@@ -191,37 +174,28 @@ class Data:
 
   def _mixtures(self, corpus, crop_s, background, **further):
     """Examples that are mixed where the model runs."""
-    config = self.config
+    config, rate = self.config, self.sample_rate_hz
     rirs = background.get("rirs")
     return Mixtures(
       corpus,
       num_sources=self.num_sources,
-      crop_length=self._samples(crop_s),
-      sample_rate_hz=self.sample_rate_hz,
+      crop_length=round(crop_s * rate),
+      sample_rate_hz=rate,
       seed=config.seed,
       noise=background.get("noise"),
       rirs=rirs,
-      rir_length=None if rirs is None else self._samples(config.rir_s),
+      rir_length=None if rirs is None else round(config.rir_s * rate),
       weighting=config.weighting,
       **further,
     )
 
 
 def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
-  """Opens the corpora of a config.
+  """Opens the corpora of a config, and says how much there is.
 
-  Args:
-    config: Has `sample_rate_hz`, `model.num_sources`, `data` (the options of a
-      `DataConfig`) and `simulation`.
-    say: Told how much there is.
-
-  Returns:
-    The data. Training and validation have no speaker in common, and no noise
-    or room if there are several.
-
-  Raises:
-    ValueError: If a corpus is missing or too small, or if options contradict
-      each other or would not be heeded.
+  Training and validation have no speaker in common, and no noise or room if
+  there are several. ValueError if options contradict each other or would not
+  be heeded.
   """
   data = options.build(config.data, where="config.data")
   train, valid = _open_both(config, data)
@@ -244,15 +218,10 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
 
 
 def open_drawn(config: Any, corpus: Any) -> Data:
-  """Mixtures of a corpus of utterances to evaluate on.
+  """Mixtures of utterances to evaluate on, by `eval_batches`.
 
-  Args:
-    config: See `open_data`; its data say how many, how long, and with which
-      noises and rooms, of which those of validation are taken.
-    corpus: The utterances; those that do not fill a mixture are left out.
-
-  Returns:
-    The data, to use the `eval_batches` of.
+  The config says how many, how long, and with which noises and rooms, of which
+  those of validation are taken.
   """
   data = options.build(config.data, where="config.data")
   corpus = _long_enough(corpus, None, data.valid_crop_s)
@@ -268,26 +237,15 @@ def open_corpus(
   purpose: str = "test",
   data: DataConfig | None = None,
 ) -> Any:
-  """Opens one corpus of any layout, with the options that its layout has.
+  """Opens one `corpora.Corpus`, with the options that its layout has.
 
   Args:
     spec: Utterances or mixtures as `layout:where`.
     sample_rate_hz: Rate of the model; mixtures and voices come in several.
     num_sources: Sources of a mixture.
-    split: Split; None takes that of the purpose, where there are splits.
+    split: None takes that of the purpose, where there are splits.
     purpose: `"train"`, `"valid"` or `"test"`.
     data: Gives `mode`, `mixture`, `cache_dir` and the sizes of the voices.
-
-  Returns:
-    A `corpora.Corpus`, of utterances or of mixtures.
-
-  Raises:
-    ValueError: If it cannot be opened, or has no such options.
-
-  Example:
-    >>> voices = open_corpus("voices", sample_rate_hz=16000)
-    >>> voices.speakers[0], int(voices.rate_hz[0])
-    ('voice-test-00000', 16000)
   """
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
@@ -295,14 +253,15 @@ def open_corpus(
   if layout == "tfds":
     splits = ("train", None, "test")
   wanted: dict[str, Any] = {
-    "split": split or (splits and splits[_PURPOSES.index(purpose)]),
+    "split": split
+    or (splits and splits[("train", "valid", "test").index(purpose)]),
     "mode": data.mode,
     "mixture": data.mixture,
   }
   wanted = {name: value for name, value in wanted.items() if value}
   if layout == "voices":
     is_train, is_valid = purpose == "train", purpose == "valid"
-    crop_s = data.crop_s * data.fastest if is_train else data.valid_crop_s
+    crop_s = data.drawn_s if is_train else data.valid_crop_s
     wanted |= {
       "num_speakers": data.num_valid_voices if is_valid else data.num_voices,
       "utterances_per_speaker": data.num_utterances,
@@ -338,26 +297,6 @@ def _layout(spec):
 def _with_background(config, data, train, valid):
   """The data of two corpora, with the noises and rooms of the config."""
   mixed_here = not (train.is_premixed and valid.is_premixed)
-  parts = {
-    # Of several noises or rooms, some are for validation only.
-    name: (corpus, corpus)
-    if corpus is None or len(corpus) < 2
-    else table.hold_out(corpus)
-    for name, corpus in _open_background(config, data, mixed_here).items()
-  }
-  return Data(
-    data,
-    config.sample_rate_hz,
-    config.model.num_sources,
-    train,
-    valid,
-    {name: kept for name, (kept, _) in parts.items()},
-    {name: held for name, (_, held) in parts.items()},
-  )
-
-
-def _open_background(config, data, mixed_here):
-  """Corpora by name, `noise` and `rirs`; None for those not wanted."""
   specs = {"noise": data.noise, "rirs": data.rirs}
   for name, spec in specs.items():
     if spec and not mixed_here:
@@ -377,21 +316,29 @@ def _open_background(config, data, mixed_here):
       f"data.noise is {specs['noise']}, but without simulation.noise_snr_db, "
       "such as (0,15), none of it is added"
     )
-  return {
-    name: corpora.open_corpus(spec, cache_dir=data.cache_dir) if spec else None
-    for name, spec in specs.items()
-  }
+  kept, held = dict.fromkeys(specs), dict.fromkeys(specs)
+  for name, spec in specs.items():
+    if spec:
+      corpus = corpora.open_corpus(spec, cache_dir=data.cache_dir)
+      # Of several noises or rooms, some are for validation only.
+      kept[name], held[name] = (
+        table.hold_out(corpus) if len(corpus) > 1 else (corpus, corpus)
+      )
+  rate, num_sources = config.sample_rate_hz, config.model.num_sources
+  return Data(data, rate, num_sources, train, valid, kept, held)
 
 
 def _open_both(config, data):
   """Training and validation corpus, short utterances left out."""
 
   def open_one(spec, **which):
+    # Without the options that only the other corpus heeds.
+    other = [n for n, who in _HEEDING.items() if _layout(spec) not in who]
     return open_corpus(
       spec,
       sample_rate_hz=config.sample_rate_hz,
       num_sources=config.model.num_sources,
-      data=_heeded(data, spec),
+      data=dataclasses.replace(data, **dict.fromkeys(other)),
       **which,
     )
 
@@ -421,22 +368,10 @@ def _open_both(config, data):
       train, column="speaker", at_least=config.model.num_sources
     )
   if not train.is_premixed:
-    train = _long_enough(
-      train, data.min_utterance_s, data.crop_s * data.fastest
-    )
+    train = _long_enough(train, data.min_utterance_s, data.drawn_s)
   if not valid.is_premixed:
     valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
   return train, valid
-
-
-def _heeded(data, spec):
-  """The options without those that only the other corpus heeds."""
-  unheeded = {
-    name: None
-    for name, layouts in _HEEDING.items()
-    if _layout(spec) not in layouts
-  }
-  return dataclasses.replace(data, **unheeded)
 
 
 def _long_enough(corpus, min_s, crop_s):

@@ -51,11 +51,7 @@ def add_set_flags(parser: Parser) -> None:
 
 
 def check_set(flags: Any) -> None:
-  """Raises ValueError if flags contradict each other or would not be heeded.
-
-  Args:
-    flags: Has what `add_set_flags` adds.
-  """
+  """Raises ValueError if flags contradict each other or are not heeded."""
   if flags.mixture_list and flags.corpus:
     raise ValueError("give --mixture_list or --corpus, not both")
   if flags.mixture_list and not flags.root:
@@ -72,19 +68,7 @@ def check_set(flags: Any) -> None:
 
 
 def open_mixture_list(path: str, root: str, num_sources: int) -> Any:
-  """Opens a list of mixtures.
-
-  Args:
-    path: The CSV file.
-    root: Folder that its paths start from.
-    num_sources: Sources that its mixtures must have.
-
-  Returns:
-    A corpus of mixtures.
-
-  Raises:
-    ValueError: If the list or a file of it is at fault.
-  """
+  """Opens a CSV list of mixtures whose paths start from `root`."""
   mixtures = mixture_lists.read_list(path)
   check_num_sources(mixtures, num_sources)
   return mixture_lists.open_list(mixtures, root)
@@ -100,13 +84,7 @@ def choose_rows(
 ) -> np.ndarray:
   """Rows at equal distances, so that all parts of a list have their share.
 
-  Args:
-    samples: Samples of each mixture.
-    num_examples: How many; all there are if None or more than those.
-    crop: Shorter ones are left out.
-
-  Returns:
-    Rows, in order; none if all are shorter.
+  All that are not shorter than `crop`, where there are not more.
 
   Example:
     >>> choose_rows(np.array([9, 9, 2, 9, 9]), num_examples=2, crop=5).tolist()
@@ -118,19 +96,9 @@ def choose_rows(
 
 
 def finest_multiple(samples: np.ndarray, sample_rate_hz: int) -> int:
-  """What to cut mixtures to, so that there are few lengths.
+  """What to cut mixtures to so that they have at most `MOST_LENGTHS` lengths.
 
-  Args:
-    samples: Samples of each mixture.
-    sample_rate_hz: Their rate.
-
-  Returns:
-    1, which cuts nothing, where there are at most `MOST_LENGTHS` lengths;
-    else the least that leaves so many, up to a second.
-
-  Example:
-    >>> finest_multiple(np.arange(8000, 9000), 8000)
-    80
+  1, which cuts nothing, where they have no more; a second at most.
   """
   multiples = [1, *(round(s * sample_rate_hz) for s in _MULTIPLES_S)]
   for multiple in multiples:
@@ -184,14 +152,7 @@ class Chosen:
     return named | ({"folders": " ".join(sorted(folders))} if folders else {})
 
   def caption(self, kept: int) -> str:
-    """What was left out, in a line.
-
-    Args:
-      kept: Samples that were not, of all mixtures together.
-
-    Returns:
-      A sentence or two.
-    """
+    """What was left out, if so many samples of all mixtures were kept."""
     rate = self.sample_rate_hz
     samples = samples_of(self.mixtures, rate)
     if self.crop is not None:
@@ -226,12 +187,6 @@ def choose(
     crop_s: Seconds of each; shorter ones are left out. None takes them whole.
     length_multiple_s: Cut them down to a multiple of this; None cuts as
       little as leaves `MOST_LENGTHS` lengths.
-
-  Returns:
-    The choice.
-
-  Raises:
-    ValueError: If none is long enough.
   """
   samples = samples_of(mixtures, sample_rate_hz)
   crop = max(round(crop_s * sample_rate_hz), 1) if crop_s else None
@@ -261,7 +216,7 @@ def evaluate(
     task: The task with its model.
     variables: All collections of the model.
     batches: Batches of ingredients or of mixtures.
-    make_keys: From the indices of a batch to the keys of what is simulated.
+    make_keys: From the indices of a batch to the keys of the simulation.
     perceptual: Whether to compute STOI and PESQ too, on the CPU.
 
   Yields:
@@ -322,14 +277,7 @@ def write_examples(
   *,
   sample_rate_hz: int,
 ) -> None:
-  """Writes some examples to listen to, and a table of their rows.
-
-  Args:
-    folder: Gets a folder for each example, with `mixture.wav`,
-      `estimate_1.wav`, `reference_1.wav` ..., and `scores.csv`.
-    examples: What `evaluate` yielded.
-    sample_rate_hz: Their sample rate.
-  """
+  """Writes what `evaluate` yielded: a folder of audio each, and their rows."""
   for row, signals in examples:
     place = folder / f"example_{row['index']}"
     place.mkdir(parents=True, exist_ok=True)

@@ -102,18 +102,7 @@ options.register(OptimizerConfig)
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
   """Makes the function from a step, counted from 0, to its learning rate.
 
-  Args:
-    config: See `OptimizerConfig`. A plateau is constant here: what plateaus
-      make of it is a factor that `train.fit` applies.
-    num_steps: Where a decay ends if the config does not say.
-
-  Returns:
-    A function of the step, an integer or an int32 array.
-
-  Example:
-    >>> config = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
-    >>> [float(make_schedule(config, 9)(step)) for step in (0, 3, 8)]
-    [0.25, 1.0, 1.0]
+  A plateau is constant here: `train.fit` applies its factor.
   """
   peak, warmup = config.learning_rate, config.warmup_steps
   span = max((config.decay_steps or num_steps) - warmup, 1)
@@ -146,13 +135,7 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule, Any]:
   """Makes what `train.fit` takes as `optimizer`, `schedule` and `plateau`.
 
-  Args:
-    config: See `OptimizerConfig`.
-    num_steps: Steps of the whole run.
-
-  Returns:
-    `(optimizer, schedule, plateau)`; the learning rate is in the optimizer,
-    and the plateau is None without one.
+  The learning rate is in the optimizer, and the plateau is None without one.
 
   References:
     Kingma and Ba, Adam: a method for stochastic optimization, 2015.
@@ -211,19 +194,14 @@ def _muon():
 
 
 def _kinds(params):
-  """Says of each parameter if Muon takes it: a matrix, inputs by outputs."""
+  """Says of each parameter if Muon takes it: a matrix of at least 8 by 8."""
 
   def kind(path, x):
     # A depthwise kernel, taps by channels, multiplies no vector.
-    is_matrix = x.ndim == 2 and min(x.shape) >= _SMALLEST_MATRIX
-    is_matrix = is_matrix and "depthwise" not in _names(path)
-    return "matrix" if is_matrix else "other"
+    is_matrix = x.ndim == 2 and "depthwise" not in _names(path)
+    return "matrix" if is_matrix and min(x.shape) >= 8 else "other"
 
   return jax.tree_util.tree_map_with_path(kind, params)
-
-
-#: Rows and columns from which on a parameter counts as a matrix.
-_SMALLEST_MATRIX = 8
 
 
 def _labels(params, fixed):
@@ -238,9 +216,8 @@ def _labels(params, fixed):
 
   labels = jax.tree_util.tree_map_with_path(label, params)
   if missing := sorted(set(fixed) - found):
-    known = {
-      _names(p)[0] for p, _ in jax.tree_util.tree_leaves_with_path(params)
-    }
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    known = {_names(path)[0] for path, _ in leaves}
     raise ValueError(
       f"optimizer.fixed has {missing[0]}, but the model has no such part; it "
       f"has {', '.join(sorted(known))}"

@@ -32,13 +32,7 @@ _KNOWN: dict[str, Callable] = {}
 
 
 def register(*values: Callable) -> None:
-  """Makes classes or functions known to `build` by their names.
-
-  Those of jaxsep that a config may hold are known already.
-
-  Args:
-    *values: Classes or functions of a paper.
-  """
+  """Makes classes or functions of a paper known to `build` by their names."""
   _KNOWN.update({value.__name__: value for value in values})
 
 
@@ -54,12 +48,6 @@ def options(value: Any, *, without: Iterable[str] = ()) -> Any:
   Returns:
     A `ConfigDict` with the name of the class or function under `class` or
     `function`; plain values as they are, dtypes by name.
-
-  Example:
-    >>> config = options(simulate.Filter("bandstop", (350, 400)))
-    >>> config.cutoff_hz = (650, 700)
-    >>> print(build(config))
-    bandstop 650-700 Hz
   """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     found = {"class": type(value).__name__} | {
@@ -84,18 +72,14 @@ def options(value: Any, *, without: Iterable[str] = ()) -> Any:
 
 
 def make_config(**parts: Any) -> Any:
-  """A config with what every job has.
+  """A config with what every job has; it refuses keys it does not have.
 
   Args:
     **parts: Plain values and what `options` returns; for a training job at
       least `sample_rate_hz`, `model`, `data`, `optimizer` and `train`.
-
-  Returns:
-    A `ConfigDict` that refuses keys it does not have; types are checked by
-    `build`, against those of the class. `init_from` names a run or model
-    folder whose variables are those to start from, `RUN:encoder` a part of
-    them; `frozen` has the folders of models that are used in training but not
-    trained, by name.
+      `init_from` names a run or model folder whose variables are those to
+      start from, `RUN:encoder` a part of them; `frozen` has the folders of
+      models that are used in training but not trained, by name.
   """
   return _config({"init_from": None, "frozen": {}} | parts)
 
@@ -107,12 +91,6 @@ def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
     config: What `options` returned, perhaps changed.
     where: Name of the config in messages.
     **fixed: Fields that the config leaves out.
-
-  Returns:
-    An instance, a function, or the plain value.
-
-  Raises:
-    ValueError: If a name, a key or a type is wrong; one line.
   """
   if not isinstance(config, config_dict.ConfigDict | Mapping):
     return config
@@ -149,11 +127,7 @@ def override(config: Any, words: Iterable[str]) -> None:
     words: Such as `--config.optimizer.clip_norm=None` or
       `--config.simulation.snr_db=(0,5)`. A nested value that is None becomes
       one of its class once a field of it is set; a function is replaced by
-      naming another. New keys go into parts without a class, such as
-      `frozen`.
-
-  Raises:
-    ValueError: If there is no such option or the value has another type.
+      naming another. New keys go into `frozen` only.
   """
   for word in words:
     name, equals, text = word.partition("=")
@@ -174,12 +148,6 @@ def load(path: str) -> Any:
   Args:
     path: A Python file with `get_config()`, the `config.json` of a run, or
       what `--print_config` printed.
-
-  Returns:
-    The config.
-
-  Raises:
-    ValueError: If there is none.
   """
   if not pathlib.Path(path).is_file():
     raise ValueError(f"--config is {path}, but there is no such file")
@@ -211,11 +179,8 @@ def _fields(made):
   """The fields of a class that are options."""
   # Flax gives every module these two fields.
   others = ("parent", "name") if issubclass(made, nn.Module) else ()
-  return [
-    field
-    for field in dataclasses.fields(made)
-    if field.init and field.name not in others
-  ]
+  fields = dataclasses.fields(made)
+  return [f for f in fields if f.init and f.name not in others]
 
 
 def _parameters(function):
@@ -240,9 +205,8 @@ def _types(made):
 
 def _is_dtype(value):
   """Whether a value is a dtype or the type of its scalars."""
-  return isinstance(value, np.dtype) or (
-    isinstance(value, type) and hasattr(value, "dtype")
-  )
+  is_scalar = isinstance(value, type) and hasattr(value, "dtype")
+  return is_scalar or isinstance(value, np.dtype)
 
 
 def _no_such_key(where, key, known):
@@ -268,14 +232,8 @@ def _cast(value, wanted):
       with contextlib.suppress(TypeError, ValueError):
         return _cast(value, kind)
     raise TypeError(value)
-  if wanted in (None, type(None)):
-    if value is not None:
-      raise TypeError(value)
-    return None
   if origin is typing.Literal:
-    if value not in args:
-      raise ValueError(value)
-    return value
+    return args[args.index(value)]
   if wanted is np.dtype:
     return jnp.dtype(value)
   if origin in (tuple, collections.abc.Sequence):
@@ -286,10 +244,10 @@ def _cast(value, wanted):
     return tuple(_cast(v, kind) for v, kind in zip(value, each, strict=True))
   if wanted is float and type(value) in (int, float):
     return float(value)
-  if wanted in (bool, int, str, float) and type(value) is not wanted:
-    raise TypeError(value)
   is_class = isinstance(wanted, type) and wanted is not Any
   if is_class and not isinstance(value, wanted):
+    raise TypeError(value)
+  if wanted is int and isinstance(value, bool):
     raise TypeError(value)
   return value
 

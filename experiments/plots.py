@@ -1,11 +1,13 @@
 """Figures that several experiments draw; needs the `plot` extra."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from jaxsep import dsp
 from jaxsep.typing import Array, Float
@@ -82,16 +84,7 @@ def spectrogram_db(
   sample_rate_hz: int,
   window_s: float = 0.032,
 ) -> np.ndarray:
-  """Power of signals over frequency and time.
-
-  Args:
-    signal: Signals, `[..., T]`.
-    sample_rate_hz: Sample rate.
-    window_s: Duration of the Hann window; the hop is an eighth of it.
-
-  Returns:
-    Levels in dB, `[..., F, N]`.
-  """
+  """Levels in dB `[..., F, N]`; the hop is an eighth of the Hann window."""
   window = max(2 * round(window_s * sample_rate_hz / 2), 16)
   stft = dsp.Stft(n_fft=window, hop_length=window // 8)
   power = np.square(np.abs(np.asarray(stft(jnp.asarray(signal)))))
@@ -103,28 +96,16 @@ def show_spectrogram(
   picture: np.ndarray,
   *,
   top_db: float,
-  start_s: float = 0.0,
   end_s: float,
   top_khz: float,
 ) -> Any:
-  """Draws a spectrogram into axes in seconds and kHz.
-
-  Args:
-    axes: Axes of matplotlib.
-    picture: Levels in dB from `start_s` to `end_s`, `[F, N]`.
-    top_db: Level of the brightest colour.
-    start_s: Time of the left edge.
-    end_s: Time of the right edge.
-    top_khz: Frequency of the top edge.
-
-  Returns:
-    The image, for a colour bar.
-  """
+  """Draws levels in dB `[F, N]`, from `top_db` down; returns the image."""
+  half_step_s = end_s / max(picture.shape[-1] - 1, 1) / 2
   return axes.imshow(
     picture,
     origin="lower",
     aspect="auto",
-    extent=(start_s, end_s, 0.0, top_khz),
+    extent=(-half_step_s, end_s + half_step_s, 0.0, top_khz),
     vmin=top_db - DYNAMIC_RANGE_DB,
     vmax=top_db,
     cmap="magma",
@@ -138,15 +119,37 @@ def at_level_of(
   """Channels with one common gain, so that their sum fits the mixture best.
 
   A model trained on a scale-invariant loss has no level of its own.
-
-  Args:
-    mixture: The mixture, `[T]`.
-    estimate: Its channels, `[S, T]`.
-
-  Returns:
-    The channels, `[S, T]`; unchanged if they are silent.
   """
   total = np.sum(estimate, axis=0)
   energy = float(np.sum(total**2))
   gain = abs(float(np.sum(total * mixture))) / energy if energy > 0 else 0.0
   return np.asarray(estimate) * (gain or 1.0)
+
+
+def draw_box(
+  axes: Any,
+  start: float,
+  end: float,
+  bottom: float,
+  top: float,
+  *,
+  colour: str,
+  style: str = "-",
+) -> None:
+  """Draws the outline of a part of a spectrogram, in seconds and kHz."""
+  box = Rectangle((start, bottom), end - start, top - bottom, fill=False)
+  box.set(edgecolor=colour, linestyle=style, linewidth=1.5)
+  axes.add_patch(box)
+
+
+def finish_spectrograms(
+  figure: Figure, axes: Any, image: Any, title: str, handles: Sequence[Any] = ()
+) -> None:
+  """Labels the time below, and adds a colour bar, a title and a legend."""
+  for bottom in np.atleast_1d(axes[-1]):
+    bottom.set_xlabel("time (s)")
+  figure.colorbar(image, ax=axes, label="level (dB)", aspect=50, pad=0.01)
+  figure.suptitle(title)
+  if handles:
+    place: Any = {"loc": "outside lower center", "ncols": 3}
+    figure.legend(handles=handles, fontsize="small", **place)

@@ -14,13 +14,9 @@ Row = dict[str, Any]
 
 
 def write(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
-  """Writes rows of the same columns as CSV or JSON lines, by the ending.
+  """Writes rows of the same columns as `.csv` or `.jsonl`, by the ending.
 
   In CSV, numbers have 6 digits after the point, and None and NaN are empty.
-
-  Args:
-    path: Ends in `.csv` or `.jsonl`; appears once it is complete.
-    rows: The rows.
   """
   path = pathlib.Path(path)
   hidden = path.with_name(f".{path.name}")
@@ -48,37 +44,20 @@ def markdown(rows: Sequence[Row], digits: int = 2) -> str:
 
 
 def mean_and_error(values: Any) -> tuple[float, float]:
-  """The mean of independent values, and its standard error.
-
-  Args:
-    values: Numbers; those that are not finite are left out.
-
-  Returns:
-    `(mean, error)`; the error of a single value is NaN.
-
-  Example:
-    >>> mean_and_error([1.0, 3.0])
-    (2.0, 1.0)
-  """
+  """The mean of the finite values, and its standard error, NaN for one."""
   values = np.asarray(values, np.float64)
   values = values[np.isfinite(values)]
   if not len(values):
     return math.nan, math.nan
-  error = (
-    values.std() / (len(values) - 1) ** 0.5 if len(values) > 1 else math.nan
-  )
-  return float(values.mean()), float(error)
+  if len(values) == 1:
+    return float(values[0]), math.nan
+  return float(values.mean()), float(values.std() / (len(values) - 1) ** 0.5)
 
 
 def summary(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
   """A Markdown table of means, their standard errors, and medians.
 
-  Args:
-    rows: The rows.
-    titles: What to call a column; those that the rows lack are left out.
-
-  Returns:
-    Its lines.
+  Of the columns with a title; those that the rows lack are left out.
   """
   lines = []
   for name, title in titles.items():
@@ -102,14 +81,7 @@ def spread(rows: Sequence[Row]) -> str:
 
   Mixtures of the same few speakers are no independent draws: the standard
   error over mixtures is that of these speakers' mixtures, and says nothing of
-  others.
-
-  Args:
-    rows: The rows, with the `folders` of each mixture's files.
-
-  Returns:
-    A sentence on the mean SI-SDR improvement of each set of folders; "" where
-    there are none, or fewer than two mixtures to a set.
+  others. "" where there are no `folders`, or fewer than two mixtures to a set.
   """
   sets: dict[str, list[float]] = {}
   for row in rows:

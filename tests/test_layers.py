@@ -39,7 +39,7 @@ KEPT_IN = {
     "experiments/",
     "data_pipelines/",
   ),
-  "soundfile": ("jaxsep/audio/", "jaxsep/cli/_stream", "data_pipelines/"),
+  "soundfile": ("jaxsep/audio/", "data_pipelines/"),
   "tensorboardX": ("jaxsep/train/writer.py",),
   "torch": ("jaxsep/conversion/_checkpoints.py", "experiments/benchmarks/"),
 }

@@ -9,17 +9,13 @@ variants run in turn, so that a change in the machine's speed meets all.
 
 import contextlib
 import statistics
-import time
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
 
-from experiments.command import run_or_exit
+from experiments.benchmarks.measuring import in_turns
+from experiments.command import Parser, run_or_exit
 from jaxsep import models
-
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Runs of each.", lower_bound=1)
-_ONLY = flags.DEFINE_string("only", "", "Part of the name of the rows to run.")
 
 DPTNET = models.DPTNet(filter_length=16, chunk_length=100, padding="both")
 #: Model, and the function in it whose gradient is written by hand.
@@ -89,34 +85,39 @@ def compile_step(model, mixture, reference):
   return jax.jit(jax.grad(loss)).lower(variables).compile(), variables
 
 
-def run():
+def run(options):
   """Prints a table."""
   mixture = jax.random.normal(jax.random.key(1), (2, 16_000))
   reference = jax.random.normal(jax.random.key(2), (2, 2, 16_000))
-  print(f"{jax.devices()[0]}, 2 x 2 s at 8 kHz, {_ROUNDS.value} rounds")
+  print(f"{jax.devices()[0]}, 2 x 2 s at 8 kHz, {options.rounds} rounds")
   for case, (model, name) in CASES.items():
-    if _ONLY.value not in case:
+    if options.only not in case:
       continue
     steps = {"by hand": compile_step(model, mixture, reference)}
     for policy in ("keep", "dots_saveable", "nothing_saveable"):
       with gradient_of_jax(name, policy):
         steps[policy] = compile_step(model, mixture, reference)
-    seconds = {variant: [] for variant in steps}
-    for _ in range(_ROUNDS.value + 1):
-      for variant, (step, variables) in steps.items():
-        start = time.perf_counter()
-        jax.block_until_ready(step(variables))
-        seconds[variant].append(time.perf_counter() - start)
-    for variant, (step, _) in steps.items():
-      median = statistics.median(seconds[variant][1:])
+    works = [
+      lambda step=step, variables=variables: jax.block_until_ready(
+        step(variables)
+      )
+      for step, variables in steps.values()
+    ]
+    times = in_turns(options.rounds, *works)
+    for (variant, (step, _)), seconds in zip(steps.items(), times, strict=True):
       megabytes = step.memory_analysis().temp_size_in_bytes / 1e6
+      median = statistics.median(seconds)
       print(f"{case:<28}{variant:<18}{median:>8.3f} s{megabytes:>8.0f} MB")
 
 
-def main(argv):
-  """Runs the comparison."""
-  run_or_exit(run, argv)
+def main():
+  """Runs; an error is one line."""
+  parser = Parser(__doc__)
+  parser.add("rounds", type=int, least=1, default=7, help="Runs of each.")
+  parser.add("only", default="", help="Part of the name of the rows to run.")
+  options = parser.parse()
+  run_or_exit(lambda: run(options), debug=options.debug)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

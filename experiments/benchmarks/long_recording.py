@@ -14,8 +14,6 @@ size with random parameters.
 """
 
 import pathlib
-import resource
-import sys
 import tempfile
 import time
 
@@ -24,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.measuring import verdict
+from experiments.benchmarks.measuring import peak_bytes, verdict
 from experiments.command import Parser, run_or_exit
 from jaxsep import audio, inference, models
 
@@ -46,18 +44,6 @@ class Bands(nn.Module):
     is_high = jnp.arange(spectrum.shape[-1]) >= spectrum.shape[-1] // 2
     masks = jnp.stack([~is_high, is_high])[None]
     return jnp.fft.irfft(spectrum[:, None] * masks, mixture.shape[-1])
-
-
-def peak_megabytes() -> float:
-  """The most memory that this process has held so far."""
-  status = pathlib.Path("/proc/self/status")
-  if status.exists():
-    # The other source counts what the parent process held before the start.
-    for line in status.read_text().splitlines():
-      if line.startswith("VmHWM"):
-        return int(line.split()[1]) / 1024
-  scale = 1024**2 if sys.platform == "darwin" else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def make_recording(path: pathlib.Path, length_s: int) -> None:
@@ -100,7 +86,7 @@ def run(options):
     # Of as many chunks as fill a batch, so that the same shape is compiled.
     make_recording(short, 8 * _BATCH_SIZE)
     separate_file(short, model, variables)
-    before = peak_megabytes()
+    before = peak_bytes() / 2**20
     print(
       f"{length_s} s at {_RATE_HZ} Hz, {options.model}, batches of"
       f" {_BATCH_SIZE} chunks of 8 s, {jax.default_backend()};"
@@ -113,19 +99,18 @@ def run(options):
         model, variables, mixture, cut=_CUT, batch_size=_BATCH_SIZE
       ).shape[-1]
 
-    for title, work in (
-      (
-        "file to files, block by block",
-        lambda: separate_file(long, model, variables),
+    for title, work in {
+      "file to files, block by block": lambda: separate_file(
+        long, model, variables
       ),
-      ("separate() of the whole recording", in_memory),
-    ):
+      "separate() of the whole recording": in_memory,
+    }.items():
       start = time.perf_counter()
       count = work()
       taken = time.perf_counter() - start
       if count != length_s * _RATE_HZ:
         raise ValueError(f"{count} samples came out of {length_s * _RATE_HZ}")
-      grown = peak_megabytes() - before
+      grown = peak_bytes() / 2**20 - before
       target = f"below {_MOST_MB} MB for an hour at 8 kHz"
       end = verdict(grown < _MOST_MB, target)
       if grown < _MOST_MB and length_s < 3600:

@@ -2,7 +2,10 @@
 
 import importlib
 import os
+import pathlib
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +19,7 @@ def verdict(is_met: bool, target: str) -> str:
 
 
 def keep_to(num_cores: int) -> None:
-  """Keeps the process, before it starts threads, to so many of its cores.
-
-  Args:
-    num_cores: How many; 0 for all.
-
-  Raises:
-    ValueError: If it has not so many.
-  """
+  """Keeps the process, which has no threads yet, to so many cores; 0: all."""
   cores = allowed_cores()
   if num_cores > len(cores):
     raise ValueError(f"{num_cores} cores wanted, but there are {len(cores)}")
@@ -45,15 +41,22 @@ def seconds(work: Callable[[], Any]) -> float:
   return time.perf_counter() - start
 
 
+def peak_bytes() -> int:
+  """The most memory that this process has held so far."""
+  status = pathlib.Path("/proc/self/status")
+  if status.exists():
+    # The other source counts what the parent process held before the start.
+    for line in status.read_text().splitlines():
+      if line.startswith("VmHWM"):
+        return int(line.split()[1]) * 1024
+  scale = 1 if sys.platform == "darwin" else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
 def in_turns(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
-  """Times calls in turns, so that a change of the machine's speed meets all.
+  """Seconds of so many calls of each, taking turns, after one untimed call.
 
-  Args:
-    repeats: Timed calls of each, after one that is not.
-    *works: What to call.
-
-  Returns:
-    The seconds of each call, a list for each of the works.
+  A change of the machine's speed then meets all of them.
   """
   for work in works:
     work()

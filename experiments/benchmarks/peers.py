@@ -46,12 +46,9 @@ class Side:
       env=os.environ | dict(environment),
     )
 
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    self._process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
-    self._process.wait()
+  def close(self):
+    """Ends the process."""
+    self._process.communicate()
 
   def ask(self, **request: Any) -> dict[str, Any]:
     """Sends a request and waits for its answer."""
@@ -125,8 +122,9 @@ def main(
 
   def run():
     sides = commands(model, options)
-    with Side(*sides["ours"]) as side:
-      device = side.ask(do="device")
+    side = Side(*sides["ours"])
+    device = side.ask(do="device")
+    side.close()
     print(
       f"{model}, {device['name']}, {len(sides['ours'][1])} cores, "
       f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}\n"
@@ -175,12 +173,7 @@ def commands(model: str, options: Any) -> dict[str, tuple]:
   return sides
 
 
-def run_case(
-  request: dict[str, Any],
-  sides: dict[str, tuple],
-  rounds: int,
-  forward_flop: float | None,
-) -> dict[str, float]:
+def run_case(request, sides, rounds, forward_flop) -> dict[str, float]:
   """Lets both sides take turns; returns one row."""
   started = {name: Side(*arguments) for name, arguments in sides.items()}
   runs: dict[str, list] = {name: [] for name in started}
@@ -196,7 +189,7 @@ def run_case(
       flop = forward_flop * samples / (4 * _RATE_HZ)
       shares.append(flop / rate / runs["ours"][-1]["seconds"])
   for side in started.values():
-    side.__exit__()
+    side.close()
   row = {}
   for name, answers in runs.items():
     row[f"{name}_s"] = statistics.median(a["seconds"] for a in answers)

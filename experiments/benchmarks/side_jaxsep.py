@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import sys
-import time
 from typing import Any
 
 # On a GPU the two sides take turns: neither may hold all of the memory.
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.benchmarks.measuring import seconds
+from experiments.benchmarks.measuring import peak_bytes, seconds
 from jaxsep import losses, models
 from jaxsep.train.memory import keep_freed_memory
 
@@ -99,14 +98,12 @@ def matmuls():
   return work
 
 
-def peak_bytes():
+def peak():
   """Peak memory: of the device, or of the process on a CPU."""
   stats = jax.devices()[0].memory_stats()
   if jax.default_backend() != "cpu" and stats:
     return stats["peak_bytes_in_use"]
-  with open("/proc/self/status") as file:
-    status = dict(line.split(":", 1) for line in file)
-  return int(status["VmHWM"].split()[0]) * 1024
+  return peak_bytes()
 
 
 def main():
@@ -130,9 +127,7 @@ def main():
       with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     else:
-      start = time.perf_counter()
-      work()
-      answer = {"seconds": time.perf_counter() - start, "peak": peak_bytes()}
+      answer = {"seconds": seconds(work), "peak": peak()}
     print(json.dumps(answer), flush=True)
 
 

@@ -27,8 +27,6 @@ def main():
   parser = Parser(__doc__)
   parser.add("batch", type=int, default=16, help="Mixtures.")
   parser.add("seconds", type=float, default=4.0)
-  parser.add("taps", type=int, default=4000, help="Of the RIRs.")
-  parser.add("repeats", type=int, default=9)
   options = parser.parse()
   length, size = round(options.seconds * _RATE_HZ), options.batch
   rng = np.random.default_rng(0)
@@ -40,7 +38,7 @@ def main():
     "sources": noise(size, 2, length),
     "length": np.full((size, 2), length, np.int32),
     "noise": noise(size, length),
-    "rir": noise(size, 2, options.taps),
+    "rir": noise(size, 2, 4000),
   }
   keys = jax.random.split(jax.random.key(0), size)
   for name, simulation in _CASES.items():
@@ -54,7 +52,7 @@ def main():
       lambda batch, s=simulation: simulate_batch(s, batch, keys=keys)
     )
     median = median_s(
-      options.repeats,
+      9,
       lambda mix=mix, used=used: jax.block_until_ready(mix(used)),
     )
     print(

@@ -60,22 +60,17 @@ def run(options):
   """Prints the table."""
   keep_to(options.num_cores)
   import jax
-  import jax.numpy as jnp
 
   from jaxsep import inference, models
 
-  masker = models.TemporalConvNet(
-    causal=True, dtype=getattr(jnp, options.dtype)
-  )
-  model = models.ConvTasNet(masker=masker)
+  model = models.ConvTasNet(masker=models.TemporalConvNet(causal=True))
   live = inference.stream(model)
-  size = (options.batch, round(options.seconds * RATE_HZ))
+  size = (1, round(options.seconds * RATE_HZ))
   mixture = np.random.default_rng(0).standard_normal(size).astype(np.float32)
   variables = jax.jit(model.init)(jax.random.key(0), mixture[:, :80])
   whole = np.asarray(jax.jit(model.apply)(variables, mixture))
   print(
-    f"{options.seconds:g} s at {RATE_HZ} Hz, {options.batch} at a time,"
-    f" {options.dtype}, {jax.devices()[0]}, cores"
+    f"{options.seconds:g} s at {RATE_HZ} Hz, {jax.devices()[0]}, cores"
     f" {options.num_cores or 'all'}; outputs"
     f" {1000 * live.latency / RATE_HZ:g} ms behind\n"
     "    chunk  real time        CPU   median chunk    worst chunk"
@@ -91,8 +86,6 @@ def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
   parser.add("seconds", type=float, default=10.0)
-  parser.add("dtype", default="float32", choices=["float32", "bfloat16"])
-  parser.add("batch", type=int, default=1, help="Signals at a time.")
   parser.add("num_cores", type=int, default=1, help="0 for all.")
   options = parser.parse()
   run_or_exit(lambda: run(options), debug=options.debug)

@@ -42,6 +42,7 @@ from experiments.harmonic_probes.study import (
   load_probes,
 )
 
+_SET_FLAGS = ("corpus", "mixture_list", "root", "split", "cache_dir")
 _ENDINGS = (".png", ".csv", ".md", "_rows.csv")
 
 
@@ -52,26 +53,20 @@ def parser() -> Parser:
   made = Parser(f"{__doc__}{''.join(lines)}")
   evaluation.add_set_flags(made)
   made.add("model", help="Model folder, or the folder of a run.")
-  made.add(
-    "causal_model", help="Of figure 6, if not --model; the paper's is causal."
-  )
+  made.add("causal_model", help="Of figure 6; --model if it is not given.")
   made.add("spectrogram_model", help="Of figures 7 and 8.")
   made.add("figure", default="all", help="Numbers with commas, or all.")
   made.add("output_dir", default="figures", help="Where to.")
   for name, option in OPTIONS.items():
+    kind = int if option.default is None else type(option.default)
     made.add(
-      f"{name}",
-      type=_kind(option.default),
+      name,
+      type=kind,
       default=option.default,
       choices=option.choices,
       help=option.help,
     )
   return made
-
-
-def _kind(default):
-  """The type of a flag with this default; None is a number."""
-  return int if default is None else type(default)
 
 
 def _value(options, name):
@@ -84,14 +79,7 @@ def _value(options, name):
 
 
 def run(options: Any) -> None:
-  """Computes, draws and writes what the flags say.
-
-  Args:
-    options: The flags as attributes, see `parser`.
-
-  Raises:
-    ValueError: If a flag is at fault.
-  """
+  """Computes, draws and writes what the flags say, see `parser`."""
   if not options.model:
     raise ValueError("name a model by --model")
   numbers = read_numbers(options.figure)
@@ -110,10 +98,7 @@ def run(options: Any) -> None:
       num_examples=options.num_examples or 100,
       crop_s=4.0 if options.crop_s is None else options.crop_s,
       num_sources=model.num_sources,
-      **{
-        name: getattr(options, name)
-        for name in ("corpus", "mixture_list", "root", "split", "cache_dir")
-      },
+      **{name: getattr(options, name) for name in _SET_FLAGS},
     ),
     batch_size=options.batch_size,
     say=say,
@@ -144,17 +129,7 @@ def run(options: Any) -> None:
 
 
 def read_numbers(text: str) -> list[int]:
-  """The numbers that `--figure` means, in order.
-
-  Args:
-    text: Numbers with commas, or "all".
-
-  Returns:
-    Numbers of figures.
-
-  Raises:
-    ValueError: If there is no such figure.
-  """
+  """The numbers that `--figure` means, in order."""
   if text == "all":
     return sorted(FIGURES)
   for name in text.split(","):
@@ -197,9 +172,6 @@ def use_cores(batch_size: int) -> None:
 
   Mixtures side by side on a core each take less time than one after the other
   on all: not every operation is spread over cores.
-
-  Args:
-    batch_size: Mixtures at a time.
   """
   # XLA takes one of the two, the option or a flag that the caller has set.
   if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
@@ -212,11 +184,7 @@ def use_cores(batch_size: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Runs; an error is one line.
-
-  Args:
-    argv: The flags; those of the process if None.
-  """
+  """Runs; an error is one line."""
   options = parser().parse(argv)
   use_cores(options.batch_size)
   run_or_exit(lambda: run(options), debug=options.debug)

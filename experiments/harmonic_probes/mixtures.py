@@ -82,12 +82,6 @@ def open_mixtures(
     split: Of a corpus that has splits; that to test on if None.
     cache_dir: Where to remember the scan of the corpus.
     num_sources: Speakers in each mixture.
-
-  Returns:
-    The mixtures.
-
-  Raises:
-    ValueError: If there are none, or the options contradict each other.
   """
   if num_examples < 1 or crop_s <= 0:
     raise ValueError(
@@ -121,15 +115,20 @@ def open_mixtures(
   return _mix(opened, num_examples, length, sample_rate_hz, num_sources)
 
 
+def _none_so_long(what, length, sample_rate_hz):
+  """The error of a crop that is longer than all there is."""
+  return ValueError(
+    f"no {what} is {length / sample_rate_hz:g} s long; choose a shorter"
+    " --crop_s"
+  )
+
+
 def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
   """Mixtures that exist already."""
   samples = samples_of(mixtures, sample_rate_hz)
   rows = choose_rows(samples, num_examples=num_examples, crop=length)
   if not len(rows):
-    raise ValueError(
-      f"no mixture is {length / sample_rate_hz:g} s long; choose a shorter"
-      " --crop_s"
-    )
+    raise _none_so_long("mixture", length, sample_rate_hz)
   parts = [
     read_row(mixtures, int(row), sample_rate_hz=sample_rate_hz, length=length)
     for row in rows
@@ -145,10 +144,7 @@ def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
   """Mixtures of drawn utterances."""
   long = corpus.length * sample_rate_hz >= length * corpus.rate_hz
   if not long.any():
-    raise ValueError(
-      f"no utterance is {length / sample_rate_hz:g} s long; choose a shorter"
-      " --crop_s"
-    )
+    raise _none_so_long("utterance", length, sample_rate_hz)
   ingredients = batches(
     Mixtures(
       corpus.rows(long),
@@ -161,13 +157,9 @@ def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
     batch_size=math.gcd(num_examples, 4),
     num_examples=num_examples,
   )
-  examples = list(
-    simulate.fixed_examples(
-      simulate.Simulation(sample_rate_hz, snr_db=SNR_DB),
-      ingredients,
-      key=jax.random.key(0),
-    )
-  )
+  simulation = simulate.Simulation(sample_rate_hz, snr_db=SNR_DB)
+  key = jax.random.key(0)
+  examples = list(simulate.fixed_examples(simulation, ingredients, key=key))
   names = [f"{int(example['index']):04d}" for example in examples]
   # Zeros where a recording lost its last sample in resampling.
   sources = np.stack(

@@ -53,10 +53,6 @@ def average_f0(
   Returns:
     Mean in Hz, median in Hz and voiced seconds of each signal, `[N, 3]`. NaN
     for the first two where nothing is voiced.
-
-  Raises:
-    ValueError: If the tracker is unknown or not installed, or if a process
-      failed.
   """
   signals = np.asarray(signals, np.float32)
   check_tracker(tracker)
@@ -117,20 +113,19 @@ def check_tracker(tracker: str) -> None:
 
 
 def _track(signals, sample_rate_hz, tracker):
-  """Mean, median and voiced seconds of each signal."""
-  return np.array(
-    [_average(signal, sample_rate_hz, tracker) for signal in signals]
-  ).reshape(-1, 3)
+  """Mean, median and voiced seconds of each signal, `[N, 3]`."""
+  found = [_average(signal, sample_rate_hz, tracker) for signal in signals]
+  return np.array(found).reshape(-1, 3)
 
 
 def _average(signal: np.ndarray, sample_rate_hz: int, tracker: str) -> Any:
   """Mean, median and voiced seconds of a signal."""
   if not np.isfinite(signal).all() or not np.abs(signal).max() > 0:
     return np.nan, np.nan, 0.0
-  hop = round(HOP_S * sample_rate_hz)
+  hop, frame = round(HOP_S * sample_rate_hz), round(FRAME_S * sample_rate_hz)
   find = {"pyin": _pyin, "harvest": _harvest}[tracker]
-  f0 = find(signal.astype(np.float64), sample_rate_hz, hop)
-  level = _levels(signal, round(FRAME_S * sample_rate_hz), hop)[: len(f0)]
+  f0 = find(signal.astype(np.float64), sample_rate_hz, hop, frame)
+  level = _levels(signal, frame, hop)[: len(f0)]
   f0 = f0[: len(level)]
   loud = level >= level.max() * 10 ** (-RANGE_DB / 20)
   f0 = f0[np.isfinite(f0) & (f0 > 0) & loud]
@@ -139,29 +134,30 @@ def _average(signal: np.ndarray, sample_rate_hz: int, tracker: str) -> Any:
   return f0.mean(), np.median(f0), len(f0) * HOP_S
 
 
-def _pyin(signal, sample_rate_hz, hop):
+def _pyin(signal, sample_rate_hz, hop, frame):
   """Frequency of each frame, NaN where unvoiced."""
-  librosa = importlib.import_module("librosa")
-  f0, voiced, _ = librosa.pyin(
+  low_hz, high_hz = F0_RANGE_HZ
+  f0, voiced, _ = importlib.import_module("librosa").pyin(
     signal,
     sr=sample_rate_hz,
-    fmin=F0_RANGE_HZ[0],
-    fmax=F0_RANGE_HZ[1],
-    frame_length=round(FRAME_S * sample_rate_hz),
+    fmin=low_hz,
+    fmax=high_hz,
+    frame_length=frame,
     hop_length=hop,
     resolution=_RESOLUTION,
   )
   return np.where(voiced, f0, np.nan)
 
 
-def _harvest(signal, sample_rate_hz, hop):
+def _harvest(signal, sample_rate_hz, hop, frame):
   """Frequency of each frame, 0 where unvoiced."""
-  pyworld = importlib.import_module("pyworld")
-  f0, _ = pyworld.harvest(
+  del frame  # Its windows follow the pitch.
+  low_hz, high_hz = F0_RANGE_HZ
+  f0, _ = importlib.import_module("pyworld").harvest(
     signal,
     sample_rate_hz,
-    f0_floor=F0_RANGE_HZ[0],
-    f0_ceil=F0_RANGE_HZ[1],
+    f0_floor=low_hz,
+    f0_ceil=high_hz,
     frame_period=1000 * hop / sample_rate_hz,
   )
   return f0

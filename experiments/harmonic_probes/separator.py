@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsep
+from jaxsep import dsp, losses, metrics
 from jaxsep.train.mesh import by_example, make_mesh, replicated
 from jaxsep.typing import Array, Float
 
@@ -34,17 +35,14 @@ class Separator:
     sample_rate_hz: int,
     batch_size: int = 4,
   ):
-    """Takes a model and its variables.
+    """Takes a model `[B, T] -> [B, S, T]` and all its collections.
 
     Args:
-      model: A module `[B, T] -> [B, S, T]`.
-      variables: All its collections, `{"params": ...}`.
+      model: The model.
+      variables: Its variables.
       sample_rate_hz: Rate of its signals.
       batch_size: Mixtures at a time, shared by the devices of this host as
         far as they divide it.
-
-    Raises:
-      ValueError: If `batch_size` is not positive.
     """
     if batch_size < 1:
       raise ValueError(f"batch_size is {batch_size}, expected at least 1")
@@ -84,18 +82,7 @@ def _apply(model, variables, mixture):
 def load_separator(
   folder: str | pathlib.Path, *, batch_size: int = 4
 ) -> Separator:
-  """Loads a model folder, or the best model of the folder of a run.
-
-  Args:
-    folder: What `jaxsep.load` takes.
-    batch_size: Mixtures at a time.
-
-  Returns:
-    The separator.
-
-  Raises:
-    ValueError: If there is no model.
-  """
+  """Loads a model folder, or the best model of the folder of a run."""
   loaded = jaxsep.load(folder)
   return Separator(
     loaded.model,
@@ -103,3 +90,13 @@ def load_separator(
     sample_rate_hz=loaded.sample_rate_hz,
     batch_size=batch_size,
   )
+
+
+def in_best_order(
+  estimate: Float[Array, "batch sources time"],
+  reference: Float[Array, "batch sources time"],
+) -> tuple[jax.Array, jax.Array]:
+  """The channels in the order with the highest mean SI-SDR, and this order."""
+  cost = losses.permutation_invariant(lambda e, r: -metrics.si_sdr(e, r))
+  order = cost(estimate, reference)[1]
+  return dsp.reorder(estimate, order), order

@@ -7,8 +7,8 @@ know of it:
   option("num_clicks", 5, "Clicks in each stimulus.")
 
   @figure(10, "clicks in the wrong channel")
-  def clicks(study: Study) -> Result:
-    rows = ...  # study.model, study.mixtures, study.native, study["num_clicks"]
+  def clicks(study: Study, model: Separator) -> Result:
+    rows = ...  # study.mixtures, study.native, study["num_clicks"]
     return Result(picture, table, rows, "Clicks.")
 """
 
@@ -65,19 +65,9 @@ class Study:
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
   ):
-    """Takes what is probed, and how; computes nothing yet.
+    """Takes what is probed, how (see `OPTIONS`) and `batch_size` for models.
 
-    Args:
-      model: A separator.
-      open_mixtures: Opens the mixtures of speech, called at most once.
-      causal_model: See the attributes.
-      spectrogram_model: See the attributes.
-      batch_size: Of models that a probe loads.
-      say: See the attributes.
-      **options: Those of the probes, see `OPTIONS`.
-
-    Raises:
-      ValueError: If an option is unknown.
+    `open_mixtures` opens the mixtures of speech, and is called at most once.
     """
     load_probes()
     if unknown := sorted(set(options) - set(OPTIONS)):
@@ -88,11 +78,8 @@ class Study:
     self.model, self.causal_model = model, causal_model or model
     self.spectrogram_model = spectrogram_model
     self.say = say
-    self._open, self._options, self._batch_size = (
-      open_mixtures,
-      options,
-      batch_size,
-    )
+    self._open, self._options = open_mixtures, options
+    self._batch_size = batch_size
 
   def __getitem__(self, name: str) -> Any:
     """Value of an option."""
@@ -140,20 +127,14 @@ class Study:
     return ""
 
   def figure(self, number: int) -> Result:
-    """Computes and draws a figure.
-
-    Args:
-      number: Its number, one of `FIGURES`.
-
-    Returns:
-      The figure and its numbers.
-
-    Raises:
-      ValueError: If it cannot be computed for these models.
-    """
+    """Computes and draws a figure; ValueError if these models have none."""
     if problem := self.problem(number):
       raise ValueError(problem)
-    return FIGURES[number].compute(self)
+    entry = FIGURES[number]
+    return entry.compute(self, getattr(self, entry.of))
+
+
+Compute = Callable[[Study, Separator], Result]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +142,7 @@ class Figure:
   """How a figure is computed, see `figure`."""
 
   title: str
-  compute: Callable[[Study], Result]
+  compute: Compute
   of: str
   of_speech: bool
   num_sources: int | None
@@ -190,8 +171,8 @@ def figure(
   of_speech: bool = False,
   num_sources: int | None = None,
   check: Callable[[Study], Any] = lambda study: None,
-) -> Callable[[Callable[[Study], Result]], Callable[[Study], Result]]:
-  """Decorates the function that computes a figure.
+) -> Callable[[Compute], Compute]:
+  """Decorates the function that computes a figure of a study and a model.
 
   Args:
     number: Its number on the page and on the command line.
@@ -201,9 +182,6 @@ def figure(
     num_sources: Outputs that the model must have; any number if None.
     check: Called with the study before anything is computed; raises
       ValueError if an option is at fault.
-
-  Returns:
-    A decorator, which leaves the function as it is.
   """
 
   def register(compute):
@@ -218,14 +196,7 @@ def figure(
 def option(
   name: str, default: Any, text: str, choices: Sequence[str] | None = None
 ) -> None:
-  """Declares a flag of a probe: a string, a number, or a tuple of either.
-
-  Args:
-    name: Its name, in the command and in `study[name]`.
-    default: Its value if it is not given.
-    text: Its help.
-    choices: The values that it takes, if they are few.
-  """
+  """Declares a flag of a probe: a string, a number, or a tuple of either."""
   OPTIONS[name] = Option(default, text, choices)
 
 

@@ -1,7 +1,6 @@
 """What `jaxsep separate --stream` reads: a pipe as it fills, or a file."""
 
 import contextlib
-import io
 import math
 import os
 import signal
@@ -10,13 +9,14 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-import soundfile
 
 from jaxsep import audio
 from jaxsep.cli._console import UsageError
 
-# Samples as they lie in a WAV file.
-_TYPES = {"PCM_16": "<i2", "PCM_32": "<i4", "FLOAT": "<f4", "DOUBLE": "<f8"}
+# Samples as they lie in a WAV file or a raw stream, by format and bits.
+_TYPES = {(1, 16): "<i2", (1, 32): "<i4", (3, 32): "<f4", (3, 64): "<f8"}
+_RAW = {"int16": (1, 16), "float32": (3, 32)}
+_EXTENSIBLE = 0xFFFE
 _DAMAGED = (
   "-: the WAV header is damaged; save the sound to a file and name that, or"
   " send raw samples with --raw"
@@ -85,12 +85,15 @@ class Pipe:
     self._remaining: float = np.inf
     self.problem: str | None = None
     self.remark: str | None = None
-    kind, self.sample_rate_hz, self.num_channels = raw or self._read_header()
-    self._kind = np.dtype(kind).newbyteorder("<")
+    if raw is None:
+      self._kind = self._read_header()
+    else:
+      kind, self.sample_rate_hz, self.num_channels = raw
+      self._kind = _TYPES[_RAW[kind]]
 
   def blocks(self) -> Iterator[np.ndarray]:
     """Yields what is there `[C, any]`, as it comes."""
-    kind = self._kind
+    kind = np.dtype(self._kind)
     width = kind.itemsize * self.num_channels
     rest, position = b"", 0
     while self._remaining > 0:
@@ -146,27 +149,33 @@ class Pipe:
     return content
 
   def _read_header(self):
-    """Reads up to the first sample; returns type, rate and channels."""
-    header = self._take(12)
-    if header[:4] not in (b"RIFF", b"RF64") or header[8:] != b"WAVE":
+    """Reads up to the first sample; returns the type of the samples."""
+    start = self._take(12)
+    if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
       raise UsageError(
         "-: is not a WAV stream; for raw samples add --raw=int16 or"
         " --raw=float32 and --sample_rate_hz"
       )
-    name = None
-    while name != b"data":
-      chunk = self._take(8)
-      name, size = struct.unpack("<4sI", chunk)
-      if name != b"data":
-        if size > 1 << 24:
-          raise UsageError(_DAMAGED)
-        chunk += self._take(size + size % 2)
-      header += chunk
-    try:
-      about = soundfile.SoundFile(io.BytesIO(header))
-    except soundfile.LibsndfileError as error:
-      raise UsageError(_DAMAGED) from error
-    if about.subtype not in _TYPES:
+    kind = None
+    self.num_channels = self.sample_rate_hz = 0
+    while True:
+      name, size = struct.unpack("<4sI", self._take(8))
+      if name == b"data":
+        break
+      if size > 1 << 24:
+        raise UsageError(_DAMAGED)
+      content = self._take(size + size % 2)
+      if name == b"fmt " and size >= 16:
+        tag, self.num_channels, self.sample_rate_hz, _, _, bits = struct.unpack(
+          "<HHIIHH", content[:16]
+        )
+        if tag == _EXTENSIBLE and size >= 26:
+          tag = struct.unpack("<H", content[24:26])[0]
+        kind = (tag, bits)
+    # No chunk of that kind, or one cut short.
+    if kind is None or not 0 <= self.sample_rate_hz <= 1 << 20:
+      raise UsageError(_DAMAGED)
+    if kind not in _TYPES or not self.num_channels or not self.sample_rate_hz:
       raise UsageError(
         "-: can read WAV of 16 or 32 bit integers and of floats from a pipe;"
         " convert it, or name a file"
@@ -174,4 +183,4 @@ class Pipe:
     # Some programs that do not know the size put 0.
     if size and not audio.states_no_size(size):
       self._remaining = size
-    return _TYPES[about.subtype], about.samplerate, about.channels
+    return _TYPES[kind]

@@ -1,7 +1,6 @@
 """What `jaxsep separate --stream` writes: growing files, or a pipe."""
 
 import contextlib
-import io
 import os
 import pathlib
 import struct
@@ -9,23 +8,21 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import soundfile
 
-# The WAV format tag, bytes per sample, and soundfile's name.
-_ENCODINGS = {
-  "float": (3, 4, "FLOAT"),
-  "pcm16": (1, 2, "PCM_16"),
-  "pcm24": (1, 3, "PCM_24"),
-}
+# The WAV format tag and bytes per sample.
+_ENCODINGS = {"float": (3, 4), "pcm16": (1, 2), "pcm24": (1, 3)}
 _MOST_BYTES = 2**32 - 2**16
 
 
 def encode(signal: np.ndarray, encoding: str) -> tuple[bytes, int]:
   """Samples `[T]` or `[T, C]` as bytes, and how many had to be clipped."""
-  file, subtype = io.BytesIO(), _ENCODINGS[encoding][2]
-  soundfile.write(file, signal, 1, subtype, endian="LITTLE", format="RAW")
-  clipped = (np.abs(signal) > 1).sum() if encoding != "float" else 0
-  return file.getvalue(), int(clipped)
+  if encoding == "float":
+    return signal.astype("<f4").tobytes(), 0
+  width = _ENCODINGS[encoding][1]
+  full = 2.0 ** (8 * width - 1)
+  values = np.clip(np.rint(signal * full), -full, full - 1).astype("<i4")
+  lowest = values.reshape(-1, 1).view(np.uint8)[:, :width]
+  return lowest.tobytes(), int((np.abs(signal) > 1).sum())
 
 
 class Files(contextlib.AbstractContextManager):
@@ -67,7 +64,7 @@ class Files(contextlib.AbstractContextManager):
       file.flush()
 
   def _header(self):
-    tag, width, _ = _ENCODINGS[self._encoding]
+    tag, width = _ENCODINGS[self._encoding]
     size, count = self._num_samples * width, self._num_samples
     form = struct.pack(
       "<4sIHHIIHH", b"fmt ", 16, tag, 1, self._rate, self._rate * width, width,

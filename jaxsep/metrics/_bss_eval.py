@@ -44,9 +44,9 @@ def bss_eval(
   Returns:
     `(sdr, sir, sar)` in dB, each `[..., S]`; higher is better. Independent of
     the level of either signal, and finite. A silent estimate scores -150 dB,
-    the lowest value, in all three. Beside a silent reference, which `mir_eval`
-    refuses, its SDR is -150 dB and its SIR below -120 dB. An exact estimate has
-    ratios above 100 dB. NaN where the estimate, or any reference of the
+    the lowest value, in all three. A silent reference, which `mir_eval`
+    refuses, has an SDR of -150 dB and a SIR below -120 dB. An exact estimate
+    has ratios above 100 dB. NaN where the estimate, or any reference of the
     mixture, holds NaN or infinity.
 
   Raises:

@@ -137,8 +137,14 @@ class SpectrogramTasNet(nn.Module):
     """
     check_mixture(mixture)
     self._check()
+    if length is not None:
+      mixture = zero_padding(mixture, length)
     spectrum = self.analyze(mixture)
-    masks = self.masker(self._features(spectrum), num_sources=self.num_sources)
+    masks = self.masker(
+      self._features(spectrum),
+      num_sources=self.num_sources,
+      num_frames=self._num_frames(length),
+    )
     return masks * spectrum[:, None]
 
   @nn.nowrap

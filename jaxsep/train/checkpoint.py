@@ -70,16 +70,10 @@ class Checkpoints:
     return [info.step in (*latest, self.best) for info in checkpoints]
 
   def newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
-    """Reads the newest checkpoint that is as it was written.
+    """Step, arrays by path and JSON values of the newest good checkpoint.
 
-    Damaged ones are set aside with a warning that names them.
-
-    Returns:
-      Its step, its arrays by path, and the values that were saved beside
-      them; None if there never was a checkpoint.
-
-    Raises:
-      TrainingError: If there are checkpoints and all of them are damaged.
+    Damaged ones are set aside with a warning that names them; if none is left
+    that is an error. None if there never was a checkpoint.
     """
     for step in reversed(self.steps):
       try:
@@ -98,17 +92,10 @@ class Checkpoints:
     return None
 
   def save(self, step: int, state: Any, *, beside: Mapping[str, Any]) -> None:
-    """Starts to write a checkpoint; waits for the one before it.
+    """Starts to write a state, which may be donated as soon as this returns.
 
-    Nothing is done if there is one of this step.
-
-    Args:
-      step: Its name.
-      state: A pytree of arrays; it may be donated as soon as this returns.
-      beside: JSON values to keep with it.
-
-    Raises:
-      TrainingError: If this or the write before it fails.
+    `beside` are JSON values to keep with it. Waits for the write before this,
+    and does nothing if there is a checkpoint of this step.
     """
     self.wait()
     if step in self.steps:
@@ -123,11 +110,7 @@ class Checkpoints:
       self._manager.save(step, args=items, force=True)
 
   def wait(self) -> None:
-    """Returns when nothing is being written any more.
-
-    Raises:
-      TrainingError: If the last write failed.
-    """
+    """Returns when nothing is being written any more; raises if that failed."""
     with self._failures(), _quiet():
       self._manager.wait_until_finished()
 
@@ -184,18 +167,7 @@ def flatten(state: Any) -> dict[str, np.ndarray]:
 
 
 def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
-  """Puts the arrays of a checkpoint into the structure of a state.
-
-  Args:
-    arrays: Arrays by path.
-    like: The state as a pytree of `jax.ShapeDtypeStruct`.
-
-  Returns:
-    The state, of NumPy arrays.
-
-  Raises:
-    TrainingError: If the checkpoint holds other arrays than the state.
-  """
+  """Puts arrays by path into the structure of `jax.ShapeDtypeStruct`s."""
   leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
   wanted = {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf

@@ -56,19 +56,7 @@ class Evaluator:
     *,
     interrupted: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    """Means over a set, and what the task makes of its rows.
-
-    Args:
-      variables: All collections.
-      batches: The set; in every process as many batches.
-      interrupted: Asked before every batch.
-
-    Returns:
-      Values by name, or None if interrupted.
-
-    Raises:
-      TrainingError: If the set has no example.
-    """
+    """Means and summary of a set by name, or None if interrupted."""
     results: list[Any] = []
     for batch in batches:
       if interrupted():
@@ -114,15 +102,6 @@ def check_monitor(
 
   Traces the evaluation of the first batch and computes nothing, unless the
   value is one that `summarize` would have to give.
-
-  Args:
-    task: What is evaluated.
-    batches: The evaluation set.
-    monitor: Name of the value.
-    frozen: Frozen variables.
-
-  Raises:
-    TrainingError: If there is no such value, or no batch.
   """
   batch = next(iter(batches), None)
   if batch is None:

@@ -132,8 +132,9 @@ def fit(
   Example:
     >>> import tempfile
     >>> from jaxsep import models, tasks
-    >>> task = tasks.SeparationTask(
-    ...   model=models.SpectrogramTasNet(), sample_rate_hz=8000)
+    >>> masker = models.TemporalConvNet(num_blocks=1, num_repeats=1)
+    >>> model = models.ConvTasNet(num_filters=8, masker=masker)
+    >>> task = tasks.SeparationTask(model=model, sample_rate_hz=8000)
     >>> def batches(start_step):
     ...   for step in range(start_step, 2):
     ...     rng = np.random.default_rng(step)

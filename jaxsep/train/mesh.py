@@ -48,13 +48,6 @@ def pad_batch(batch: Batch, *, multiple: int) -> dict[str, np.ndarray]:
   """Pads a batch to a multiple of examples; the mask tells the real ones.
 
   The last example is repeated, so that padding is as harmless as data.
-
-  Args:
-    batch: NumPy arrays with a common first axis.
-    multiple: The number of examples becomes a multiple of it.
-
-  Returns:
-    The batch, always with a `mask`.
   """
   size = batch_size(batch)
   padding = -size % multiple
@@ -72,11 +65,7 @@ def pad_batch(batch: Batch, *, multiple: int) -> dict[str, np.ndarray]:
 
 
 def batch_size(batch: Batch) -> int:
-  """Number of examples of a batch, padding included.
-
-  Raises:
-    ValueError: If the batch is empty or its arrays disagree.
-  """
+  """Number of examples of a batch, padding included."""
   sizes = {name: np.shape(value)[:1] for name, value in batch.items()}
   if not sizes or len(set(sizes.values())) > 1 or () in sizes.values():
     shapes = {name: np.shape(value) for name, value in batch.items()}
@@ -92,16 +81,6 @@ def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
 
   Process p of P holds rows `p * local ... (p + 1) * local` of each global
   batch. The transfer is asynchronous.
-
-  Args:
-    batch: NumPy arrays; their first axis is the local batch.
-    mesh: Where they go.
-
-  Returns:
-    Arrays whose first axis is the global batch, spread over the mesh.
-
-  Raises:
-    ValueError: If the examples cannot be dealt out evenly.
   """
   size = batch_size(batch)
   num_local = mesh.local_mesh.size
@@ -136,16 +115,7 @@ def in_first(function: Callable[[], Any]) -> Any:
   """Calls a function in process 0; what it raises, every process raises.
 
   Every process calls this at the same point, so that none waits for a process
-  that has failed.
-
-  Args:
-    function: Does the work of one process, such as writing a file.
-
-  Returns:
-    What the function returns in process 0, None in the others.
-
-  Raises:
-    TrainingError: In the other processes, with the message of process 0.
+  that has failed. The other processes get None.
   """
   if jax.process_count() == 1:
     return function()

@@ -36,16 +36,7 @@ class Monitor:
   def update(
     self, step: int, metrics: Mapping[str, float], config: TrainConfig
   ) -> bool:
-    """Takes in an evaluation.
-
-    Args:
-      step: Its step.
-      metrics: Its means by name.
-      config: Says which of them to monitor; it is among them.
-
-    Returns:
-      Whether it is the best so far; a value that is not finite never is.
-    """
+    """Takes in an evaluation; returns whether it is the best so far."""
     self.evaluated_step = step
     # JSON knows no NaN.
     self.metrics = {

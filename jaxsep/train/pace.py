@@ -57,15 +57,7 @@ class Pace:
       self._since = time.monotonic()
 
   def speeds(self, *, batch_size: int) -> dict[str, float]:
-    """Speeds since the last call.
-
-    Args:
-      batch_size: Examples of a global batch.
-
-    Returns:
-      `steps_per_second` and `examples_per_second`, nothing before the second
-      step.
-    """
+    """Speeds since the last call; none before the second step."""
     self._stop_clock()
     if not self._num_steps_timed:
       return {}

@@ -49,18 +49,11 @@ class Start:
     self.step, self.beside = mesh_lib.broadcast_json((step, beside))
 
   def prepare(self, task, config, optimizer, batch, init_from, folder):
-    """Does all checks that need no step.
-
-    Returns:
-      A function without arguments that makes or restores the state.
-
-    Raises:
-      TrainingError: If the state does not fit the checkpoint or the disk, or
-        `init_from` does not fit the model.
-      ValueError: If the model cannot be saved.
-    """
+    """Does all checks; returns a function that makes or reads the state."""
     shapes = {
-      name: jax.ShapeDtypeStruct(np.shape(value), np.asarray(value).dtype)
+      name: jax.ShapeDtypeStruct(
+        np.shape(value), jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
+      )
       for name, value in batch.items()
     }
     make = make_init(task, config, optimizer)

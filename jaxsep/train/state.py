@@ -58,15 +58,7 @@ def count(tree: Any) -> int:
 
 
 def reduce(values: Any, mask: Any) -> tuple[Any, Any]:
-  """Sum and weight of values over the examples that a mask keeps.
-
-  Args:
-    values: `[B, ...]`, a `Mean`, or one number for the whole batch.
-    mask: True for the examples that count, `[B]`.
-
-  Returns:
-    `(total, weight)`, whose quotient is the mean.
-  """
+  """Sum and weight, over a mask, of `[B, ...]`, a `Mean` or one number."""
   num_kept = jnp.sum(mask).astype(jnp.float32)
   if hasattr(values, "weight"):
     return _sum(values.total, mask), _sum(values.weight, mask)

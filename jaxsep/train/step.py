@@ -26,17 +26,9 @@ from jaxsep.train.variables import merge
 def make_init(
   task: Task, config: TrainConfig, optimizer: optax.GradientTransformation
 ) -> Callable[[Any, Any], tuple[TrainState, list[str]]]:
-  """Makes the function from the shapes of a batch to the first state.
+  """Makes the function from shapes and `init_from` to the first state.
 
-  Args:
-    task: What is trained.
-    config: Options of the run.
-    optimizer: Its state is part of the run's.
-
-  Returns:
-    A function of a dict of `jax.ShapeDtypeStruct` and of `init_from`, a tree
-    that is merged into the variables or None. It returns the state and the
-    paths that were merged. To be traced.
+  It is to be traced, and returns the paths too that `init_from` gave.
   """
 
   def init(shapes, init_from):
@@ -75,19 +67,6 @@ def make_train_step(
   An update whose loss or gradient is not finite is not applied: variables and
   optimizer stay as they were, the counters of the state say so, and the step
   counts as done.
-
-  Args:
-    task: What is trained.
-    config: Options of the run.
-    mesh: The state is on all of it, the batch spread over it.
-    optimizer: Makes updates, with their learning rate and sign, of gradients.
-    schedule: The learning rate of an update, to be logged.
-
-  Returns:
-    A function from a state, a global batch and the frozen variables to the
-    next state and scalars: `loss`, `grad_norm`, `learning_rate` if there is a
-    schedule, `update_scale`, `is_finite`, `skipped`, `skipped_in_row`, and the
-    mean of every value that the task adds.
   """
   gradients = _make_gradients(task, config, mesh)
 

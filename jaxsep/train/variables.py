@@ -18,16 +18,6 @@ def merge(variables: Any, init_from: Any) -> tuple[Any, list[str]]:
   Below a part that is there nothing may be missing: where a subtree names all
   the children that the variables have, all below has to be complete, and a
   subtree that holds arrays itself is given whole.
-
-  Args:
-    variables: All collections, of the new run.
-    init_from: Those of another one, or a part of them.
-
-  Returns:
-    The merged variables, and the paths of the arrays that were given.
-
-  Raises:
-    TrainingError: If a name is unknown, a shape differs, or a part is missing.
   """
   taken: list[str] = []
   merged = dict(variables)

@@ -41,11 +41,7 @@ MAY_CHANGE = (
 
 
 def as_path(folder: epath.PathLike) -> epath.Path:
-  """A workdir as a path.
-
-  Raises:
-    TrainingError: If it has a scheme that cannot be opened.
-  """
+  """A workdir as a path; raises if its scheme cannot be opened."""
   scheme, found, _ = os.fspath(folder).partition("://")
   if not found:
     return epath.Path(os.path.abspath(os.path.expanduser(folder)))
@@ -77,17 +73,8 @@ def open_workdir(
 ) -> Iterator[epath.Path]:
   """Makes or reopens the folder of a run, and holds it while in use.
 
-  Args:
-    folder: New, empty, or left by an earlier start of the same run.
-    config: JSON values that fix the run.
-    may_change: Dotted keys of it that may differ from the earlier start.
-
-  Yields:
-    The folder. The config is written to it by `write_config`.
-
-  Raises:
-    TrainingError: If it cannot be written, holds something else, is in use,
-      or was made with another config.
+  It is new, empty, or left by an earlier start whose config differs in the
+  keys of `may_change` only. `write_config` makes it this run's.
   """
   path = as_path(folder)
   try:

@@ -89,11 +89,6 @@ class Writer:
 
     Only what starts with "estimate" changes in the course of a run; the rest
     is written once.
-
-    Args:
-      step: Step they belong to.
-      signals: Arrays `[T]` or `[S, T]` by name.
-      sample_rate_hz: Their sample rate.
     """
     if self._events is None:
       return
@@ -145,13 +140,9 @@ def say(line: str) -> None:
 
 
 def cut_log(path: epath.Path, step: int, *, evaluated: bool = True) -> None:
-  """Drops what a run that goes on will write again.
+  """Drops what a run that goes on at a step will write again.
 
-  Args:
-    path: The log; it is replaced in one piece.
-    step: Where the run goes on; later lines are dropped, and so is one that
-      was cut off while it was written.
-    evaluated: Whether the evaluation of that step is done.
+  The evaluation of that step stays if it is done, that is `evaluated`.
   """
   if not path.exists():
     return
@@ -172,16 +163,7 @@ def cut_log(path: epath.Path, step: int, *, evaluated: bool = True) -> None:
 def spectrogram_image(
   signal: np.ndarray, *, sample_rate_hz: int, max_width: int = 600
 ) -> np.ndarray:
-  """Draws 70 dB of a signal's spectrogram, low frequencies at the bottom.
-
-  Args:
-    signal: Signal, shape `[T]`.
-    sample_rate_hz: Sets the window to 32 ms.
-    max_width: Longer signals get a longer hop.
-
-  Returns:
-    The image, uint8 of shape `[height, width]`.
-  """
+  """Draws 70 dB of a signal's spectrogram, low frequencies at the bottom."""
   n_fft = max(sample_rate_hz * 32 // 1000, 16)
   hop = max(n_fft // 4, -(-len(signal) // max_width))
   padded = np.pad(np.asarray(signal, np.float32), (n_fft // 2, n_fft))

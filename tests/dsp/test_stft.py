@@ -202,6 +202,7 @@ def sources(spectra):
 def in_chunks(stft, signal, num_hops):
   """Spectra of the frames that count, and a nonlinear function's samples."""
   hop = stft.hop_length
+  forward, inverse = jax.jit(stft.stream_forward), jax.jit(stft.stream_inverse)
   state, kept, parts = stft.stream_init(len(signal), num_sources=2), [], []
   whole = signal.shape[1] // hop * hop
   rest = stft.stream_ending(signal[:, whole:])
@@ -209,9 +210,9 @@ def in_chunks(stft, signal, num_hops):
   chunks = [signal[:, start:whole][:, : num_hops * hop] for start in starts]
   for chunk in [*chunks, rest]:
     if chunk.shape[1]:
-      state, spectra, valid = stft.stream_forward(state, chunk)
+      state, spectra, valid = forward(state, chunk)
       kept.append(spectra[:, np.all(valid, axis=0)])
-      state, samples = stft.stream_inverse(state, sources(spectra))
+      state, samples = inverse(state, sources(spectra))
       assert samples.shape == (len(signal), 2, chunk.shape[1])
       parts.append(samples)
   parts.append(stft.stream_finish(state))

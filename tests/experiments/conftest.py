@@ -6,6 +6,20 @@ from small_corpora import noise_of, write
 
 
 @pytest.fixture
+def refused(capsys):
+  """Runs a command that ends with one line; returns that."""
+
+  def run(main, *args, **options):
+    with pytest.raises(SystemExit) as stopped:
+      main(*args, **options)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 1 and line.startswith("error: ")
+    return line
+
+  return run
+
+
+@pytest.fixture
 def librispeech(tmp_path):
   """4 speakers with 2 utterances each, as LibriSpeech places them."""
   root = tmp_path / "LibriSpeech"

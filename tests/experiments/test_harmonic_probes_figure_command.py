@@ -62,9 +62,9 @@ def test_new_probe_is_one_file_with_its_own_flags(
   study.option("clicks_s", (0.1,), "Places of the clicks.")
 
   @study.figure(10, "clicks")
-  def clicks(probed):
+  def clicks(probed, model):
     rows = [{"click_s": place} for place in probed["clicks_s"]]
-    return study.Result(Figure(), rows, rows, probed.model.name)
+    return study.Result(Figure(), rows, rows, model.name)
 
   command(
     figure="10",
@@ -122,10 +122,11 @@ def test_nothing_is_replaced_unasked(folders, tmp_path, capsys):
     command(**options)
   assert "is there already" in capsys.readouterr().err
   assert path.read_text() == "precious"
-  figure.main(
-    ["--overwrite", *(f"--{name}={value}" for name, value in options.items())]
-  )
+  command(overwrite="true", **options)
   assert path.read_text() != "precious"
+
+
+THREE = "models with 2 outputs, but ConvTasNet has 3"
 
 
 @pytest.mark.parametrize(
@@ -144,51 +145,32 @@ def test_nothing_is_replaced_unasked(folders, tmp_path, capsys):
       {"figure": "3", "mixture_list": "x", "root": "x", "split": "tt"},
       "--split is for a --corpus",
     ),
+    ({"figure": "4", "model": "three"}, THREE),
+    ({"figure": "6", "model": "three"}, THREE),
+    ({"figure": "9", "model": "three", "corpus": "voices"}, THREE),
+    ({"figure": "4", "output_dir": __file__}, "choose another --output_dir"),
   ],
 )
-def test_mistakes_end_in_one_line(folders, tmp_path, capsys, options, message):
+def test_mistakes_end_in_one_line(
+  folders, tmp_path, capsys, monkeypatch, options, message
+):
+  monkeypatch.chdir(folders)
   with pytest.raises(SystemExit) as stopped:
-    command(
-      **{"model": folders / "waveform", "output_dir": tmp_path / "o", **options}
-    )
+    command(**{"model": "waveform", "output_dir": tmp_path / "o", **options})
   assert stopped.value.code == 1
   (line,) = capsys.readouterr().err.strip().splitlines()
   assert line.startswith("error: ") and message in line
   assert not (tmp_path / "o").exists()
 
 
-# Bug 15: tones and pitch are of two outputs.
-
-
-@pytest.mark.parametrize("number", [4, 6, 9])
-def test_model_of_three_sources_ends_in_one_line(
-  folders, tmp_path, capsys, number
-):
-  with pytest.raises(SystemExit) as stopped:
-    command(
-      figure=number,
-      model=folders / "three",
-      corpus="voices",
-      output_dir=tmp_path / "o",
-    )
-  assert stopped.value.code == 1
-  (line,) = capsys.readouterr().err.strip().splitlines()
-  assert "models with 2 outputs, but ConvTasNet has 3" in line
-
-
 def test_all_leaves_out_what_cannot_be(folders, tmp_path, capsys, monkeypatch):
   done = []
-  monkeypatch.setattr(
-    study.Study, "figure", lambda self, number: done.append(number)
-  )
-  monkeypatch.setattr(figure, "write", lambda *_: None)
-  monkeypatch.setattr(figure.rows, "markdown", lambda _: "")
-  made = types.SimpleNamespace(left_out="", __len__=lambda: 1)
-  monkeypatch.setattr(study.Study, "mixtures", made)
+  made = types.SimpleNamespace(table=[], left_out="", __len__=lambda: 1)
   monkeypatch.setattr(
     study.Study, "figure", lambda self, n: done.append(n) or made
   )
-  made.table = []
+  monkeypatch.setattr(study.Study, "mixtures", made)
+  monkeypatch.setattr(figure, "write", lambda *_: None)
   options = dict(output_dir=tmp_path, corpus="voices")
   command(model=folders / "waveform", **options)
   assert done == [2, 3, 4, 5, 6, 9]
@@ -201,21 +183,10 @@ def test_all_leaves_out_what_cannot_be(folders, tmp_path, capsys, monkeypatch):
 def test_mixtures_left_out_are_told():
   sources = np.zeros((3, 2, 800), np.float32)
   said = []
-  for short in (0, 7):
-    made = mixtures.ProbeSet(["a", "b", "c"], sources, RATE_HZ, short)
-    model = types.SimpleNamespace(name="M")
-    probed = study.Study(model, lambda m=made: m, say=said.append)
-    assert probed.mixtures is made is probed.mixtures
-  assert said == [
-    "3 mixtures of speech",
-    "3 mixtures of speech; 7 others are shorter and were left out",
-  ]
-  assert probed.caption("X") == "X: M, 3 mixtures of 0.1 s; 7 others are " + (
-    "shorter and were left out."
-  )
-
-
-def test_output_may_not_be_a_file(tmp_path):
-  (tmp_path / "file").write_text("")
-  with pytest.raises(ValueError, match="is a file; choose another"):
-    figure.refuse(tmp_path / "file", [3], overwrite=True)
+  made = mixtures.ProbeSet(["a", "b", "c"], sources, RATE_HZ, 7)
+  model = types.SimpleNamespace(name="M")
+  probed = study.Study(model, lambda: made, say=said.append)
+  assert probed.mixtures is made is probed.mixtures
+  left_out = "; 7 others are shorter and were left out"
+  assert said == [f"3 mixtures of speech{left_out}"]
+  assert probed.caption("X") == f"X: M, 3 mixtures of 0.1 s{left_out}."

@@ -29,12 +29,15 @@ def hissing():
   return sources, hums
 
 
+def misplaced(sources, hums):
+  """The second speaker's hiss goes to the first."""
+  return np.stack([hums[0] + (sources - hums).sum(0), hums[1]])
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_misplaced_hiss_is_found(hissing, order):
   sources, hums = hissing
-  hisses = sources - hums
-  # The second speaker's hiss goes to the first.
-  estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])[list(order)]
+  estimate = misplaced(sources, hums)[list(order)]
   found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
   np.testing.assert_array_equal(found["permutation"], order)
   ((speaker, start, end),) = fricatives.boxes(found["wrong"])
@@ -52,8 +55,7 @@ def test_misplaced_hiss_is_found(hissing, order):
 
 def test_levels_of_the_channels_do_not_count(hissing):
   sources, hums = hissing
-  hisses = sources - hums
-  estimate = np.stack([hums[0] + hisses.sum(0), hums[1]])
+  estimate = misplaced(sources, hums)
   estimate = estimate + 0.1 * estimate[::-1]
   found = fricatives.find_frames(estimate, sources, sample_rate_hz=RATE_HZ)
   gains = np.array([[0.01], [-30.0]], np.float32)

@@ -89,14 +89,10 @@ def test_both_tones_in_one_channel_leak_wholly_or_not_at_all(trains):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_other_than_two_channels_end_in_one_line(trains, unchecked, channels):
   estimate = np.zeros((2, channels, 8000), np.float32)
-  with pytest.raises(
-    ValueError, match=rf"\(2, {channels}, 8000\) must have two"
-  ):
+  with pytest.raises(ValueError, match="must have two channels"):
     tones.segregation(estimate, trains)
   with pytest.raises(ValueError, match="must have two channels"):
-    gaps.burst_errors(
-      estimate[0], starts=[], gap=1, burst=248, sample_rate_hz=RATE_HZ
-    )
+    errors_of(estimate[0], starts=[], gap=1)
 
 
 def test_silent_channels_are_scored(trains):
@@ -127,9 +123,8 @@ def test_every_kind_of_tones_is_probed():
   assert all(row["segregated"] == 1 and row["seeds"] == 3 for row in table)
   first = [row["si_sdr_db"] for row in rows[:3]]
   assert table[0]["si_sdr_db"] == pytest.approx(np.mean(first))
-  assert table[0]["si_sdr_error_db"] == pytest.approx(
-    np.std(first, ddof=1) / 3**0.5
-  )
+  error = np.std(first, ddof=1) / 3**0.5
+  assert table[0]["si_sdr_error_db"] == pytest.approx(error)
 
 
 # Gaps.
@@ -140,16 +135,24 @@ def stimuli():
   return gaps.make_stimuli(RATE_HZ, 3, 0.062, 0.031)
 
 
+def errors_of(estimate, **place):
+  usual = {"gap": 248, "burst": 248, "sample_rate_hz": RATE_HZ}
+  return gaps.burst_errors(estimate, **{**usual, **place})
+
+
 def score(stimuli, estimate, without, seed=0):
-  low, high = gaps.score_gaps(
-    estimate,
-    without,
-    starts=stimuli["starts"][seed],
-    gap=248,
-    burst=stimuli["burst"],
-    sample_rate_hz=RATE_HZ,
-  )
-  return low, high
+  place = {name: stimuli[name] for name in ("gap", "burst", "sample_rate_hz")}
+  starts = stimuli["starts"][seed]
+  return gaps.score_gaps(estimate, without, starts=starts, **place)
+
+
+def swapped(estimate, numbers):
+  """Channels that change places during some bursts."""
+  estimate = estimate.copy()
+  for number in numbers:
+    part = slice(number * 248, (number + 1) * 248)
+    estimate[:, part] = estimate[::-1, part]
+  return estimate
 
 
 def test_stimuli_are_muted_where_they_say(stimuli):
@@ -181,15 +184,12 @@ def test_flawless_separator_makes_no_error(stimuli, first):
 
 def test_wrong_burst_is_counted_with_its_gap_and_tone(stimuli):
   without = by_burst()(stimuli["mixture"])[0]
-  starts, burst = stimuli["starts"][0], stimuli["burst"]
-  estimate = without.copy()
   # The high burst after the first gap, which mutes the low tone, goes to
   # channel 1; one long after all gaps does as well.
   assert gaps.MUTED[0] == 0
-  for number in (starts[0] // burst + 1, 32000 // burst // 2 * 2 - 3):
-    assert number % 2 == 1
-    part = slice(number * burst, (number + 1) * burst)
-    estimate[:, part] = estimate[::-1, part]
+  numbers = stimuli["starts"][0][0] // 248 + 1, 32000 // 248 // 2 * 2 - 3
+  assert all(number % 2 == 1 for number in numbers)
+  estimate = swapped(without, numbers)
   low, high = score(stimuli, estimate, without)
   assert (low["errors"], low["errors_low"], low["errors_high"]) == (1, 0, 1)
   assert high["errors"] == low["errors_without_gap"] == 0
@@ -220,11 +220,8 @@ def test_run_without_gaps_is_judged_by_its_own_channels(stimuli):
     assert row["errors"] == row["errors_without_gap"] == 0
     assert row["leakage_without_gap"] == 0
   # A low and a high burst that go wrong without the gap are told apart.
-  without = estimate[::-1].copy()
-  first, burst = stimuli["starts"][0] // 248, 248
-  for number in (first[0] + 1, first[0] + 2, first[0] + 3):
-    part = slice(number * burst, (number + 1) * burst)
-    without[:, part] = without[::-1, part]
+  first = stimuli["starts"][0][0] // 248
+  without = swapped(estimate[::-1], first + np.arange(1, 4))
   low, high = score(stimuli, estimate, without)
   assert low["errors_low_without_gap"] == 1
   assert low["errors_high_without_gap"] == 2
@@ -232,13 +229,8 @@ def test_run_without_gaps_is_judged_by_its_own_channels(stimuli):
 
 
 def test_muted_burst_is_not_judged(stimuli):
-  found = gaps.burst_errors(
-    by_burst()(stimuli["mixture"])[0],
-    starts=stimuli["starts"][0],
-    gap=248,
-    burst=248,
-    sample_rate_hz=RATE_HZ,
-  )
+  estimate = by_burst()(stimuli["mixture"])[0]
+  found = errors_of(estimate, starts=stimuli["starts"][0])
   muted = stimuli["starts"][0] // 248
   assert (found["after"][muted] == -1).all()
   np.testing.assert_array_equal(found["after"][muted + 1], gaps.MUTED)
@@ -253,18 +245,17 @@ def test_gaps_are_probed_and_summed_up():
     periods_s=(0.05,),
     gaps_s=(0.01, 0.06),
     num_seeds=2,
-    harmonics=(1, 2),
+    amplitude="equal",
   )
   assert separate.calls == [(6, 32000)]
   assert len(rows) == 2 * 2 * 2
   table = gaps.summarize_gaps(rows)
-  assert [(row["period_ms"], row["gap_ms"]) for row in table] == [
-    *[("all", "all")] * 2,
-    *[(50.0, "all")] * 2,
-    *[(50.0, 10.0)] * 2,
-    *[(50.0, 60.0)] * 2,
+  kinds = [(row["period_ms"], row["gap_ms"], row["muted"]) for row in table]
+  assert kinds == [
+    (*place, muted)
+    for place in (("all", "all"), (50.0, "all"), (50.0, 10.0), (50.0, 60.0))
+    for muted in ("low", "high")
   ]
-  assert [row["muted"] for row in table] == ["low", "high"] * 4
   for row in table:
     assert row["segregated"] == row["apart"] == row["stimuli"]
     assert row["error_rate"] == row["error_rate_without_gap"] == 0

@@ -282,7 +282,6 @@ def test_run_that_goes_on_otherwise_is_refused(whole, capsys):
   ("words", "message"),
   [
     (["--config.optimizer.learning_rte=1"], "has no learning_rte"),
-    (["--confg.x=1"], "--confg.x=1 is no flag"),
     ([], "--workdir is missing"),
     (["--workdir=x", "--process_id=1"], "--multihost is missing"),
     (["--workdir=x", "--multihost", "--process_id=1"], "needs --coordinator"),

@@ -174,21 +174,6 @@ def test_near_perfection_in_float32():
 # Law.
 
 
-def test_batch_equals_stack_and_any_leading_axes():
-  rng = np.random.default_rng(5)
-  reference = rng.standard_normal((2, 3, 2, 500)).astype(np.float32)
-  estimate = reference + 0.3 * rng.standard_normal(reference.shape)
-  estimate = estimate.astype(np.float32)
-  whole = metrics.bss_eval_permuted(estimate, reference, filter_length=8)
-  for i in range(2):
-    for j in range(3):
-      one = metrics.bss_eval_permuted(
-        estimate[i, j], reference[i, j], filter_length=8
-      )
-      for a, b in zip(whole, one, strict=True):
-        np.testing.assert_allclose(a[i, j], b, atol=1e-3)
-
-
 def test_every_permutation_is_found_and_undone():
   rng = np.random.default_rng(6)
   reference = rng.standard_normal((3, 400)).astype(np.float32)
@@ -262,9 +247,9 @@ def test_silence_is_finite():
   np.testing.assert_array_equal(permutation[2], [1, 0])
 
 
-@pytest.mark.parametrize("score", [metrics.bss_eval, metrics.bss_eval_permuted])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(score, bad):
+def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(bad):
+  score = metrics.bss_eval_permuted
   sound, other = np.random.default_rng(16).standard_normal((2, 2, 300))
   spoilt = sound.copy()
   spoilt[1, 7] = bad

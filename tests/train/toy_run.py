@@ -57,7 +57,7 @@ def main(workdir, num_steps, *options):
       time.sleep(float(options.get("slow", 0)))
       if str(step) == options.get("full") and jax.process_index() == 0:
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
       yield toy_task.batch_at(step, rows=rows)
       step += 1
 

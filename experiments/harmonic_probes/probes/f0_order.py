@@ -1,12 +1,11 @@
 """Figure 9: which speaker comes out of which channel, by their pitch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.harmonic_probes import pitch
-from experiments.harmonic_probes.probes.tones import titled
 from experiments.harmonic_probes.study import Result, Row, figure, option
 
 #: What the paper reports: mixtures with the lower speaker in channel 1.
@@ -15,10 +14,7 @@ PAPER_SHARE = 0.86
 _NARROWEST = 0.02
 
 option(
-  "f0_tracker",
-  "pyin",
-  "pyin of librosa, or WORLD's harvest.",
-  pitch.TRACKERS,
+  "f0_tracker", "pyin", "pyin of librosa, or WORLD's harvest.", pitch.TRACKERS
 )
 option(
   "num_processes", None, "That track pitch; as many as cores if not given."
@@ -32,7 +28,7 @@ option(
   num_sources=2,
   check=lambda study: pitch.check_tracker(study["f0_tracker"]),
 )
-def f0_order(study):
+def f0_order(study, model):
   """Figure 9."""
   rows = probe_f0_order(
     study.native,
@@ -41,7 +37,7 @@ def f0_order(study):
     tracker=study["f0_tracker"],
     num_processes=study["num_processes"],
   )
-  picture = draw_f0_order(rows, model=study.model.name)
+  picture = draw_f0_order(rows, model=model.name)
   caption = study.caption(f"Pitch of the channels, {study['f0_tracker']}")
   return Result(picture, summarize_f0_order(rows), rows, caption)
 
@@ -54,23 +50,12 @@ def probe_f0_order(
   tracker: str = "pyin",
   num_processes: int | None = None,
 ) -> list[Row]:
-  """Average pitch of both channels of separated mixtures.
-
-  Args:
-    estimate: Channels as the model gives them, `[N, 2, T]`.
-    names: Name of each mixture.
-    sample_rate_hz: Sample rate.
-    tracker: See `pitch.average_f0`, also for how the average is taken.
-    num_processes: See there.
+  """Average pitch of both channels `[N, 2, T]` of separated mixtures.
 
   Returns:
-    A row for every mixture: `f0_1_hz`, `f0_2_hz`, their `log2_ratio`, that of
-    channel 2 over channel 1, positive if the lower speaker is in channel 1;
-    the same of the medians over time, `median_f0_1_hz` ...; and the voiced
-    seconds. NaN where a channel has no voiced frame.
-
-  Raises:
-    ValueError: If there are not two channels, or the tracker is missing.
+    A row for every mixture: pitch by its mean and its median over time, the
+    ratio of channel 2 over channel 1, positive if the lower speaker is in
+    channel 1, and the voiced seconds. NaN where no frame is voiced.
   """
   if estimate.ndim != 3 or estimate.shape[1] != 2:
     raise ValueError(f"estimate {estimate.shape} must be [mixtures, 2, time]")
@@ -91,23 +76,17 @@ def probe_f0_order(
   return rows
 
 
-def summarize_f0_order(rows: Iterable[Row]) -> list[Row]:
+def summarize_f0_order(rows: Sequence[Row]) -> list[Row]:
   """Shares of the mixtures with the lower speaker in channel 1.
 
   Which channel a network gives to lower speakers is chance, decided while it
   is trained; how faithfully it does so is not. So the larger of the two shares
   is reported as well.
 
-  Args:
-    rows: As `probe_f0_order` returns them.
-
   Returns:
-    Two rows, by the mean and by the median pitch over time: how many
-    `mixtures` have both channels voiced, the `share_lower_in_channel_1` and
-    its standard error, the `share_one_order`, which is at least a half, and
-    the paper's share.
+    A row by the mean and one by the median pitch over time, of the mixtures
+    with both channels voiced; `share_one_order` is at least a half.
   """
-  rows = list(rows)
   table = []
   for average, key in (("mean", "log2_ratio"), ("median", "median_log2_ratio")):
     ratio = np.array([row[key] for row in rows])
@@ -128,7 +107,7 @@ def summarize_f0_order(rows: Iterable[Row]) -> list[Row]:
   return table
 
 
-def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
+def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
   """Draws the density over mixtures of the ratio of the channels' pitch.
 
   A smoothed density (Gaussian, of Silverman's width) over a histogram, and the
@@ -162,7 +141,7 @@ def draw_f0_order(rows: Sequence[Row], *, model: str = "") -> Figure:
     xlim=(-reach, reach),
     xlabel=r"$\log_2(f_0^{(2)} / f_0^{(1)})$ (octaves)",
     ylabel="density over mixtures",
-    title=titled("Pitch of channel 2 over channel 1", model),
+    title=f"Pitch of channel 2 over channel 1: {model}",
   )
   # Room for the text above the highest bar.
   axes.set_ylim(0.0, 1.35 * axes.get_ylim()[1])

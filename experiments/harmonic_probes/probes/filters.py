@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from experiments.harmonic_probes.mixtures import ProbeSet
-from experiments.harmonic_probes.probes.tones import titled
+from experiments.harmonic_probes.separator import in_best_order
 from experiments.harmonic_probes.study import Result, Row, figure, option
 from experiments.rows import mean_and_error
-from jaxsep import dsp, metrics
+from jaxsep import metrics
 from jaxsep.simulate import Filter
 from jaxsep.typing import Array, Float
 
@@ -35,16 +35,11 @@ LOWPASS = tuple(Filter("lowpass", cutoff) for cutoff in (300, 700, 1200))
 HIGHPASS = tuple(Filter("highpass", cutoff) for cutoff in (180, 300, 400, 700))
 #: Figure 5. The paper names the first and the last two; the others are ours.
 BANDSTOP = tuple(
-  Filter("bandstop", edges)
-  for edges in (
-    (200, 800),
-    (300, 700),
-    (200, 400),
-    (300, 500),
-    (400, 600),
-    (500, 700),
-    (350, 400),
-    (650, 700),
+  Filter("bandstop", (low, high))
+  for low, high in zip(
+    (200, 300, 200, 300, 400, 500, 350, 650),
+    (800, 700, 400, 500, 600, 700, 400, 700),
+    strict=True,
   )
 )
 #: What the unfiltered mixtures are called where a filter's name would stand.
@@ -99,22 +94,22 @@ def load_filtered(study: Any) -> dict[str, Any]:
 @figure(
   3, "low-pass and high-pass filters", of_speech=True, check=load_filtered
 )
-def cutoffs(study):
+def cutoffs(study, model):
   """Figure 3."""
-  return _figure(study, LOWPASS + HIGHPASS, draw_cutoffs)
+  return _figure(study, model, LOWPASS + HIGHPASS, draw_cutoffs)
 
 
 @figure(5, "band-stop filters", of_speech=True, check=load_filtered)
-def bandstops(study):
+def bandstops(study, model):
   """Figure 5."""
-  return _figure(study, BANDSTOP, draw_bandstops)
+  return _figure(study, model, BANDSTOP, draw_bandstops)
 
 
-def _figure(study, filters, draw):
+def _figure(study, model, filters, draw):
   """Figures 3 and 5."""
   method = study["filter_method"]
   rows = probe_filters(
-    study.model,
+    model,
     study.mixtures,
     filters=[dataclasses.replace(entry, method=method) for entry in filters],
     filtered_models=load_filtered(study),
@@ -122,24 +117,12 @@ def _figure(study, filters, draw):
     say=study.say,
   )
   table = summarize_filters(rows)
-  picture = draw(table, model=study.model.name)
   caption = study.caption(f"Filtered speech, {method}")
-  return Result(picture, table, rows, caption)
+  return Result(draw(table, model=model.name), table, rows, caption)
 
 
 def short_name(entry: Filter) -> str:
-  """A filter in a word, as for a flag.
-
-  Args:
-    entry: The filter.
-
-  Returns:
-    Such as lp300, hp180 or bs350-400.
-
-  Example:
-    >>> [short_name(entry) for entry in (*HIGHPASS[:2], BANDSTOP[0])]
-    ['hp180', 'hp300', 'bs200-800']
-  """
+  """A filter in a word, as for a flag: lp300, hp180 or bs350-400."""
   return _SHORT[entry.band] + "-".join(f"{edge:g}" for edge in _edges(entry))
 
 
@@ -160,8 +143,7 @@ def probe_filters(
 ) -> list[Row]:
   """Filters every source, separates the sum, and compares with the sources.
 
-  References are filtered as the mixtures are. Values are means over the
-  sources of a mixture, in dB, see `score`.
+  References are filtered as the mixtures are.
 
   Args:
     separate: A `Separator` of a model trained on natural speech.
@@ -174,13 +156,11 @@ def probe_filters(
     say: Told of the progress.
 
   Returns:
-    For no filter at all and for every filter, a row for every mixture:
-    `filter`, `band`, `low_hz`, `high_hz`, `mixture`; `sdr_db`, `si_sdr_db`
-    and, over the mixture itself, `sdr_improvement_db` and
-    `si_sdr_improvement_db`; and of the baselines `filtered_after_sdr_db`,
-    the estimates for the natural mixture, filtered, and
-    `trained_on_filtered_sdr_db`, with the same endings. A baseline that there
-    is not is None.
+    For no filter at all and for every filter, a row for every mixture, with
+    the mean scores of its sources: those of `score`, and, without the
+    improvements, `filtered_after_...` of the estimates for the natural
+    mixture, filtered, and `trained_on_filtered_...`. A baseline that there is
+    not is None.
   """
   sources, filtered_models = mixtures.sources, dict(filtered_models or {})
   if native is None:
@@ -209,24 +189,24 @@ def probe_filters(
 
 def _rows(mixtures, entry, values):
   """A row for every mixture."""
-  place: Row = dict.fromkeys(_PLACE)
-  place["filter"] = NATIVE
-  if entry is not None:
-    edges = _edges(entry)
-    # What is stopped, or where the pass band ends.
-    place |= {"filter": str(entry), "band": entry.band}
-    place |= {"low_hz": edges[0], "high_hz": edges[-1]}
-    place["method"] = entry.method
+  edges = _edges(entry) if entry else (None,)
+  # What is stopped, or where the pass band ends.
+  place = {
+    "filter": str(entry) if entry else NATIVE,
+    "band": entry and entry.band,
+    "low_hz": edges[0],
+    "high_hz": edges[-1],
+    "method": entry and entry.method,
+  }
   return [
     {
       **place,
-      "mixture": mixtures.name[i],
+      "mixture": name,
       **{
-        name: float(values[name][i]) if name in values else None
-        for name in _VALUES
+        key: float(values[key][i]) if key in values else None for key in _VALUES
       },
     }
-    for i in range(len(mixtures))
+    for i, name in enumerate(mixtures.name)
   ]
 
 
@@ -242,13 +222,9 @@ def score(
   highest mean SIR. The SI-SDR, which forgives no filtering, is that of the
   order with the highest mean SI-SDR.
 
-  Args:
-    estimate: Channels in any order, `[N, S, T]`.
-    reference: The sources, `[N, S, T]`, whose sum was separated.
-    improvement: Whether to compare with the mixture as well.
-
   Returns:
-    Means over the sources by name, each `[N]`, in dB.
+    Means over the sources by name, each `[N]`, in dB; with `improvement`, how
+    much higher they are than those of the mixture as well.
   """
   total = len(reference)
   parts = []
@@ -266,15 +242,10 @@ def score(
 
 def _score_batch(estimate, reference, *, improvement):
   """See `score`."""
-  pairs = (*reference.shape[:2], *reference.shape[1:])
-  si_sdr = metrics.si_sdr(
-    jnp.broadcast_to(estimate[:, :, None], pairs),
-    jnp.broadcast_to(reference[:, None], pairs),
-  )
-  order = dsp.best_permutation(-si_sdr)[:, None]
+  ordered, _ = in_best_order(estimate, reference)
   values = {
     "sdr_db": metrics.bss_eval_permuted(estimate, reference)[0],
-    "si_sdr_db": jnp.take_along_axis(si_sdr, order, axis=1)[:, 0],
+    "si_sdr_db": metrics.si_sdr(ordered, reference),
   }
   if improvement:
     mixture = jnp.sum(reference, axis=1, keepdims=True)
@@ -292,18 +263,10 @@ _score = jax.jit(_score_batch, static_argnames="improvement")
 
 
 def summarize_filters(rows: Iterable[Row]) -> list[Row]:
-  """Means over the mixtures.
+  """Means over the mixtures, a row for every filter.
 
-  Args:
-    rows: As `probe_filters` returns them.
-
-  Returns:
-    A row for every filter, in their order: its frequencies, the number of
-    `mixtures`, the mean of every value and, as `sdr_error_db`, the standard
-    error of the SDR; how much lower the SDR is than that of each baseline,
-    `loss_trained_db` and `loss_after_db`, with the standard errors of these
-    differences over the mixtures, `..._error_db`; and `paper_sdr_db` where
-    the paper's text has it.
+  Besides: how much lower the SDR is than that of each baseline, `loss_...`,
+  standard errors over the mixtures, `..._error_db`, and the SDR of the paper.
   """
   groups: dict[str, list[Row]] = {}
   for row in rows:
@@ -312,33 +275,28 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
   for name, group in groups.items():
     line = {key: group[0][key] for key in _PLACE}
     line["mixtures"] = len(group)
-    for key in _VALUES:
-      values = [row[key] for row in group]
-      line[key] = None if None in values else float(np.mean(values))
-    sdr = np.array([row["sdr_db"] for row in group])
+    columns = {
+      key: np.array([row[key] for row in group], float) for key in _VALUES
+    }
+    sdr = columns["sdr_db"]
+    for key, values in columns.items():
+      line[key] = float(values.mean())
     line["sdr_error_db"] = mean_and_error(sdr)[1]
     for key, baseline in (
       ("loss_trained", "trained_on_filtered_sdr_db"),
       ("loss_after", "filtered_after_sdr_db"),
     ):
-      values = [row[baseline] for row in group]
-      loss = None if None in values else np.array(values) - sdr
-      line[f"{key}_db"] = None if loss is None else float(loss.mean())
-      line[f"{key}_error_db"] = (
-        None if loss is None else mean_and_error(loss)[1]
-      )
+      loss = columns[baseline] - sdr
+      line[f"{key}_db"] = float(loss.mean())
+      line[f"{key}_error_db"] = mean_and_error(loss)[1]
     line["paper_sdr_db"] = PAPER_SDR_DB.get(name)
     table.append(line)
   return table
 
 
-def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
-  """Draws the SDRs of a table of `summarize_filters` over the cut-off.
-
-  Error bars are standard errors over the mixtures.
-  """
-  drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
-  axes = drawn.subplots()
+def draw_cutoffs(table: Sequence[Row], *, model: str) -> Figure:
+  """Draws SDRs over the cut-off, with standard errors over the mixtures."""
+  drawn, axes = _start("Low-pass and high-pass", model)
   series = (
     ("sdr_db", "-", "o", "trained on natural speech"),
     ("trained_on_filtered_sdr_db", "--", "s", "trained on filtered speech"),
@@ -351,7 +309,7 @@ def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
     lines = [row for row in table if row["band"] == band]
     lines.sort(key=lambda row: row["low_hz"])
     for key, style, marker, what in series:
-      points = [(r["low_hz"], r[key]) for r in lines if r[key] is not None]
+      points = [(r["low_hz"], r[key]) for r in lines if np.isfinite(r[key])]
       if not points:
         continue
       is_measured = key == "sdr_db"
@@ -369,19 +327,17 @@ def draw_cutoffs(table: Sequence[Row], *, model: str = "") -> Figure:
   axes.set(
     xlabel="cut-off frequency (Hz)",
     xticks=sorted({row["low_hz"] for row in table if row["band"]}),
-    title=titled("Low-pass and high-pass filtered speech", model),
   )
   _finish(drawn, axes, table)
   return drawn
 
 
-def draw_bandstops(table: Sequence[Row], *, model: str = "") -> Figure:
+def draw_bandstops(table: Sequence[Row], *, model: str) -> Figure:
   """Draws each band-stop of a table as a line, at its SDR, from edge to edge.
 
   The baselines are in the table only, as in the paper.
   """
-  drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
-  axes = drawn.subplots()
+  drawn, axes = _start("Band-stop", model)
   for number, row in enumerate(row for row in table if row["band"]):
     axes.plot(
       (row["low_hz"], row["high_hz"]),
@@ -392,27 +348,26 @@ def draw_bandstops(table: Sequence[Row], *, model: str = "") -> Figure:
       markersize=9,
       label="" if number else "band-stop, trained on natural speech",
     )
-  axes.set(
-    xlabel="stop-band (Hz)",
-    title=titled("Band-stop filtered speech", model),
-  )
+  axes.set_xlabel("stop-band (Hz)")
   axes.xaxis.set_minor_locator(MultipleLocator(50))
   axes.grid(which="minor", axis="x", color="0.95")
   _finish(drawn, axes, table)
   return drawn
 
 
+def _start(kind, model):
+  """A figure and its axes."""
+  drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = drawn.subplots()
+  axes.set_title(f"{kind} filtered speech: {model}")
+  return drawn, axes
+
+
 def _finish(drawn, axes, table):
   """A line at natural speech, grid, room at the top, legend below."""
-  for row in table:
-    if row["filter"] == NATIVE:
-      axes.axhline(
-        row["sdr_db"],
-        color="0.3",
-        linestyle="-.",
-        linewidth=1,
-        label=f"natural speech, {row['sdr_db']:.1f} dB",
-      )
+  sdr_db = next(row["sdr_db"] for row in table if row["filter"] == NATIVE)
+  label = f"natural speech, {sdr_db:.1f} dB"
+  axes.axhline(sdr_db, color="0.3", linestyle="-.", linewidth=1, label=label)
   axes.set_ylabel("SDR (dB)")
   axes.grid(color="0.9")
   axes.set_axisbelow(True)

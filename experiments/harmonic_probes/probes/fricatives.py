@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
-from experiments.harmonic_probes.probes.tones import titled
+from experiments.harmonic_probes.separator import in_best_order
 from experiments.harmonic_probes.study import Result, Row, figure
-from experiments.plots import at_level_of, show_spectrogram, spectrogram_db
-from jaxsep import dsp, metrics
+from experiments.plots import (
+  at_level_of,
+  draw_box,
+  finish_spectrograms,
+  show_spectrogram,
+  spectrogram_db,
+)
+from jaxsep import dsp
 from jaxsep.typing import Array, Float
 
 #: A fricative's energy lies above this; at 8 kHz most of a voiced sound's
@@ -34,7 +39,7 @@ _SHORTEST_S = 0.032
 
 
 @figure(2, "fricatives in the wrong channel", of_speech=True)
-def fricatives(study):
+def fricatives(study, model):
   """Figure 2."""
   mixtures, rate = study.mixtures, study.mixtures.sample_rate_hz
   rows = probe_fricatives(
@@ -49,13 +54,9 @@ def fricatives(study):
     "reference": reference,
     "boxes": boxes(found["wrong"]),
   }
-  picture = draw_fricatives(
-    example, sample_rate_hz=rate, model=study.model.name
-  )
-  table = [
-    {**row, "shown": mixtures.name[chosen]}
-    for row in summarize_fricatives(rows)
-  ]
+  picture = draw_fricatives(example, sample_rate_hz=rate, model=model.name)
+  table = summarize_fricatives(rows)
+  table[0]["shown"] = mixtures.name[chosen]
   return Result(picture, table, rows, study.caption("Fricatives"))
 
 
@@ -72,21 +73,11 @@ def probe_fricatives(
   another channel has more of its energy above `BAND_HZ` than the channel that
   belongs to the speaker, by the best SI-SDR of the whole mixture.
 
-  Args:
-    estimate: Channels in any order, `[N, S, T]`.
-    reference: The sources, `[N, S, T]`.
-    names: Name of each mixture.
-    sample_rate_hz: Sample rate, above twice `BAND_HZ`.
-
   Returns:
-    A row for every mixture: `fricative_s`, `wrong_s` and their `share`, NaN
-    where there is no fricative; to compare with, the same of the frames where a
-    speaker dominates below the band, `low_s`, `low_wrong_s` and `low_share`;
-    and `wrong_energy`, the energy of the wrong frames relative to all of the
-    band.
-
-  Raises:
-    ValueError: If the sample rate has no room for the band.
+    A row for every mixture: seconds of fricatives, of wrong ones, and their
+    `share`, NaN where there is no fricative; to compare with, the same of the
+    frames where a speaker dominates below the band, `low...`; and
+    `wrong_energy`, the energy of the wrong frames relative to all of the band.
   """
   if sample_rate_hz <= 2 * BAND_HZ:
     raise ValueError(
@@ -178,13 +169,8 @@ def _energies(estimate, reference, sample_rate_hz):
   Of the references and of the estimates, these in the order of the references
   and as loud as fits them best.
   """
-  pairs = (len(estimate), *reference.shape)
-  si_sdr = metrics.si_sdr(
-    jnp.broadcast_to(estimate[:, None], pairs),
-    jnp.broadcast_to(reference[None], pairs),
-  )
-  permutation = dsp.best_permutation(-si_sdr)
-  estimate = dsp.projection(reference, estimate[permutation], eps=_SILENCE)
+  (ordered,), (permutation,) = in_best_order(estimate[None], reference[None])
+  estimate = dsp.projection(reference, ordered, eps=_SILENCE)
   n_fft = round(WINDOW_S * sample_rate_hz)
   stft = dsp.Stft(n_fft=n_fft, hop_length=round(HOP_S * sample_rate_hz))
   is_above = np.fft.rfftfreq(n_fft, 1 / sample_rate_hz) >= BAND_HZ
@@ -197,20 +183,7 @@ def _energies(estimate, reference, sample_rate_hz):
 
 
 def boxes(wrong: np.ndarray) -> list[tuple[int, float, float]]:
-  """Runs of frames, to be marked in a picture.
-
-  Args:
-    wrong: As `find_frames` returns it, `[S, N]`.
-
-  Returns:
-    `(speaker, start, end)` of each, in seconds, but for short ones.
-
-  Example:
-    >>> wrong = np.zeros((2, 100), bool)
-    >>> wrong[1, 10:20] = True
-    >>> boxes(wrong)
-    [(1, 0.08, 0.16)]
-  """
+  """Longer runs of frames `[S, N]`: `(speaker, start, end)`, in seconds."""
   runs = []
   for speaker, row in enumerate(wrong):
     edges = np.flatnonzero(np.diff(np.pad(row.astype(int), 1)))
@@ -241,16 +214,7 @@ def clearest_example(rows: Sequence[Row]) -> int:
 
 
 def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
-  """Shares over all mixtures.
-
-  Args:
-    rows: As `probe_fricatives` returns them.
-
-  Returns:
-    One row: seconds of fricatives and the share of them in the wrong channel;
-    and the same of the frames below the band. Shares are of the seconds of all
-    mixtures together; NaN where there are none.
-  """
+  """Seconds and shares of all mixtures together, in one row."""
   fricative, wrong, low, low_wrong = (
     sum(row[name] for row in rows)
     for name in ("fricative_s", "wrong_s", "low_s", "low_wrong_s")
@@ -267,7 +231,7 @@ def summarize_fricatives(rows: Sequence[Row]) -> list[Row]:
 
 
 def draw_fricatives(
-  example: Mapping[str, Any], *, sample_rate_hz: int, model: str = ""
+  example: Mapping[str, Any], *, sample_rate_hz: int, model: str
 ) -> Figure:
   """Draws a mixture, its estimates and references, with red boxes.
 
@@ -296,31 +260,17 @@ def draw_fricatives(
       top_khz=top_khz,
     )
     place.set_ylabel(f"{name}\n(kHz)")
-  count, low_khz = len(reference), BAND_HZ / 1000
+  count = len(reference)
   for speaker, start, end in example["boxes"]:
-    places = [(1 + source, source == speaker) for source in range(count)]
-    for row, is_own in (*places, (1 + count + speaker, True)):
-      axes[row].add_patch(
-        Rectangle(
-          (start, low_khz),
-          end - start,
-          top_khz - low_khz - 0.04,
-          fill=False,
-          edgecolor="red",
-          linestyle="-" if is_own else "--",
-          linewidth=1.6,
-        )
-      )
-  axes[-1].set_xlabel("time (s)")
-  drawn.colorbar(image, ax=axes, label="level (dB)", aspect=50, pad=0.01)
-  drawn.legend(
-    handles=[
-      Line2D([], [], color="red", label="fricative of this speaker, misplaced"),
-      Line2D([], [], color="red", linestyle="--", label="where it went"),
-    ],
-    loc="outside lower center",
-    ncols=2,
-    fontsize="small",
-  )
-  drawn.suptitle(titled("Fricatives in the wrong channel", model))
+    edges = (start, end, BAND_HZ / 1000, top_khz - 0.04)
+    for source in range(count):
+      style = "-" if source == speaker else "--"
+      draw_box(axes[1 + source], *edges, colour="red", style=style)
+    draw_box(axes[1 + count + speaker], *edges, colour="red")
+  handles = [
+    Line2D([], [], color="red", label="fricative of this speaker, misplaced"),
+    Line2D([], [], color="red", linestyle="--", label="where it went"),
+  ]
+  title = f"Fricatives in the wrong channel: {model}"
+  finish_spectrograms(drawn, axes, image, title, handles)
   return drawn

@@ -9,8 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.harmonic_probes.separator import in_best_order
 from experiments.harmonic_probes.study import Result, Row, figure, option
-from experiments.plots import at_level_of, show_spectrogram, spectrogram_db
+from experiments.plots import (
+  at_level_of,
+  finish_spectrograms,
+  show_spectrogram,
+  spectrogram_db,
+)
 from experiments.rows import mean_and_error
 from jaxsep import dsp, metrics, simulate
 from jaxsep.typing import Array, Float
@@ -36,6 +42,8 @@ PERIOD_S = 0.062
 MOST_LEAKAGE = 0.25
 #: No two tones sound at once: long enough to tell the harmonics apart.
 _WINDOW_S = 0.032
+#: The part of the stimuli that is drawn.
+_SECONDS = (0.5, 1.0)
 _DURATION_S = 2.0
 
 option(
@@ -49,23 +57,13 @@ option("num_seeds", 10, "Stimuli of every kind of tones.")
 
 
 @figure(4, "tones that lack harmonics", num_sources=2)
-def harmonics(study):
-  """Figure 4, for the model."""
-  return _figure(study, study.model)
-
-
 @figure(
   7,
   "the tones of 4 for --spectrogram_model",
   of="spectrogram_model",
   num_sources=2,
 )
-def harmonics_of_spectrogram_model(study):
-  """Figure 7, for the spectrogram model."""
-  return _figure(study, study.spectrogram_model)
-
-
-def _figure(study, separate):
+def harmonics(study, separate):
   """Figures 4 and 7."""
   # The first amplitude is that of the examples.
   amplitudes = sorted(AMPLITUDES, key=lambda a: a != study["amplitude"])
@@ -93,31 +91,22 @@ def probe_tones(
 
   A seed draws the phases of the partials.
 
-  Args:
-    separate: A `Separator` with two channels.
-    harmonic_sets: Harmonics by name.
-    amplitudes: Of the partials, as `simulate.alternating_tones` calls them.
-    num_seeds: Stimuli of every kind.
-    duration_s: Duration of each.
-
   Returns:
-    `(rows, examples)`: a row of scores for every stimulus, see
-    `segregation`, and for every set of harmonics the first stimulus with
-    the first amplitude: "mixture" `[T]`, "reference" and "estimate"
-    `[2, T]`, channels as they came.
+    `(rows, examples)`: the scores of every stimulus, see `segregation`, and
+    for every set of harmonics the first stimulus with the first amplitude:
+    "mixture" `[T]`, "reference" and "estimate" `[2, T]`, channels as they came.
   """
   kinds = list(itertools.product(amplitudes, harmonic_sets.items()))
-  made = []
-  for amplitude, (_, numbers) in kinds:
-    made.append(
-      _stimuli(
-        num_seeds,
-        num_samples=round(duration_s * separate.sample_rate_hz),
-        sample_rate_hz=separate.sample_rate_hz,
-        harmonics=numbers,
-        amplitude=amplitude,
-      )
+  made = [
+    _stimuli(
+      num_seeds,
+      num_samples=round(duration_s * separate.sample_rate_hz),
+      sample_rate_hz=separate.sample_rate_hz,
+      harmonics=numbers,
+      amplitude=amplitude,
     )
+    for amplitude, (_, numbers) in kinds
+  ]
   # All kinds at once, so that few batches are not full.
   mixtures = np.concatenate([stimuli["mixture"] for stimuli in made])
   estimates = np.split(separate(mixtures), len(made))
@@ -132,14 +121,9 @@ def probe_tones(
       "amplitude": amplitude,
       "period_ms": round(1000 * PERIOD_S, 3),
     }
-    rows += [
-      {
-        **place,
-        "seed": seed,
-        **{key: value[seed].item() for key, value in scores.items()},
-      }
-      for seed in range(num_seeds)
-    ]
+    for seed in range(num_seeds):
+      row = {key: value[seed].item() for key, value in scores.items()}
+      rows.append({**place, "seed": seed, **row})
     first = {key: value[0] for key, value in stimuli.items()}
     examples.setdefault(name, {**first, "estimate": estimate[0]})
   return rows, examples
@@ -148,15 +132,12 @@ def probe_tones(
 def _stimuli(num_seeds, **options):
   """Mixtures `[N, T]` and references `[N, 2, T]` of alternating tones."""
 
-  @jax.jit
-  def make(seeds):
-    return jax.vmap(
-      lambda seed: simulate.alternating_tones(
-        jax.random.key(seed), period_s=PERIOD_S, f0_hz=F0_HZ, **options
-      )
-    )(seeds)
+  def one(seed):
+    return simulate.alternating_tones(
+      jax.random.key(seed), period_s=PERIOD_S, f0_hz=F0_HZ, **options
+    )
 
-  return jax.device_get(make(np.arange(num_seeds)))
+  return jax.device_get(jax.jit(jax.vmap(one))(np.arange(num_seeds)))
 
 
 def check_two_channels(estimate: np.ndarray) -> None:
@@ -183,15 +164,11 @@ def segregation(
 
   Returns:
     Values `[B]` by name. Under the permutation with the best mean SI-SDR:
-    `si_sdr_db` and, of each tone, `si_sdr_low_db` and `si_sdr_high_db`;
-    `low_channel`, 1 or 2, where the low tone belongs; `leakage_low` and
-    `leakage_high`, the share of the energy in the bursts of a tone that came
-    out of the other channel, 0 is perfect, and `leakage`, their mean. Two
-    tones in one channel have a leakage of 0 and 1. `energy_channel_1` is the
-    share of all energy that came out of channel 1.
-
-  Raises:
-    ValueError: If there are not two channels.
+    `si_sdr...`; `low_channel`, 1 or 2, where the low tone belongs; and
+    `leakage...`, the share of the energy in the bursts of a tone that came out
+    of the other channel, 0 is perfect. Two tones in one channel have a leakage
+    of 0 and 1. `energy_channel_1` is the share of all energy that came out of
+    channel 1.
   """
   check_two_channels(estimate)
   return jax.device_get(
@@ -202,18 +179,14 @@ def segregation(
 @jax.jit
 def _segregation(estimate, reference):
   """See `segregation`."""
-  pairs = (*estimate.shape[:2], *estimate.shape[1:])
-  si_sdr = metrics.si_sdr(
-    jnp.broadcast_to(estimate[:, :, None], pairs),
-    jnp.broadcast_to(reference[:, None], pairs),
-  )
-  permutation = dsp.best_permutation(-si_sdr)
-  chosen = jnp.take_along_axis(si_sdr, permutation[:, None], axis=1)[:, 0]
+  ordered, permutation = in_best_order(estimate, reference)
+  chosen = metrics.si_sdr(ordered, reference)
   # Energy [B, channel, tone] in the bursts of each tone.
   bursts = (reference != 0).astype(jnp.float32)
   energy = jnp.einsum("bct,bst->bcs", jnp.square(estimate), bursts)
-  total = jnp.maximum(jnp.sum(energy, axis=1), jnp.finfo(jnp.float32).tiny)
-  right = jnp.take_along_axis(energy, permutation[:, None], axis=1)[:, 0]
+  tiny = jnp.finfo(jnp.float32).tiny
+  total = jnp.maximum(jnp.sum(energy, axis=1), tiny)
+  right = jnp.einsum("bss->bs", dsp.reorder(energy, permutation))
   leakage = 1.0 - right / total
   channels = jnp.sum(energy, axis=2)
   return {
@@ -225,20 +198,15 @@ def _segregation(estimate, reference):
     "leakage_low": leakage[:, 0],
     "leakage_high": leakage[:, 1],
     "energy_channel_1": channels[:, 0]
-    / jnp.maximum(jnp.sum(channels, axis=1), jnp.finfo(jnp.float32).tiny),
+    / jnp.maximum(jnp.sum(channels, axis=1), tiny),
   }
 
 
 def summarize_tones(rows: Iterable[Row]) -> list[Row]:
-  """Means over the seeds.
+  """Means over the seeds, a row for every kind of stimulus.
 
-  Args:
-    rows: As `probe_tones` returns them.
-
-  Returns:
-    A row for every kind of stimulus: mean and standard error of the SI-SDR,
-    mean leakages, and `segregated`, the share of seeds with a leakage below
-    `MOST_LEAKAGE` for either tone.
+  `segregated` is the share of seeds with a leakage below `MOST_LEAKAGE` for
+  either tone.
   """
   groups: dict[tuple, list[Row]] = {}
   for row in rows:
@@ -246,10 +214,8 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
     groups.setdefault(kind, []).append(row)
   table = []
   for (name, amplitude, period_ms), group in groups.items():
-    columns = {
-      key: np.array([row[key] for row in group])
-      for key in ("si_sdr_db", "leakage_low", "leakage_high")
-    }
+    names = ("si_sdr_db", "leakage_low", "leakage_high", "energy_channel_1")
+    columns = {key: np.array([row[key] for row in group]) for key in names}
     leakage = np.maximum(columns["leakage_low"], columns["leakage_high"])
     table.append(
       {
@@ -262,9 +228,7 @@ def summarize_tones(rows: Iterable[Row]) -> list[Row]:
         "leakage_low": float(columns["leakage_low"].mean()),
         "leakage_high": float(columns["leakage_high"].mean()),
         "segregated": float(np.mean(leakage < MOST_LEAKAGE)),
-        "energy_channel_1": float(
-          np.mean([row["energy_channel_1"] for row in group])
-        ),
+        "energy_channel_1": float(columns["energy_channel_1"].mean()),
       }
     )
   return table
@@ -274,8 +238,7 @@ def draw_harmonics(
   examples: Mapping[str, Mapping[str, np.ndarray]],
   *,
   sample_rate_hz: int,
-  seconds: tuple[float, float] = (0.5, 1.0),
-  model: str = "",
+  model: str,
 ) -> Figure:
   """Draws mixture and channels of examples, a column for each set."""
   count = len(examples)
@@ -284,12 +247,11 @@ def draw_harmonics(
   image: Any = None
   for column, (name, example) in zip(axes.T, examples.items(), strict=True):
     column[0].set_title(f"harmonics {name}")
-    image = draw_channels(column, example, sample_rate_hz, seconds, _WINDOW_S)
-    column[-1].set_xlabel("time (s)")
+    image = draw_channels(column, example, sample_rate_hz, _SECONDS, _WINDOW_S)
   for place in axes[:, 1:].flat:
     place.set_ylabel("")
-  drawn.colorbar(image, ax=axes, label="level (dB)", aspect=50, pad=0.01)
-  drawn.suptitle(titled("Alternating tones, 117 and 201 Hz", model))
+  title = f"Alternating tones, 117 and 201 Hz: {model}"
+  finish_spectrograms(drawn, axes, image, title)
   return drawn
 
 
@@ -300,42 +262,26 @@ def draw_channels(
   seconds: tuple[float, float],
   window_s: float,
 ) -> Any:
-  """Draws mixture and channels of an example into three axes; returns an image.
-
-  All of it is drawn if the part in `seconds` is too short.
-  """
+  """Draws an example between two times into three axes; returns an image."""
   mixture = example["mixture"]
   signals = np.stack([mixture, *at_level_of(mixture, example["estimate"])])
   pictures = spectrogram_db(
     signals, sample_rate_hz=sample_rate_hz, window_s=window_s
   )
-  # From frames, which are centred, to seconds.
-  total_s, frames = signals.shape[-1] / sample_rate_hz, pictures.shape[-1]
-  first, last = (
-    min(frames, max(0, round(second / total_s * (frames - 1))))
-    for second in seconds
-  )
-  if last - first < 2:
-    first, last = 0, frames
-  step_s = total_s / max(frames - 1, 1)
   image: Any = None
   for place, picture, name in zip(
     axes, pictures, ("mixture", "channel 1", "channel 2"), strict=True
   ):
     image = show_spectrogram(
       place,
-      picture[:, first:last],
+      picture,
       top_db=float(pictures[0].max()),
-      start_s=(first - 0.5) * step_s,
-      end_s=(last - 0.5) * step_s,
+      end_s=len(mixture) / sample_rate_hz,
       top_khz=sample_rate_hz / 2000,
     )
     # Partials of these tones end at 2 kHz.
     top_khz = min(2.2, sample_rate_hz / 2000)
-    place.set(ylim=(0, top_khz), ylabel=f"{name}\nfrequency (kHz)")
+    place.set(
+      xlim=seconds, ylim=(0, top_khz), ylabel=f"{name}\nfrequency (kHz)"
+    )
   return image
-
-
-def titled(title: str, model: str) -> str:
-  """A title with the name of the model, if there is one."""
-  return f"{title}: {model}" if model else title
