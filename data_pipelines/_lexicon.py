@@ -150,15 +150,13 @@ _WORDS = {
 #: Sentences as kinds of words; a bar allows a pause.
 SENTENCES = tuple(
   tuple(sentence.split())
-  for sentence in (
-    "determiner noun verb determiner adjective noun",
-    "determiner adjective noun | verb adverb",
-    "determiner noun verb | preposition determiner noun",
-    "adverb | determiner noun verb number noun",
-    "number adjective noun | preposition determiner noun",
-    "determiner noun verb adverb | preposition determiner adjective noun",
-    "number number | number number number",
-  )
+  for sentence in """determiner noun verb determiner adjective noun
+  determiner adjective noun | verb adverb
+  determiner noun verb | preposition determiner noun
+  adverb | determiner noun verb number noun
+  number adjective noun | preposition determiner noun
+  determiner noun verb adverb | preposition determiner adjective noun
+  number number | number number number""".splitlines()
 )
 
 _ENTRIES = {

@@ -92,9 +92,8 @@ def make_pair_list(
       f" ({sorted(set(corpus.rate_hz.tolist()))}); a list needs one"
     )
   if num_examples is None:
-    chosen = list(
-      itertools.islice(_all(corpus, num_sources), _MAX_EXAMPLES + 1)
-    )
+    every = _all(corpus, num_sources)
+    chosen = list(itertools.islice(every, _MAX_EXAMPLES + 1))
     if len(chosen) > _MAX_EXAMPLES:
       raise CorpusError(
         f"more than {_MAX_EXAMPLES} combinations; give num_examples"

@@ -97,15 +97,12 @@ def _upper_tract(speaker, frequencies):
 
 def _tract(speaker, upper, frequencies, formants_hz, nasality):
   """Response of the vocal tract at some moments, shape `[moments, F]`."""
-  below = None
-  for place in range(3):
+  factors = []
+  for place, wider in enumerate((1.0 + nasality, 1.0, 1.0)):
     width_hz = _BANDWIDTHS_HZ[place] * speaker.bandwidth_scale
-    if place == 0:
-      width_hz = width_hz * (1.0 + nasality)
-    else:
-      width_hz = np.full(len(formants_hz), width_hz)
-    factor = _quadratic(frequencies, formants_hz[:, place], width_hz)
-    below = factor if below is None else below * factor
+    width_hz = np.broadcast_to(width_hz * wider, len(formants_hz))
+    factors.append(_quadratic(frequencies, formants_hz[:, place], width_hz))
+  below = factors[0] * factors[1] * factors[2]
   shift_hz = (_NASAL_ZERO_HZ - _NASAL_POLE_HZ) * speaker.tract_scale
   zero_hz = _NASAL_POLE_HZ + shift_hz * nasality
   wide = np.full(len(zero_hz), _NASAL_WIDTH_HZ)

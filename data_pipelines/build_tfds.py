@@ -29,8 +29,6 @@ from data_pipelines.files import CorpusError
 from data_pipelines.table import Corpus
 from data_pipelines.tfds_corpora import STACKED
 
-_RESERVED = {"audio", "file", "length", "rate_hz", "parts"}
-
 
 def build(
   splits: Mapping[str, Corpus],
@@ -39,12 +37,8 @@ def build(
   data_dir: str | os.PathLike[str],
 ) -> str:
   """Writes corpora of the same columns as splits by name; their folder."""
-  return _build(
-    {split: _records(corpus) for split, corpus in splits.items()},
-    next(iter(splits.values())),
-    name,
-    data_dir,
-  )
+  records = {split: _records(corpus) for split, corpus in splits.items()}
+  return _build(records, next(iter(splits.values())), name, data_dir)
 
 
 def build_with_beam(
@@ -92,8 +86,6 @@ def _build(records, corpus: Corpus, name, data_dir) -> str:
 
 def _features(corpus: Corpus) -> tfds.features.FeaturesDict:
   """The features of a row."""
-  if clash := sorted(_RESERVED & set(corpus.columns)):
-    raise CorpusError(f"columns cannot be called {', '.join(clash)}")
   features: dict[str, Any] = {
     "audio": tfds.features.Tensor(shape=(), dtype=np.bytes_),
     "file": tfds.features.Text(),
@@ -101,6 +93,8 @@ def _features(corpus: Corpus) -> tfds.features.FeaturesDict:
     "rate_hz": np.int64,
     "parts": tfds.features.Text(),
   }
+  if clash := sorted(features.keys() & corpus.columns.keys()):
+    raise CorpusError(f"columns cannot be called {', '.join(clash)}")
   for name, column in corpus.columns.items():
     types = {"i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
     features[name] = types.get(column.dtype.kind) or tfds.features.Text()
@@ -139,17 +133,13 @@ def _record_of(spec: str, items: tuple, row: int) -> tuple[int, dict]:
 def _encoded(samples: np.ndarray, rate_hz: int) -> bytes:
   """A file that gives back exactly these samples, `[T]` or `[P, T]`."""
   kind, subtype = "WAV", "FLOAT"
-  for bits, flac in ((16, "PCM_16"), (24, "PCM_24")):
-    # More than that is beyond FLAC, and stacked parts keep it simple.
-    if samples.ndim == 2 or np.abs(samples).max() > 1:
-      break
-    scaled = samples * np.float64(2 ** (bits - 1))
-    small = -(2 ** (bits - 1)) <= scaled.min() and scaled.max() < 2 ** (
-      bits - 1
-    )
-    # FLAC has 8 channels at most, and rates that differ from frame rates.
-    if small and (scaled == np.round(scaled)).all() and samples.ndim == 1:
-      kind, subtype = "FLAC", flac
+  for bits in (16, 24):
+    limit = 2.0 ** (bits - 1)
+    scaled = samples * np.float64(limit)
+    # FLAC has 8 channels at most, so stacked parts are floating-point.
+    fits = samples.ndim == 1 and -limit <= scaled.min() <= scaled.max() < limit
+    if fits and (scaled == np.round(scaled)).all():
+      kind, subtype = "FLAC", f"PCM_{bits}"
       break
   stored = io.BytesIO()
   with soundfile.SoundFile(

@@ -86,11 +86,10 @@ class Mixtures:
       speed_range: Slowest and fastest speed at which a source is played, such
         as `(0.9, 1.1)`; pitch and formants move with it.
       noise: Noises; each example gets one, repeated if it is too short.
-      rirs: RIRs; the sources of an example get those of one room, different
-        ones where it has enough. Of several channels the first is taken
-        unless the corpus was opened with another.
-      rir_length: Samples of each RIR, cut or followed by zeros; needed with
-        `rirs`. Resampling keeps the gain of a RIR.
+      rirs: RIRs; an example gets those of one room, different ones where it has
+        enough: the first channel, unless the corpus was opened with another.
+      rir_length: Samples of each RIR, cut or followed by zeros, as `rirs` need.
+        Resampling keeps the gain of a RIR.
       weighting: "utterance" draws each equally often, "duration" in
         proportion to how many crops it fills.
       max_broken_files: How many different files may be broken before the run
@@ -287,7 +286,8 @@ class PremixedCrops:
 class PremixedWhole:
   """Whole mixtures, in the order of the corpus, for evaluation.
 
-  A mixture is cut down to a multiple of `length_multiple` and never padded:
+  A mixture is cut down to a multiple of `length_multiple`, at most
+  `max_length`, at `sample_rate_hz`, and never padded:
   zeros would count in a network's normalisation over time. With `buckets`
   a batch holds one length only, so a compiled function meets as many shapes
   as there are lengths. The index of an example is its row. Every mixture once:
@@ -306,14 +306,10 @@ class PremixedWhole:
     length_multiple: int = 1,
     max_length: int | None = None,
   ):
-    """Works out the lengths.
+    """Works out the lengths, see above.
 
-    Args:
-      corpus: The mixtures: a pre-mixed corpus or an opened mixture list.
-      sample_rate_hz: Rate that everything is resampled to.
-      length_multiple: See above; half a second to two seconds work well. A
-        mixture shorter than one multiple keeps its length.
-      max_length: Longer ones are cut to this at most, to bound memory.
+    Multiples of half a second to two seconds work well; a mixture shorter
+    than one keeps its length. `max_length` bounds memory.
     """
     if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
       raise ValueError(

@@ -28,11 +28,8 @@ def open_sound(path: str) -> soundfile.SoundFile:
 
 def reason_of(error: Exception) -> str:
   """The first reason that libsndfile or the system gives, on one line."""
-  for attribute in ("strerror", "error_string"):
-    if reason := getattr(error, attribute, None):
-      break
-  else:
-    reason = str(error)
+  reasons = (getattr(error, n, None) for n in ("strerror", "error_string"))
+  reason = next(filter(None, reasons), str(error))
   return " ".join(reason.split()).rstrip(".")
 
 

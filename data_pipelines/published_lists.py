@@ -91,8 +91,7 @@ def read_librimix(
   file, and their sum. Noise is not added.
 
   Args:
-    path: The file, with the columns `mixture_ID`, `source_1_path`,
-      `source_1_gain` ...
+    path: The file, with `mixture_ID`, `source_1_path`, `source_1_gain` ...
     root: The LibriSpeech folder.
     mode: As for `read_wsj0_mix`.
 

@@ -124,7 +124,7 @@ class Rows:
     """Prepares the tables.
 
     `seconds_per_draw`, such as the duration of the crop, draws rows in
-    proportion to their duration in these units, rounded up, not equally often.
+    proportion to their duration in these units, rounded up.
     """
     if not len(corpus):
       raise CorpusError(f"{corpus.title} is empty")

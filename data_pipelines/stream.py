@@ -11,42 +11,20 @@ import numpy as np
 
 from data_pipelines._tensorflow import hide_accelerators, tf
 
-__all__ = [
-  "Batch",
-  "Stream",
-  "StreamIterator",
-  "check_hosts",
-  "default_num_threads",
-]
+__all__ = ["Batch", "Stream", "StreamIterator"]
 
 Batch = dict[str, np.ndarray]
 
 
 def default_num_threads() -> int:
-  """The cores that this process may use.
-
-  Returns:
-    Their number; that of the machine where the system does not say.
-  """
+  """The cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def check_hosts(batch_size: int, process_index: int, process_count: int) -> int:
-  """The examples of a batch that one host reads.
-
-  Args:
-    batch_size: Examples of a batch on all hosts together.
-    process_index: Number of this host.
-    process_count: Number of hosts.
-
-  Returns:
-    Examples of a batch on each host.
-
-  Raises:
-    ValueError: If they are uneven, or there is no such host.
-  """
+  """The examples of a batch that one host reads; raises if they are uneven."""
   if not 0 <= process_index < process_count:
     raise ValueError(
       f"process_index is {process_index}, expected 0 to {process_count - 1}"
@@ -76,15 +54,10 @@ class Stream:
   ):
     """Sets up the pipeline; nothing is read yet.
 
-    Args:
-      read: Makes the batch of a step; called from several threads. All
-        batches have the same names and dtypes.
-      first: The first step.
-      stop: The step after the last; None never stops.
-      num_threads: Batches read at a time; None is one a core.
+    `read` is called from several threads and gives batches of the same names
+    and dtypes; `stop` None never stops; `num_threads` None is one a core.
     """
-    self._read = read
-    self._first = first
+    self._read, self._first = read, first
     self._stop = np.iinfo(np.int64).max if stop is None else stop
     self._num_threads = num_threads or default_num_threads()
 

@@ -29,18 +29,17 @@ class Corpus:
   so the table is the same on every machine that holds the files.
 
   Attributes:
-    path: Path of each row relative to `root` (objects of type str). It may
-      be any name that `reader` understands.
+    path: Path of each row relative to `root` (objects of type str), or any
+      name that `reader` understands.
     start: First sample of the recording in its file, int64.
     length: Samples of the recording at `rate_hz`, int64.
     rate_hz: Sample rate, or frame rate of cached features, int32.
     columns: Further columns by name, of str (kept as objects) or numbers,
       such as "speaker", "text" or "session".
     root: Put in front of every path when it is read.
-    reader: Reads `(full path, first sample, number of samples)` of a row;
-      the default opens an audio file. Must be safe to call from threads.
-    report: What the scan found (`scanning.ScanReport`); None if there was no
-      scan.
+    reader: Reads `(full path, first sample, number of samples)` of a row, in
+      any thread; the default opens an audio file.
+    report: What the scan found (`scanning.ScanReport`), if there was one.
     parts: What the reader stacks. Mixtures have "mixture", "s1", "s2" ... and
       perhaps "noise".
 
@@ -248,7 +247,7 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     corpora: Corpora that are read in the same way.
 
   Returns:
-    All rows, in the order given, with the columns that all have, and paths
+    All rows in the order given, with the columns that all have, and paths
     from the deepest common folder where all have a folder.
 
   Raises:
@@ -332,7 +331,7 @@ def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:
 
   Args:
     one: A corpus.
-    other: Another. Those without a column "speaker" share none.
+    other: Another; those without a column "speaker" share none.
 
   Returns:
     The names, sorted.

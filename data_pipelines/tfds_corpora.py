@@ -107,18 +107,17 @@ def from_tfds(
     raise CorpusError(f"{title}: none of its {len(source)} records can be used")
   rates = table.pop("rate_hz", [rate_hz] * len(table["number"]))
   parts = set(table.pop("parts", ["signal"])).pop()
+  if channel is not None:
+    records = functools.partial(records, channel=channel)
+  if "speaker" in table:
+    table["speaker"] = list(map(str, table["speaker"]))
   return Corpus(
     path=[f"{title}/{i}" for i in table.pop("number")],
     start=np.zeros(len(rates)),
     length=table.pop("length"),
     rate_hz=rates,
-    columns={
-      key: list(map(str, values)) if key == "speaker" else values
-      for key, values in table.items()
-    },
-    reader=records
-    if channel is None
-    else functools.partial(records, channel=channel),
+    columns=table,
+    reader=records,
     parts=tuple(parts.split()),
   )
 
@@ -142,11 +141,7 @@ def _audio_of(features: Mapping[str, Any], name: str) -> str:
   """The feature with the audio."""
   if "audio" in features:
     return "audio"
-  found = [
-    key
-    for key, feature in features.items()
-    if isinstance(feature, tfds.features.Audio)
-  ]
+  found = [k for k in features if isinstance(features[k], tfds.features.Audio)]
   if len(found) != 1:
     raise CorpusError(
       f"tfds dataset {name}: audio features are {found}, say which to take"

@@ -144,7 +144,7 @@ def make_voices(
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}, expected one of {SPLITS}")
-  if num_speakers < 1 or utterances_per_speaker < 1:
+  if min(num_speakers, utterances_per_speaker) < 1:
     raise ValueError(
       "num_speakers and utterances_per_speaker must be at least 1, got"
       f" {num_speakers} and {utterances_per_speaker}"

@@ -35,11 +35,8 @@ def test_crops_come_from_the_speakers_utterances(corpus):
     for crops, speakers in zip(batch["sources"], batch["speaker"], strict=True):
       for crop, speaker in zip(crops, speakers, strict=True):
         rows = np.flatnonzero(corpus.speaker == speaker)
-        found = [
-          np.correlate(whole[row], crop, "valid").max() / (crop @ crop)
-          for row in rows
-        ]
-        assert max(found) == pytest.approx(1, abs=1e-4)
+        found = [np.correlate(whole[row], crop, "valid").max() for row in rows]
+        assert max(found) / (crop @ crop) == pytest.approx(1, abs=1e-4)
 
 
 def test_short_utterances_are_padded_at_the_end(corpus):
@@ -55,12 +52,11 @@ def test_short_utterances_are_padded_at_the_end(corpus):
 def test_resampled_with_speed(corpus):
   options = {"sample_rate_hz": 5000, "crop_length": 900}
   batch = mixtures(corpus, 1, **options, speed_range=(1.25, 1.25))[0]
-  row_of = {int(s): np.flatnonzero(corpus.speaker == s) for s in range(4)}
   for crop, speaker in zip(
     batch["sources"].reshape(-1, 900), batch["speaker"].ravel(), strict=True
   ):
     best = 0
-    for row in row_of[int(speaker)]:
+    for row in np.flatnonzero(corpus.speaker == speaker):
       whole = soxr.resample(corpus.read(row), 10000, 5000)
       inner = np.correlate(whole, crop, "valid").max() / (crop @ crop)
       best = max(best, inner)
@@ -130,17 +126,13 @@ def test_a_fixed_set(corpus):
   evaluation = reading(corpus, num_examples=10)
   assert len(evaluation) == 3
   first, again = list(evaluation), list(evaluation)
-  assert [batch["mask"].tolist() for batch in first] == [
-    [True] * 4,
-    [True] * 4,
-    [True, True, False, False],
-  ]
+  mask = np.concatenate([batch["mask"] for batch in first])
+  assert mask.tolist() == [True] * 10 + [False] * 2
   for one, other in zip(first, again, strict=True):
     assert_same(one, other)
   # What fills up is sound: no silence for a metric to trip over.
-  np.testing.assert_array_equal(
-    first[2]["sources"][2:], first[0]["sources"][:2]
-  )
+  sources = [batch["sources"] for batch in first]
+  np.testing.assert_array_equal(sources[2][2:], sources[0][:2])
   assert_hosts_equal(
     lambda **here: list(reading(corpus, num_examples=10, **here)), 2
   )

@@ -15,8 +15,7 @@ from data_pipelines import corpora
 from data_pipelines.corpora import CorpusError
 
 
-def test_librispeech(librispeech):
-  corpus = corpora.scan_librispeech(librispeech)
+def test_librispeech(corpus):
   assert len(corpus) == 12
   assert corpus.speakers == ("10", "11", "12", "13")
   assert corpus.speaker.tolist() == [s for s in range(4) for _ in range(3)]
@@ -28,8 +27,7 @@ def test_librispeech(librispeech):
   assert corpus.report.problems == ()
 
 
-def test_read_equals_soundfile(librispeech):
-  corpus = corpora.scan_librispeech(librispeech)
+def test_read_equals_soundfile(corpus):
   for row in (0, 7):
     whole, _ = soundfile.read(corpus.full_path(row), dtype="float32")
     np.testing.assert_array_equal(corpus.read(row), whole)
@@ -37,18 +35,15 @@ def test_read_equals_soundfile(librispeech):
     assert corpus.read(row).dtype == np.float32
 
 
-def test_only_the_crop_is_read(librispeech, monkeypatch):
+def test_only_the_crop_is_read(corpus, monkeypatch):
   asked = []
   read = soundfile.SoundFile.read
-  monkeypatch.setattr(
-    soundfile.SoundFile,
-    "read",
-    lambda self, frames=-1, **kwargs: (
-      asked.append(frames) or read(self, frames, **kwargs)
-    ),
-  )
-  corpus = corpora.scan_librispeech(librispeech)
-  asked.clear()
+
+  def spy(self, frames=-1, **kwargs):
+    asked.append(frames)
+    return read(self, frames, **kwargs)
+
+  monkeypatch.setattr(soundfile.SoundFile, "read", spy)
   corpus.read(3, 1000, 250)
   assert asked == [250]
 
@@ -76,16 +71,13 @@ def test_speaker_folders(tmp_path, write_audio):
   write_audio("stray.wav")
   (tmp_path / "ann/notes.txt").write_text("no audio")
   corpus = corpora.scan_speaker_folders(tmp_path)
-  assert corpus.path.tolist() == [
-    "ann/three.aiff",
-    "bea/deep/two.flac",
-    "bea/one.wav",
-  ]
+  paths = ["ann/three.aiff", "bea/deep/two.flac", "bea/one.wav"]
+  assert corpus.path.tolist() == paths
   assert corpus.speakers == ("ann", "bea")
   assert [p.path for p in corpus.report.problems] == ["stray.wav"]
 
 
-def test_folder_of_rirs(tmp_path, write_audio):
+def test_channels(tmp_path, write_audio):
   path = write_audio("hall/a.wav", channels=3)
   write_audio("b.wav", channels=3)
   corpus = corpora.scan_folder(tmp_path, channel=1)
@@ -94,17 +86,11 @@ def test_folder_of_rirs(tmp_path, write_audio):
   np.testing.assert_array_equal(corpus.read(1), samples[:, 1])
   with pytest.raises(CorpusError, match=r"b\.wav: has 3 channels"):
     corpora.scan_folder(tmp_path, channel=3).read(0)
+  averaged = corpora.scan_speaker_folders(tmp_path).read(0, 100, 50)
+  np.testing.assert_allclose(averaged, samples[100:150].mean(1), atol=1e-7)
 
 
-def test_channels_are_averaged(tmp_path, write_audio):
-  path = write_audio("ann/eight.wav", channels=8)
-  samples, _ = soundfile.read(path, dtype="float32")
-  read = corpora.scan_speaker_folders(tmp_path).read(0, 100, 50)
-  np.testing.assert_allclose(read, samples[100:150].mean(1), atol=1e-7)
-
-
-def test_subset(librispeech, tmp_path):
-  corpus = corpora.scan_librispeech(librispeech)
+def test_subset(corpus, tmp_path):
   names = tmp_path / "names.txt"
   names.write_text("# held out\n12\n\n10\n")
   kept = corpus.subset(speakers=names)
@@ -128,29 +114,24 @@ def test_subset(librispeech, tmp_path):
     corpora.read_names(names)
 
 
-def test_concatenate(librispeech, tmp_path):
+def test_concatenate(corpus, librispeech, tmp_path):
   shutil.copytree(librispeech, tmp_path / "copy/small")
-  first = corpora.scan_librispeech(librispeech)
   second = corpora.scan_librispeech(tmp_path / "copy/small")
-  both = corpora.concatenate([first.subset(["11"]), second])
+  both = corpora.concatenate([corpus.subset(["11"]), second])
   assert len(both) == 15
   assert both.speakers == ("10", "11", "12", "13")
   assert both.speaker.tolist()[:6] == [1, 1, 1, 0, 0, 0]
   np.testing.assert_array_equal(both.read(4), second.read(1))
 
 
-def test_concatenate_with_and_without_a_root(librispeech):
-  with_root = corpora.scan_librispeech(librispeech)
-  paths = [with_root.full_path(row) for row in range(len(with_root))]
-  without = dataclasses.replace(with_root, path=paths, root="")
-  for parts in ([with_root, without], [without, with_root]):
+def test_concatenate_roots_and_readers(corpus):
+  paths = [corpus.full_path(row) for row in range(len(corpus))]
+  without = dataclasses.replace(corpus, path=paths, root="")
+  for parts in ([corpus, without], [without, corpus]):
     both = corpora.concatenate(parts)
     for row in (0, 12):
-      np.testing.assert_array_equal(both.read(row), with_root.read(0))
-
-
-def test_different_readers_are_not_joined(librispeech):
-  parts = [corpora.scan_folder(librispeech, channel=c) for c in (None, 0)]
+      np.testing.assert_array_equal(both.read(row), corpus.read(0))
+  parts = [corpora.scan_folder(corpus.root, channel=c) for c in (None, 0)]
   assert len(corpora.concatenate([parts[1], parts[1]])) == 24
   with pytest.raises(ValueError, match="different readers"):
     corpora.concatenate(parts)
@@ -165,7 +146,8 @@ def test_open_corpus(librispeech, tmp_path):
   for spec, message in (
     ("librispeach:x", "names no corpus; expected layout:where"),
     ("librispeech", "does not say where"),
-    (f"librispeech:{tmp_path}/none", "none: no such folder"),
+    (f"librispeech:{tmp_path}/none", "none: no such folder; expected a"),
+    (f"folder:{__file__}", "test_corpora.py: is a file; expected a folder"),
     ("voices:x", "voices need no folder"),
   ):
     with pytest.raises(CorpusError, match=message):
@@ -222,9 +204,8 @@ def test_parts_for_validation():
     noise.subset(exclude=["x"])
 
 
-def test_read_outside_the_utterance(librispeech):
-  corpus = corpora.scan_librispeech(librispeech)
-  for start, length in ((-1, 5), (0, 3001), (2999, 2)):
+def test_read_outside_the_utterance(corpus):
+  for start, length in ((-1, 5), (0, 3001), (2999, 2), (5, -1)):
     with pytest.raises(ValueError, match="wanted of 3000"):
       corpus.read(0, start, length)
 

@@ -43,26 +43,15 @@ def test_crop_equals_the_resampled_recording():
 
 def test_speed_moves_the_pitch():
   signal = tone(32000, 16000, 400.0)
-  crop = crops.read_crop(
-    reader(signal),
-    len(signal),
-    rate_hz=16000 * 1.1,
-    target_rate_hz=8000,
-    length=8000,
-    share=0.4,
-  )
+  options = dict(rate_hz=16000 * 1.1, target_rate_hz=8000, length=8000)
+  crop = crops.read_crop(reader(signal), len(signal), **options, share=0.4)
   spectrum = np.abs(np.fft.rfft(crop * np.hanning(8000)))
   assert np.argmax(spectrum) == 440
 
 
 def test_many_channels_are_kept_together():
   signal = np.stack([tone(9000, 44100, f) for f in (300.0, 700.0, 900.0)])
-  options = {
-    "rate_hz": 44100,
-    "target_rate_hz": 16000,
-    "length": 2000,
-    "share": 0.3,
-  }
+  options = dict(rate_hz=44100, target_rate_hz=16000, length=2000, share=0.3)
   together = crops.read_crop(reader(signal), 9000, **options)
   assert together.shape == (3, 2000)
   for channel, expected in zip(signal, together, strict=True):

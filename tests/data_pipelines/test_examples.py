@@ -9,12 +9,7 @@ from small_batches import assert_hosts_equal, assert_same, take
 from data_pipelines import sampling
 from data_pipelines.batches import batches
 from data_pipelines.corpora import Corpus
-from data_pipelines.crops import (
-  Tolerance,
-  pad_to,
-  read_row,
-  resampled_length,
-)
+from data_pipelines.crops import Tolerance, pad_to, read_row, resampled_length
 from data_pipelines.files import CorpusError
 
 RATE_HZ = 8000
@@ -52,6 +47,12 @@ def corpus():
   )
 
 
+def crop_of(corpus, row, length, share):
+  """A crop at the rate that the row has."""
+  options = {"sample_rate_hz": int(corpus.rate_hz[row]), "length": length}
+  return read_row(corpus, int(row), share=float(share), **options)
+
+
 class Utterances:
   """Whole utterances with their text, for a recogniser."""
 
@@ -61,11 +62,9 @@ class Utterances:
     self.seed, self._corpus, self._text_length = seed, corpus, text_length
     self._rows = sampling.Rows(corpus, seed=seed)
     self.epoch_size = self._rows.epoch_size
+    slowest_hz = RATE_HZ * speed_range[0]
     self._longest = np.array(
-      [
-        resampled_length(int(total), RATE_HZ * speed_range[0], RATE_HZ)
-        for total in corpus.length
-      ]
+      [resampled_length(int(n), slowest_hz, RATE_HZ) for n in corpus.length]
     )
     self._draw = sampling.Blocks(
       lambda index: {
@@ -93,16 +92,8 @@ class Utterances:
 
 def utterance_batches(corpus, count, start_step=0, **here):
   examples = Utterances(corpus, seed=3, speed_range=(0.9, 1.1), text_length=8)
-  return take(
-    batches(
-      examples,
-      batch_size=4,
-      start_step=start_step,
-      buckets=(1500, 2500, 4000),
-      **here,
-    ),
-    count,
-  )
+  here |= {"start_step": start_step, "buckets": (1500, 2500, 4000)}
+  return take(batches(examples, batch_size=4, **here), count)
 
 
 def test_utterances_with_text_in_buckets(corpus):
@@ -127,9 +118,8 @@ def test_utterances_with_text_in_buckets(corpus):
     texts = ["".join(map(chr, t[t > 0])) for t in batch["text"]]
     assert texts == corpus["text"][batch["row"]].tolist()
   for step in (5, 13):
-    for one, other in zip(
-      taken[step:], utterance_batches(corpus, 4, step), strict=False
-    ):
+    resumed = utterance_batches(corpus, 4, step)
+    for one, other in zip(taken[step:], resumed, strict=False):
       assert_same(one, other)
   assert_hosts_equal(lambda **here: utterance_batches(corpus, 12, **here), 2)
 
@@ -179,15 +169,12 @@ class TwoClips:
         if self._corpus.speaker[row] == drawn["speaker"]
         and row != used[1 - clip]
       )
+      share = float(drawn["share"][clip])
       used[clip], crop = self._tolerance.first_readable(
         self._corpus,
         rows,
-        lambda row, share=float(drawn["share"][clip]): read_row(
-          self._corpus,
-          row,
-          sample_rate_hz=RATE_HZ,
-          length=self._crop_length,
-          share=share,
+        lambda row, share=share: crop_of(
+          self._corpus, row, self._crop_length, share
         ),
       )
       clips.append(crop)
@@ -211,55 +198,6 @@ def test_two_clips_of_distinct_speakers(corpus, broken):
   assert_hosts_equal(first, 2)
 
 
-class Enrolled:
-  """A mixture's target, another speaker, and the target's enrolment."""
-
-  def __init__(self, corpus, *, seed, crop_length, enrollment_length):
-    self._corpus = corpus
-    self._lengths = [crop_length, crop_length, enrollment_length]
-    rows = sampling.Rows(corpus, seed=seed)
-
-    def draw(index):
-      target = rows.walk(index)
-      other = rows.another_speaker(index, target[:, None], 1)
-      enrollment = rows.same_speaker(index, target)
-      return {
-        "row": np.stack([target, other, enrollment], axis=1),
-        "share": sampling.crop_share(seed, index[:, None], np.arange(3)),
-      }
-
-    self._draw = sampling.Blocks(draw)
-
-  def read(self, index):
-    drawn = self._draw(index)
-    target, other, enrollment = (
-      read_row(
-        self._corpus,
-        int(row),
-        sample_rate_hz=RATE_HZ,
-        length=length,
-        share=float(share),
-      )
-      for row, share, length in zip(
-        drawn["row"], drawn["share"], self._lengths, strict=True
-      )
-    )
-    return {"sources": np.stack([target, other]), "enrollment": enrollment}
-
-
-def test_a_target_with_its_enrollment(corpus):
-  examples = Enrolled(corpus, seed=0, crop_length=500, enrollment_length=900)
-  for batch in take(batches(examples, batch_size=4), 20):
-    assert batch["sources"].shape == (4, 2, 500)
-    assert batch["enrollment"].shape == (4, 900)
-    rows = batch["sources"][:, :, 0].astype(int)
-    enrollment = batch["enrollment"][:, 0].astype(int)
-    speaker = corpus.speaker[rows]
-    assert (corpus.speaker[enrollment] == speaker[:, 0]).all()
-    assert (enrollment != rows[:, 0]).all()
-    assert (speaker[:, 0] != speaker[:, 1]).all()
-
-
 class Frames:
   """Crops of cached features, `[K, T]`, at their own frame rate."""
 
@@ -276,17 +214,11 @@ class Frames:
   def read(self, index):
     drawn = self._draw(index)
     row = int(drawn["row"])
-    frames = read_row(
-      self._table,
-      row,
-      sample_rate_hz=int(self._table.rate_hz[row]),
-      length=self._num_frames,
-      share=float(drawn["share"]),
-    )
+    frames = crop_of(self._table, row, self._num_frames, drawn["share"])
     return {"features": frames, "singer": self._table.speaker[row]}
 
 
-def test_a_feature_table_at_200_hz(tmp_path, corpus):
+def test_a_feature_table_at_200_hz(tmp_path):
   for row in range(3):
     features = np.random.default_rng(row).standard_normal((5, 400 + row))
     np.save(tmp_path / f"{row}.npy", features.astype(np.float32))
@@ -312,9 +244,8 @@ def test_a_feature_table_at_200_hz(tmp_path, corpus):
   whole = [table.read(row) for row in range(3)]
   for features, singer in zip(batch["features"], batch["singer"], strict=True):
     assert any(
-      table.speaker[row] == singer
-      and np.array_equal(features, whole[row][:, start : start + 50])
-      for row in range(3)
+      np.array_equal(features, whole[row][:, start : start + 50])
+      for row in np.flatnonzero(table.speaker == singer)
       for start in range(353)
     )
   assert dataclasses.replace(table, columns={}).speakers == ("",)

@@ -10,14 +10,16 @@ from data_pipelines.corpora import CorpusError
 from data_pipelines.examples import PremixedCrops, PremixedWhole
 
 
+def write_parts(write_audio, folder, parts, lengths):
+  for seed, part in enumerate(parts.split()):
+    for number, length in enumerate(lengths):
+      path = f"{folder}/{part}/m{number}.wav"
+      write_audio(path, num_samples=length, seed=10 * number + seed)
+
+
 def test_premixed_training(tmp_path, write_audio):
-  for part, seed in (("mix", 0), ("s1", 1), ("s2", 2)):
-    for number in range(6):
-      write_audio(
-        f"2speakers/wav8k/min/tr/{part}/m{number}.wav",
-        num_samples=1000 + 300 * number,
-        seed=10 * number + seed,
-      )
+  lengths = range(1000, 2800, 300)
+  write_parts(write_audio, "2speakers/wav8k/min/tr", "mix s1 s2", lengths)
   corpus = corpora.scan_wsj0_mix(tmp_path)
 
   def first(count, **here):
@@ -60,26 +62,16 @@ def test_premixed_training(tmp_path, write_audio):
 
 def test_premixed_evaluation(tmp_path, write_audio):
   lengths = [450, 1000, 1400, 1499, 2000, 2700, 2100]
-  for part, seed in (("mix_both", 0), ("s1", 1), ("s2", 2), ("noise", 3)):
-    for number, length in enumerate(lengths):
-      write_audio(
-        f"Libri2Mix/wav8k/min/dev/{part}/m{number}.wav",
-        num_samples=length,
-        seed=10 * number + seed,
-      )
+  parts = "mix_both s1 s2 noise"
+  write_parts(write_audio, "Libri2Mix/wav8k/min/dev", parts, lengths)
   corpus = corpora.scan_librimix(tmp_path, split="dev", mixture="mix_both")
 
   def whole(max_length=None, **here):
     examples = PremixedWhole(
       corpus, sample_rate_hz=8000, length_multiple=500, max_length=max_length
     )
-    return batches(
-      examples,
-      batch_size=2,
-      num_examples=7,
-      buckets=examples.buckets,
-      **here,
-    )
+    here |= {"num_examples": 7, "buckets": examples.buckets}
+    return batches(examples, batch_size=2, **here)
 
   seen = {}
   for batch in whole():
