@@ -30,6 +30,8 @@ CORE = [
 TRAIN = [
   "ml-collections",
   "orbax-checkpoint>=0.12.8",
+  # Pictures in TensorBoard.
+  "pillow",
   "tensorboardX",
   # Only reads data here; the build without CUDA is smaller and does not warn
   # on machines without a GPU, but exists for Linux on x86-64 only.
