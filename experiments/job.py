@@ -23,8 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from etils import epath
-from orbax.checkpoint import v1 as ocp
 
 import jaxsep
 from experiments import data as data_lib
@@ -39,6 +37,7 @@ from experiments.options import (
   to_json,
 )
 from jaxsep import train
+from jaxsep.train.checkpoint import has_checkpoint
 
 __all__ = [
   "OptimizerConfig",
@@ -186,18 +185,10 @@ def _start_processes(flags):
     raise ValueError(f"cannot connect the processes ({error})") from error
 
 
-def _has_checkpoint(workdir):
-  """Whether a run goes on here."""
-  folder = epath.Path(workdir)
-  names = ocp.path.step.standard_name_format(step_format_fixed_length=8)
-  steps = names.find_all(folder / "checkpoints")
-  return (folder / "config.json").exists() and any(True for _ in steps)
-
-
 def _init_from(name, workdir):
   """The variables that `FOLDER` or `FOLDER:part` names, for a new run."""
   # A run that goes on needs them no more: the folder may be gone by then.
-  if not name or _has_checkpoint(workdir):
+  if not name or has_checkpoint(workdir):
     return None
   folder, colon, part = name.rpartition(":")
   if not colon or os.path.exists(name) or part.startswith("//"):

@@ -21,6 +21,22 @@ from etils import epath
 
 from jaxsep.train.errors import TrainingError
 
+_NAMES = ocp.path.step.standard_name_format(step_format_fixed_length=8)
+
+
+def has_checkpoint(workdir: epath.PathLike) -> bool:
+  """Whether a run goes on in this folder.
+
+  Args:
+    workdir: Folder of a run, which need not be there.
+
+  Returns:
+    True if it has a complete checkpoint.
+  """
+  folder = epath.Path(workdir)
+  steps = _NAMES.find_all(folder / "checkpoints")
+  return (folder / "config.json").exists() and any(True for _ in steps)
+
 
 class Checkpoints:
   """The checkpoints of one run, in one folder.
@@ -41,14 +57,13 @@ class Checkpoints:
     self._keep = keep
     self._say = say
     self._folder.mkdir(parents=True, exist_ok=True)
-    names = ocp.path.step.standard_name_format(step_format_fixed_length=8)
     with _quiet():
       self._manager = ocp.CheckpointManager(
         self._folder,
         options=ocp.CheckpointManagerOptions(
           create=False,
           preservation_policy=self,
-          step_name_format=names,
+          step_name_format=_NAMES,
           cleanup_tmp_directories=True,
           multiprocessing_options=ocp.options.MultiprocessingOptions(
             primary_host=0,
