@@ -5,18 +5,17 @@ import os
 import pathlib
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxsep.conversion._fitting import ConversionError
+from jaxsep.conversion._architecture import ConversionError
 from jaxsep.conversion._hyperparameters import read_hyperparameters
 
-SPEECHBRAIN_PARTS = ("encoder", "masknet", "decoder")
-_HYPERPARAMETERS = "hyperparams.yaml"
+_SPEECHBRAIN_PARTS = ("encoder", "masknet", "decoder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +36,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-  """Reads a file, or the folder of a SpeechBrain model.
-
-  Files are those of `torch.save`, with a state dictionary alone, what
-  Asteroid's `serialize` makes or a checkpoint of Lightning, and safetensors.
-
-  Args:
-    path: The file or folder.
-
-  Returns:
-    What it holds.
-
-  Raises:
-    ConversionError: If it cannot be read, or not without running code.
-  """
+  """Reads a file of Asteroid or Lightning, or a folder of SpeechBrain."""
   path = pathlib.Path(path)
   try:
     if path.is_dir():
@@ -62,42 +48,39 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def _read_folder(folder):
-  there = [
-    part for part in SPEECHBRAIN_PARTS if (folder / f"{part}.ckpt").exists()
-  ]
-  if not there:
+  files = {part: folder / f"{part}.ckpt" for part in _SPEECHBRAIN_PARTS}
+  missing = [file.name for file in files.values() if not file.exists()]
+  if len(missing) == len(files):
     raise ConversionError(
       f"{folder} is a folder without masknet.ckpt: give a checkpoint file, or "
       "the folder of a SpeechBrain model."
     )
-  missing = [f"{part}.ckpt" for part in SPEECHBRAIN_PARTS if part not in there]
   if missing:
     raise ConversionError(f"{folder} has no {', '.join(missing)}.")
   weights = {}
-  for part in SPEECHBRAIN_PARTS:
-    path = folder / f"{part}.ckpt"
+  for part, path in files.items():
     content = _unwrapped(_weights(_read_file(path), path), ("module.",))
     weights |= {f"{part}.{name}": value for name, value in content.items()}
   # In training, SpeechBrain keeps checkpoints two folders below.
-  places = [folder]
   if folder.name.startswith("CKPT+"):
-    places.append(folder.absolute().parent.parent)
-  for place in places:
-    if (place / _HYPERPARAMETERS).is_file():
-      arguments = read_hyperparameters(place / _HYPERPARAMETERS)
-      return Checkpoint(weights, arguments, "ConvTasNet", complete=True)
-  return Checkpoint(weights)
+    folder = folder.absolute().parent.parent
+  path = folder / "hyperparams.yaml"
+  if not path.is_file():
+    return Checkpoint(weights)
+  return Checkpoint(
+    weights, read_hyperparameters(path), "ConvTasNet", complete=True
+  )
 
 
 def _read_file(path):
-  """Whatever a file holds, tensors as arrays."""
+  """What a file holds, tensors as arrays."""
   if not path.exists():
     raise ConversionError(f"there is no {path}.")
   with open(path, "rb") as file:
     start = file.read(9)
   if not start:
     raise ConversionError(f"{path} is empty.")
-  # First, as the length before the bracket may look like PyTorch's bytes.
+  # Checked first: the length before the bracket may start as PyTorch's files.
   if start[8:] == b"{":
     return _read_safetensors(path)
   if start[:2] == b"PK" or start[:1] == b"\x80":
@@ -126,16 +109,17 @@ def _read_torch(path):
       f"reading {path} takes PyTorch: pip install 'jaxsep[convert]', or bring "
       "the weights as safetensors."
     ) from error
-  # Asteroid writes down PyTorch's version, a string with a class of its own.
+  # Asteroid stores PyTorch's version, which is an object of this class.
+  known = torch.serialization.safe_globals([TorchVersion])
   try:
-    with (
-      warnings.catch_warnings(),
-      torch.serialization.safe_globals([TorchVersion]),
-    ):
-      warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), known:
       content = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError as error:
-    raise ConversionError(_refusal(path)) from error
+    raise ConversionError(
+      f"{path} is damaged or holds objects other than tensors"
+      f"{_unsafe_names(path, torch)}, which may run code when opened: save its "
+      "state_dict alone."
+    ) from error
   except Exception as error:  # Damage shows in many ways, an OSError too.
     raise ConversionError(
       f"{path} is damaged or no checkpoint of PyTorch."
@@ -143,23 +127,17 @@ def _read_torch(path):
   return _arrays(content, torch)
 
 
-def _refusal(path):
-  """Why a file is not opened, with the objects that it would build."""
-  import torch
-
+def _unsafe_names(path, torch):
+  """The classes of the objects that opening a file would build."""
   try:
     names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
   except Exception:  # Of files in the old format, and of damaged ones.
     names = []
-  found = f" ({', '.join(sorted(names)[:3])})" if names else ""
-  return (
-    f"{path} is damaged or holds objects other than tensors{found}, which may "
-    "run code when opened: save its state_dict alone."
-  )
+  return f" ({', '.join(sorted(names)[:3])})" if names else ""
 
 
 def _arrays(content, torch):
-  """The content with arrays in the place of its tensors."""
+  """The content with arrays instead of tensors."""
   if isinstance(content, torch.Tensor):
     content = content.detach()
     if content.layout != torch.strided or content.is_quantized:
@@ -174,25 +152,20 @@ def _arrays(content, torch):
 
 def _parse(content, path):
   """The checkpoint in what a file holds."""
-  if not isinstance(content, Mapping):
-    raise ConversionError(f"{path} holds no state_dict.")
   weights = _unwrapped(_weights(content, path), ("module.", "model."))
   if "model_args" in content:
+    name = content.get("model_name")
     return Checkpoint(
       weights,
       _dictionary(content["model_args"], path),
-      _text(content.get("model_name")),
+      None if name is None else str(name),
       complete=True,
     )
   if "hyper_parameters" in content:
     options = _dictionary(content["hyper_parameters"], path)
-    arguments = _of_asteroids_recipes(options)
+    arguments = _arguments_of_recipe(options)
     return Checkpoint(weights, arguments, complete=bool(arguments))
   return Checkpoint(weights)
-
-
-def _text(name):
-  return None if name is None else str(name)
 
 
 def _weights(content, path):
@@ -217,13 +190,13 @@ def _dictionary(value, path):
   return {str(name): option for name, option in value.items()}
 
 
-def _unwrapped(weights: Mapping[str, np.ndarray], boxes: Iterable[str]):
-  """The weights without the name of the module that they were trained in."""
+def _unwrapped(weights, boxes):
+  """The weights without the names of modules around the model."""
   for box in boxes:
     if any(name.startswith(f"{box}encoder.") for name in weights) or all(
       name.startswith(box) for name in weights
     ):
-      # The loss is the other part of what Lightning trains.
+      # Lightning's module holds the loss beside the model.
       weights = {
         name.removeprefix(box): value
         for name, value in weights.items()
@@ -232,14 +205,14 @@ def _unwrapped(weights: Mapping[str, np.ndarray], boxes: Iterable[str]):
   return dict(weights)
 
 
-def _of_asteroids_recipes(options):
-  """The model's arguments among the flattened options of a training."""
+def _arguments_of_recipe(options):
+  """The model's arguments among the flat options of an Asteroid recipe."""
   arguments = {}
-  for group in ("filterbank_", "masknet_"):
-    for name, value in options.items():
-      if name.startswith(group):
-        value = value.tolist() if isinstance(value, np.ndarray) else value
-        arguments[name.removeprefix(group)] = None if value == "None" else value
+  for name, value in options.items():
+    group, _, argument = name.partition("_")
+    if group in ("filterbank", "masknet"):
+      value = value.tolist() if isinstance(value, np.ndarray) else value
+      arguments[argument] = None if value == "None" else value
   if arguments and "data_sample_rate" in options:
     arguments.setdefault("sample_rate", options["data_sample_rate"])
   return arguments

@@ -1,42 +1,24 @@
 """From a checkpoint of a peer to a model of ours."""
 
 import dataclasses
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 
-from jaxsep.conversion._asteroid import conv_tasnet_from_asteroid
-from jaxsep.conversion._asteroid_dptnet import dptnet_from_asteroid
-from jaxsep.conversion._checkpoints import read_checkpoint
-from jaxsep.conversion._fitting import ConversionError, whole_rate
-from jaxsep.conversion._speechbrain import conv_tasnet_from_speechbrain
+from jaxsep.conversion import _asteroid, _speechbrain
+from jaxsep.conversion._architecture import ConversionError
+from jaxsep.conversion._checkpoints import Checkpoint, read_checkpoint
 
-_PEERS = {"asteroid": "Asteroid", "speechbrain": "SpeechBrain"}
-
-# What gives away a model: the start of the name of one of its weights.
-_SIGNS = {
-  ("asteroid", "ConvTasNet"): (
-    "masker.TCN.",
-    "masker.bottleneck.",
-    "masker.mask_net.",
-  ),
-  ("asteroid", "DPTNet"): (
-    "masker.layers.",
-    "masker.in_norm.",
-    "masker.first_out.",
-    "masker.net_out.",
-    "masker.net_gate.",
-  ),
-  ("speechbrain", "ConvTasNet"): ("masknet.",),
-}
-_CONVERTERS: dict[tuple[str, str], Callable[..., tuple[nn.Module, Any]]] = {
-  ("asteroid", "ConvTasNet"): conv_tasnet_from_asteroid,
-  ("asteroid", "DPTNet"): dptnet_from_asteroid,
-  ("speechbrain", "ConvTasNet"): conv_tasnet_from_speechbrain,
-}
+_ARCHITECTURES = (
+  _asteroid.CONV_TASNET,
+  _asteroid.DPTNET,
+  _speechbrain.CONV_TASNET,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,21 +44,23 @@ class Conversion:
 
 
 def convert(
-  checkpoint: str | os.PathLike,
+  checkpoint: str | os.PathLike | Mapping[str, np.ndarray],
   *,
   peer: str | None = None,
   sample_rate_hz: int | None = None,
   arguments: Mapping[str, Any] | None = None,
 ) -> Conversion:
-  """Reads a checkpoint of Asteroid or SpeechBrain.
+  """Turns a checkpoint of Asteroid or SpeechBrain into a model of ours.
 
-  Nothing in the checkpoint is run: files that need more than tensors, numbers
-  and text to be opened are refused.
+  The outputs are the same. Nothing in the checkpoint is run: files that need
+  more than tensors, numbers and text to be opened are refused.
 
   Args:
     checkpoint: A file of Asteroid: what its `serialize` makes, a checkpoint of
       its training or a state dictionary; or the folder of a SpeechBrain
-      ConvTasNet. State dictionaries may be safetensors.
+      ConvTasNet. State dictionaries may be safetensors, or arrays by name; in
+      those of SpeechBrain, names start with `encoder.`, `masknet.` or
+      `decoder.`.
     peer: `"asteroid"` or `"speechbrain"`; None to tell by the names.
     sample_rate_hz: Sample rate, where the checkpoint does not say it.
     arguments: Arguments of the model at the peer, where the checkpoint does
@@ -89,43 +73,47 @@ def convert(
     ConversionError: If the checkpoint cannot be read, is incomplete or is of
       a model that has no counterpart here; its `lines` say what is wrong.
   """
-  found = read_checkpoint(checkpoint)
-  key = _recognise(found, peer)
+  if isinstance(checkpoint, Mapping):
+    found = Checkpoint(dict(checkpoint))
+  else:
+    found = read_checkpoint(checkpoint)
+  architecture = _recognise(found, peer)
   told = dict(found.arguments)
   for name, value in (arguments or {}).items():
-    if told.get(name, value) != value:
+    if told.setdefault(name, value) != value:
       raise ConversionError(
         f"the checkpoint says {name}={told[name]!r}, not {value!r}."
       )
-    told[name] = value
-  rate = whole_rate(told.get("sample_rate"))
+  rate = _whole_rate(told.get("sample_rate"))
   if rate and sample_rate_hz not in (None, rate):
     raise ConversionError(
       f"the checkpoint says {rate} Hz, not {sample_rate_hz} Hz."
     )
-  rate = rate or whole_rate(sample_rate_hz)
-  model, params = _CONVERTERS[key](found.weights, told, complete=found.complete)
+  rate = rate or _whole_rate(sample_rate_hz)
+  model, params = architecture.convert(
+    found.weights, told, complete=found.complete
+  )
   if rate is None:
     raise ConversionError(
       "the checkpoint does not say its sample rate: give --sample_rate_hz."
     )
-  return Conversion(model, params, rate, _PEERS[key[0]])
+  return Conversion(model, params, rate, architecture.peer)
 
 
 def _recognise(found, peer):
-  """The peer, and the model there."""
-  named = [key for key in _CONVERTERS if key[1] == found.model_name]
+  """The architecture that a checkpoint is of."""
+  named = [one for one in _ARCHITECTURES if one.name == found.model_name]
   if found.model_name and not named:
-    names = ", ".join(sorted({name for _, name in _CONVERTERS}))
+    names = ", ".join(sorted({one.name for one in _ARCHITECTURES}))
     raise ConversionError(
       f"the model {found.model_name} has no counterpart here: only {names}."
     )
-  of_peer = [key for key in _CONVERTERS if peer in (None, key[0])]
-  candidates = [key for key in named if key in of_peer] or of_peer
+  of_peer = [o for o in _ARCHITECTURES if peer in (None, o.peer.lower())]
+  candidates = [one for one in named if one in of_peer] or of_peer
   known = [
-    key
-    for key in candidates
-    if any(name.startswith(_SIGNS[key]) for name in found.weights)
+    one
+    for one in candidates
+    if any(name.startswith(one.signs) for name in found.weights)
   ]
   if known or named or len(candidates) == 1:
     return (known or candidates)[0]
@@ -133,10 +121,21 @@ def _recognise(found, peer):
   if peer is None:
     raise ConversionError(
       f"no known model has weights such as {names}: give --from if it is "
-      f"incomplete."
+      "incomplete."
     )
-  signs = " or ".join(f"{_SIGNS[key][0]} ({key[1]})" for key in candidates)
+  signs = " or ".join(f"{one.signs[0]} ({one.name})" for one in candidates)
   raise ConversionError(
-    f"weights such as {names} do not tell which model of {_PEERS[peer]} it is: "
-    f"there is none of {signs}; fetch or save the whole checkpoint again."
+    f"weights such as {names} do not tell which model of {candidates[0].peer} "
+    f"it is: there is none of {signs}; fetch or save the whole checkpoint "
+    "again."
   )
+
+
+def _whole_rate(value):
+  """A sample rate in whole hertz; None if there is none."""
+  if value is None or value == "None":
+    return None
+  if isinstance(value, (int, float)) and math.isfinite(value):
+    if value == int(value) and value > 0 and not isinstance(value, bool):
+      return int(value)
+  raise ConversionError(f"the sample rate cannot be {value!r}.")

@@ -1,37 +1,27 @@
-"""SpeechBrain's hyperparams.yaml, read as plain data: nothing is made."""
+"""SpeechBrain's hyperparams.yaml as plain data: no object is built."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsep.conversion._fitting import ConversionError
+from jaxsep.conversion._architecture import ConversionError
 
 _LOBES = "speechbrain.lobes.models."
-_MASK_NET = _LOBES + "conv_tasnet.MaskNet"
 _CLASSES = {
   "encoder": _LOBES + "dual_path.Encoder",
-  "masknet": _MASK_NET,
+  "masknet": _LOBES + "conv_tasnet.MaskNet",
   "decoder": _LOBES + "dual_path.Decoder",
 }
 _CLASS = "!new"
 _REFERENCE = "!ref"
 
 
-def read_hyperparameters(path: str | os.PathLike) -> dict[str, Any]:
+def read_hyperparameters(path: pathlib.Path) -> dict[str, Any]:
   """The arguments of a ConvTasNet in a file of SpeechBrain.
 
-  Args:
-    path: The file.
-
-  Returns:
-    The arguments of its `MaskNet` by name, `kernel_size` and `stride` of its
-    encoder and decoder, and `sample_rate`, as far as it has them.
-
-  Raises:
-    ConversionError: If it cannot be read or is of another model.
+  Those of its `MaskNet`, `kernel_size` and `stride` of its encoder and decoder,
+  and `sample_rate`, as far as the file has them.
   """
-  path = pathlib.Path(path)
   document = _parse(path)
   nodes = {
     part: _node(document, part, kind, path) for part, kind in _CLASSES.items()

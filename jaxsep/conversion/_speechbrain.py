@@ -1,78 +1,51 @@
-"""Models of SpeechBrain."""
+"""SpeechBrain's ConvTasNet: that of its WSJ0Mix recipe.
+
+It is `conv_tasnet.MaskNet` between the encoder and decoder of `dual_path`. It
+has neither skips nor biases, and no PReLU before the masks: ours gets the slope
+1, the identity.
+"""
 
 import re
-from collections.abc import Mapping
-from typing import Any
-
-import flax.linen as nn
-import numpy as np
 
 from jaxsep import models
-from jaxsep.conversion._fitting import (
+from jaxsep.conversion._architecture import (
+  Architecture,
   ConversionError,
   Place,
+  check_depth,
   choose,
-  fit,
-  flat,
-  gather,
-  matrix,
-  scalar,
   size_of,
-  taps,
-  told,
 )
 
-# What SpeechBrain itself takes for what the hyper-parameters leave out.
-_DEFAULTS = {"norm_type": "gLN", "causal": False, "mask_nonlinear": "relu"}
-_COUNTS = ("N", "B", "H", "P", "X", "R", "C", "kernel_size")
 _TCN = "masknet.temporal_conv_net"
 _BLOCK = re.compile(rf"{re.escape(_TCN)}\.temporalblock_(\d+)_(\d+)\.")
-_PEER = "SpeechBrain"
 
 
-def conv_tasnet_from_speechbrain(
-  weights: Mapping[str, np.ndarray],
-  arguments: Mapping[str, Any] | None = None,
-  *,
-  complete: bool = False,
-) -> tuple[nn.Module, dict[str, Any]]:
-  """SpeechBrain's ConvTasNet as ours, with the same outputs.
+def _sizes(weights, given):
+  del given
+  filters = size_of(weights, "encoder.conv1d.weight", 0)
+  masks = size_of(weights, "masknet.mask_conv1x1.conv.weight", 0)
+  first = f"{_TCN}.temporalblock_0_0.layers"
+  found = [match.groups() for match in map(_BLOCK.match, weights) if match]
+  repeats, blocks = zip(*found, strict=True) if found else ((), ())
+  return {
+    "N": filters,
+    "kernel_size": size_of(weights, "encoder.conv1d.weight", 2),
+    "B": size_of(weights, "masknet.bottleneck_conv1x1.conv.weight", 0),
+    "H": size_of(weights, f"{first}.conv.conv.weight", 0),
+    "P": size_of(weights, f"{first}.DSconv.conv_0.conv.weight", 2),
+    "C": masks // filters if masks and filters else None,
+    "R": 1 + max(map(int, repeats)) if found else None,
+    "X": 1 + max(map(int, blocks)) if found else None,
+  }
 
-  The model of its WSJ0Mix recipe: `conv_tasnet.MaskNet` between the encoder
-  and decoder of `dual_path`. It has neither skips nor biases nor a PReLU
-  before the masks; ours gets one with the slope 1, the identity.
 
-  Args:
-    weights: The state dictionaries of the three modules as arrays, names with
-      `encoder.`, `masknet.` and `decoder.` before them.
-    arguments: Arguments of `MaskNet` by name, and `kernel_size` and `stride`
-      of the encoder, as many as are known. Sizes that are left out are read
-      off the weights; those given are checked against them.
-    complete: Whether what the weights do not tell and `arguments` leave out
-      has SpeechBrain's default value; else that is an error.
-
-  Returns:
-    The model and its parameters.
-
-  Raises:
-    ConversionError: If the weights do not fit the arguments, or an argument
-      has no counterpart here.
-  """
-  args = gather(
-    _DEFAULTS if complete else {},
-    _read_off(weights),
-    dict(arguments or {}),
-    needed=_DEFAULTS,
-    counts=_COUNTS,
-    known=("stride", "sample_rate"),
-    peer=_PEER,
-  )
-  if args["P"] % 2 == 0 or args["X"] > 30 or args["X"] * args["R"] > 1000:
-    raise ConversionError(
-      f"P={args['P']}, X={args['X']}, R={args['R']} cannot be."
-    )
-  causal = choose(args, "causal", {True: True, False: False}, _PEER)
-  model = models.ConvTasNet(
+def _build(args):
+  check_depth(args["X"], args["R"])
+  if args["P"] % 2 == 0:
+    raise ConversionError(f"P={args['P']} has no counterpart here: only odd.")
+  causal = choose(args, "causal", {True: True, False: False})
+  return models.ConvTasNet(
     num_sources=args["C"],
     num_filters=args["N"],
     filter_length=args["kernel_size"],
@@ -87,84 +60,59 @@ def conv_tasnet_from_speechbrain(
       num_repeats=args["R"],
       causal=causal,
       # Its softmax is over features, not over sources.
-      mask_activation=choose(args, "mask_nonlinear", {"relu": "relu"}, _PEER),
-      norm=choose(
-        args, "norm_type", {"gLN": "global", "cLN": "channel"}, _PEER
-      ),
+      mask_activation=choose(args, "mask_nonlinear", {"relu": "relu"}),
+      norm=choose(args, "norm_type", {"gLN": "global", "cLN": "channel"}),
       input_norm="channel",
       conv_padding="late" if causal else "reflect",
       use_bias=False,
     ),
   )
-  params = fit(_table(model), weights, model="SpeechBrain's ConvTasNet")
-  params["masker"]["mask_slope"] = np.ones((), np.float32)
-  return model, params
 
 
-def _read_off(weights):
-  """What the shapes and names of the weights tell."""
-  filters = size_of(weights, "encoder.conv1d.weight", 0)
-  masks = size_of(weights, "masknet.mask_conv1x1.conv.weight", 0)
-  first = f"{_TCN}.temporalblock_0_0.layers"
-  found = [match.groups() for match in map(_BLOCK.match, weights) if match]
-  repeats, blocks = zip(*found, strict=True) if found else ((), ())
-  return told(
-    N=filters,
-    kernel_size=size_of(weights, "encoder.conv1d.weight", 2),
-    B=size_of(weights, "masknet.bottleneck_conv1x1.conv.weight", 0),
-    H=size_of(weights, f"{first}.conv.conv.weight", 0),
-    P=size_of(weights, f"{first}.DSconv.conv_0.conv.weight", 2),
-    C=masks // filters if masks and filters else None,
-    R=1 + max(map(int, repeats)) if found else None,
-    X=1 + max(map(int, blocks)) if found else None,
-  )
-
-
-def _table(model):
-  """The place of every weight."""
-  features, masker = model.num_filters, model.masker
-  between, hidden = masker.bottleneck_channels, masker.hidden_channels
-  filters = (features, 1, model.filter_length)
-  table = {
-    "encoder.conv1d.weight": Place(filters, "encoder.kernel", taps),
-    "decoder.weight": Place(
-      filters, "decoder.kernel", lambda weight: weight[:, 0]
-    ),
-    **_norm("masknet.layer_norm", "masker.norm.", features),
+def _places(model):
+  masker = model.masker
+  places = {
+    "encoder.conv1d.weight": Place("encoder.kernel", "b1a"),
+    "decoder.weight": Place("decoder.kernel", "a1b"),
+    **_norm("masknet.layer_norm", "masker.norm."),
     "masknet.bottleneck_conv1x1.conv.weight": Place(
-      (between, features, 1), "masker.bottleneck.kernel", matrix
+      "masker.bottleneck.kernel", "ba1"
     ),
-    "masknet.mask_conv1x1.conv.weight": Place(
-      (model.num_sources * features, between, 1), "masker.mask.kernel", matrix
-    ),
+    "masknet.mask_conv1x1.conv.weight": Place("masker.mask.kernel", "ba1"),
   }
-  for repeat in range(masker.num_repeats):
-    for block in range(masker.num_blocks):
-      theirs = f"{_TCN}.temporalblock_{repeat}_{block}.layers"
-      ours = f"masker.block_{repeat * masker.num_blocks + block}"
-      inner = f"{theirs}.DSconv"
-      table |= {
-        f"{theirs}.conv.conv.weight": Place(
-          (hidden, between, 1), f"{ours}.expand.kernel", matrix
-        ),
-        f"{theirs}.act.weight": Place((1,), f"{ours}.expand.slope", scalar),
-        **_norm(f"{theirs}.norm", f"{ours}.expand.norm_", hidden),
-        f"{inner}.conv_0.conv.weight": Place(
-          (hidden, 1, masker.kernel_size), f"{ours}.depthwise.kernel", taps
-        ),
-        f"{inner}.act.weight": Place((1,), f"{ours}.depthwise.slope", scalar),
-        # The norm is the second layer of this name.
-        **_norm(f"{inner}.act_0", f"{ours}.depthwise.norm_", hidden),
-        f"{inner}.conv_1.conv.weight": Place(
-          (between, hidden, 1), f"{ours}.heads.kernel", matrix
-        ),
-      }
-  return table
+  for index in range(masker.num_repeats * masker.num_blocks):
+    repeat, block = divmod(index, masker.num_blocks)
+    theirs = f"{_TCN}.temporalblock_{repeat}_{block}.layers"
+    inner, ours = f"{theirs}.DSconv", f"masker.block_{index}"
+    places |= {
+      f"{theirs}.conv.conv.weight": Place(f"{ours}.expand.kernel", "ba1"),
+      f"{theirs}.act.weight": Place(f"{ours}.expand.slope", "1"),
+      **_norm(f"{theirs}.norm", f"{ours}.expand.norm_"),
+      f"{inner}.conv_0.conv.weight": Place(f"{ours}.depthwise.kernel", "b1a"),
+      f"{inner}.act.weight": Place(f"{ours}.depthwise.slope", "1"),
+      # The norm is the second layer of this name.
+      **_norm(f"{inner}.act_0", f"{ours}.depthwise.norm_"),
+      f"{inner}.conv_1.conv.weight": Place(f"{ours}.heads.kernel", "ba1"),
+    }
+  return places
 
 
-def _norm(theirs, ours, channels):
-  shape = (1, 1, channels)
+def _norm(theirs, ours):
   return {
-    f"{theirs}.gamma": Place(shape, f"{ours}scale", flat),
-    f"{theirs}.beta": Place(shape, f"{ours}bias", flat),
+    f"{theirs}.gamma": Place(f"{ours}scale", "11a"),
+    f"{theirs}.beta": Place(f"{ours}bias", "11a"),
   }
+
+
+CONV_TASNET = Architecture(
+  peer="SpeechBrain",
+  name="ConvTasNet",
+  signs=("masknet.",),
+  defaults={"norm_type": "gLN", "causal": False, "mask_nonlinear": "relu"},
+  counts=("N", "B", "H", "P", "X", "R", "C", "kernel_size"),
+  others=("stride", "sample_rate"),
+  sizes=_sizes,
+  build=_build,
+  places=_places,
+  fixed={"masker.mask_slope": 1.0},
+)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from jaxsep import conversion, models
+from jaxsep import conversion
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 GLOBAL = REFERENCE / "asteroid_global.pth"
@@ -35,9 +35,15 @@ def arrays():
 
 
 def same(found, other):
-  """Whether two conversions are of the same model with the same weights."""
+  """Whether two conversions have the same model and weights."""
   jax.tree.map(np.testing.assert_array_equal, found.params, other.params)
   return found.model == other.model
+
+
+def fails(path, message, **options):
+  with pytest.raises(conversion.ConversionError, match=message) as error:
+    conversion.convert(path, **options)
+  return error.value.lines
 
 
 @pytest.fixture
@@ -50,23 +56,6 @@ def saved(tmp_path):
 
 
 # Reference: what the peers write.
-
-
-@pytest.mark.parametrize(
-  ("name", "peer", "model", "rate"),
-  [
-    ("asteroid_global.pth", "Asteroid", models.ConvTasNet, 16_000),
-    ("asteroid_channel.pth", "Asteroid", models.ConvTasNet, 8_000),
-    ("asteroid_dptnet.pth", "Asteroid", models.DPTNet, 8_000),
-    ("asteroid_dptnet_forward.pth", "Asteroid", models.DPTNet, 8_000),
-    ("speechbrain", "SpeechBrain", models.ConvTasNet, 8_000),
-    ("speechbrain_causal", "SpeechBrain", models.ConvTasNet, 8_000),
-  ],
-)
-def test_tells_what_a_checkpoint_is(name, peer, model, rate):
-  found = conversion.convert(REFERENCE / name)
-  assert (found.peer, found.sample_rate_hz) == (peer, rate)
-  assert isinstance(found.model, model)
 
 
 def test_checkpoint_of_lightning(saved):
@@ -107,11 +96,12 @@ def test_state_dictionary_alone(saved, box):
 
 
 def test_safetensors(tmp_path):
-  safetensors.numpy.save_file(arrays(), tmp_path / "some.safetensors")
-  found = conversion.convert(
-    tmp_path / "some.safetensors", sample_rate_hz=16_000, arguments=UNTOLD
-  )
+  path = tmp_path / "some.safetensors"
+  safetensors.numpy.save_file(arrays(), path)
+  found = conversion.convert(path, sample_rate_hz=16_000, arguments=UNTOLD)
   assert same(found, conversion.convert(GLOBAL))
+  path.write_bytes(path.read_bytes()[:-10])
+  fails(path, "is damaged")
 
 
 def test_safetensors_whose_length_looks_like_pytorch(tmp_path):
@@ -133,10 +123,8 @@ def test_half_precision_becomes_float32(saved):
   inner["state_dict"] = {
     name: value.bfloat16() for name, value in inner["state_dict"].items()
   }
-  found = conversion.convert(saved(inner))
-  assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {
-    np.dtype("float32")
-  }
+  params = conversion.convert(saved(inner)).params
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("f4")}
 
 
 def test_checkpoint_of_speechbrains_training(tmp_path):
@@ -148,23 +136,7 @@ def test_checkpoint_of_speechbrains_training(tmp_path):
   assert same(conversion.convert(inner), expected)
 
 
-def test_speechbrain_without_hyperparameters(tmp_path):
-  shutil.copytree(REFERENCE / "speechbrain", tmp_path / "model")
-  (tmp_path / "model" / "hyperparams.yaml").unlink()
-  options = {"norm_type": "gLN", "causal": False, "mask_nonlinear": "relu"}
-  found = conversion.convert(
-    tmp_path / "model", sample_rate_hz=8000, arguments=options
-  )
-  assert same(found, conversion.convert(REFERENCE / "speechbrain"))
-
-
 # Failures.
-
-
-def fails(path, message, **options):
-  with pytest.raises(conversion.ConversionError, match=message) as error:
-    conversion.convert(path, **options)
-  return error.value.lines
 
 
 class Danger:
@@ -194,18 +166,12 @@ def test_plain_pickles_are_not_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "name", ["asteroid_global.pth", "asteroid_channel.pth"]
 )
-@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.001, 0.9])
 def test_truncated_files(tmp_path, name, share):
   whole = (REFERENCE / name).read_bytes()
   (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
   (line,) = fails(tmp_path / name, "is damaged|is neither")
   assert str(tmp_path / name) in line
-
-
-def test_truncated_safetensors(tmp_path):
-  whole = safetensors.numpy.save(arrays())
-  (tmp_path / "some.safetensors").write_bytes(whole[:-10])
-  fails(tmp_path / "some.safetensors", "is damaged")
 
 
 @pytest.mark.parametrize(
@@ -320,11 +286,7 @@ def test_hyperparameters_of_other_kinds(tmp_path, old, new, message):
   assert old in text
   path.write_text(text.replace(old, new))
   fails(tmp_path / "model", message)
-
-
-def test_hyperparameters_that_are_no_dictionary(tmp_path):
-  shutil.copytree(REFERENCE / "speechbrain", tmp_path / "model")
-  (tmp_path / "model" / "hyperparams.yaml").write_text("- 3\n")
+  path.write_text("- 3\n")
   fails(tmp_path / "model", "holds no hyper-parameters")
 
 
