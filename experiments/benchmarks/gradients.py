@@ -1,8 +1,7 @@
 """Hand-written gradients against those of JAX: time and memory of a step.
 
-A gradient written by hand stays in `jaxsep.models` only where it beats plain
-code, with and without `jax.checkpoint`. Each row is one such function; its
-variants run in turn, so that a change in the machine's speed meets all.
+A gradient is written by hand in `jaxsep.models` only where it beats plain code,
+with and without `jax.checkpoint`. The variants of a row run in turns.
 
   python -m experiments.benchmarks.gradients
 """
@@ -50,11 +49,9 @@ def plain_lstm(inputs, kernel, bias):
 
 @contextlib.contextmanager
 def gradient_of_jax(name, policy):
-  """Leaves the gradient of a function to JAX while models are traced.
+  """Leaves the gradient of the function `name` to JAX while models are traced.
 
-  Args:
-    name: The function.
-    policy: `"keep"` for no checkpoint, or a name in `jax.checkpoint_policies`.
+  The policy is `"keep"` for no checkpoint, or one of `jax.checkpoint_policies`.
   """
   call = jax.custom_vjp.__call__
 

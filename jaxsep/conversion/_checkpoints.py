@@ -20,13 +20,9 @@ _SPEECHBRAIN_PARTS = ("encoder", "masknet", "decoder")
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-  """What a checkpoint holds.
+  """What a checkpoint holds, by the names of the peer.
 
-  Attributes:
-    weights: Arrays by the names of the peer.
-    arguments: The model's arguments at the peer, as far as it tells them.
-    model_name: The model's name at the peer, if it tells it.
-    complete: Whether arguments that it does not tell have the peer's default.
+  With `complete`, arguments that it does not tell have the peer's default.
   """
 
   weights: dict[str, np.ndarray]

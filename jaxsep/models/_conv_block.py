@@ -12,9 +12,6 @@ On two shared cores, the gradient of ConvTasNet for 2 x 2 s took 4.4 s and
 393 MB this way, 6.2 s and 2,452 MB left to JAX, and 6.1 to 7.8 s and at least
 2,356 MB with the policies of `jax.checkpoint`, which XLA undoes on CPUs; see
 `experiments/benchmarks/gradients.py`.
-
-Letters in the comments: `z` is a map after its PReLU, `g` and `b` are the gain
-and bias of a norm, `W` is a kernel.
 """
 
 import dataclasses
@@ -23,20 +20,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxsep.models._streaming import FrameStream
 from jaxsep.models.norms import feature_sums, statistics_from_sums, valid_frames
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockOptions:
-  """What is fixed when a block is traced.
+  """What is fixed when a block is traced; see `TemporalConvNet`.
 
-  Attributes:
-    dilation: Frames between two taps of the depthwise convolution.
-    causal: Whether frames see only the past.
-    keep_hidden: Whether the gradient keeps the output of the first matmul;
-      else it is computed again.
-    norm: `"global"`, `"cumulative"` or `"channel"`.
-    padding: What the convolution sees beyond the ends; see `TemporalConvNet`.
+  With `keep_hidden`, the gradient keeps the output of the first matmul; else it
+  is computed again.
   """
 
   dilation: int
@@ -45,31 +38,27 @@ class BlockOptions:
   norm: str
   padding: str = "zeros"
 
-  @property
-  def per_frame(self) -> bool:
-    """Whether each frame has statistics of its own."""
-    return self.norm != "global"
 
-
-def conv_block(params, x, options: BlockOptions, num_frames=None):
+def conv_block(
+  params,
+  x,
+  options: BlockOptions,
+  num_frames=None,
+  stream: FrameStream | None = None,
+):
   """Expand, PReLU, norm, depthwise convolution, PReLU, norm, heads.
 
-  Args:
-    params: `expand` and `depthwise`, each with `kernel`, `bias`, `slope`,
-      `norm_scale` and `norm_bias`, and `heads` with `kernel` and `bias`;
-      float32.
-    x: Features `[B, N, C]`, in the type to compute in.
-    options: What is fixed at trace time.
-    num_frames: Frames of each example that are not padding, `[B]`; None for
-      all. What comes out for padding means nothing.
-
-  Returns:
-    Both heads next to each other, float32, shape `[B, N, C + skip]`.
+  `params` are float32: `expand` and `depthwise`, each with `kernel`, `bias`,
+  `slope`, `norm_scale` and `norm_bias`, and `heads` with `kernel` and `bias`.
+  The features `x [B, N, C]` have the type to compute in; `num_frames [B]` of
+  them are not padding, or they are the next frames of a `stream`. Both heads
+  are returned next to each other, float32, `[B, N, C + skip]`.
   """
-  if options.padding != "zeros":
-    # Only converted models have these: their gradient is left to JAX.
-    return _forward(params, x, num_frames, options)[0]
-  return _conv_block(params, x, num_frames, options)
+  if stream is None and options.padding == "zeros":
+    return _conv_block(params, x, num_frames, options)
+  # Streams are not trained, and other paddings are those of converted models:
+  # their gradient is left to JAX.
+  return _forward(params, x, num_frames, options, stream)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -77,38 +66,50 @@ def _conv_block(params, x, num_frames, options):
   return _forward(params, x, num_frames, options)[0]
 
 
-def _forward(params, x, num_frames, options):
+def _forward(params, x, num_frames, options, stream=None):
   expand, depthwise = params["expand"], params["depthwise"]
-  hidden = linear(x, expand)
-  active = prelu(hidden, expand["slope"])
-  sums = feature_sums(active, options.norm, num_frames)
-  statistics = statistics_from_sums(sums, options.norm)
-  conv = normalised_conv(
-    hidden, statistics, expand, depthwise, options, num_frames
+  hidden = _linear(x, expand)
+  active = _prelu(hidden, expand["slope"])
+  sums, statistics = _statistics(active, options, num_frames, stream)
+  conv = _normalised_conv(
+    hidden, statistics, expand, depthwise, options, num_frames, stream
   )
-  active = prelu(conv, depthwise["slope"])
-  conv_sums = feature_sums(active, options.norm, num_frames)
-  statistics = statistics_from_sums(conv_sums, options.norm)
-  heads = normalised_linear(
-    active.astype(conv.dtype), statistics, depthwise, params["heads"]
-  )
+  active = _prelu(conv, depthwise["slope"])
+  conv_sums, statistics = _statistics(active, options, num_frames, stream)
+  if stream is not None and x.shape[1] < params["heads"]["kernel"].shape[1]:
+    # To fold the norm into the kernel costs more than few frames do.
+    normalised = _normalise(active, statistics, depthwise).astype(conv.dtype)
+    product = _matmul(normalised, params["heads"]["kernel"], jnp.float32)
+    heads = product + _as_row(params["heads"]["bias"])
+  else:
+    heads = _normalised_linear(
+      active.astype(conv.dtype), statistics, depthwise, params["heads"]
+    )
   kept = hidden if options.keep_hidden else None
   return heads, (params, x, num_frames, kept, sums, conv_sums)
+
+
+def _statistics(active, options, num_frames, stream):
+  """The sums of a norm, and the statistics made of them or by a stream."""
+  if stream is not None and options.norm == "cumulative":
+    return None, stream.cumulative_statistics(active)
+  sums = feature_sums(active, options.norm, num_frames)
+  return sums, statistics_from_sums(sums, options.norm)
 
 
 def _backward(options, residuals, d_heads):
   params, x, num_frames, hidden, sums, conv_sums = residuals
   depthwise, heads = params["depthwise"], params["heads"]
-  # A zero that the compiler cannot see through. It makes what is recomputed
-  # depend on the incoming gradient; otherwise XLA on the CPU recognises the
-  # expressions of the forward pass and keeps their results until now. One
-  # per example, so that devices need not talk.
+  # A zero that the compiler cannot see through makes what is recomputed depend
+  # on the incoming gradient; otherwise XLA on the CPU recognises the forward
+  # pass and keeps its results until now. One per example, so that devices need
+  # not communicate.
   zero = jnp.minimum(jnp.abs(d_heads[:, :1, :1]), 0.0)
   expand = params["expand"] | {"slope": params["expand"]["slope"] + zero}
   if hidden is None:
-    hidden = linear(x + zero.astype(x.dtype), expand)
+    hidden = _linear(x + zero.astype(x.dtype), expand)
   norm = _Norm(sums, options, num_frames)
-  conv = normalised_conv(
+  conv = _normalised_conv(
     hidden, norm.statistics, expand, depthwise, options, num_frames
   )
   d_conv, d_depthwise, d_heads = _normalised_linear_gradient(
@@ -122,7 +123,7 @@ def _backward(options, residuals, d_heads):
     "kernel": _weight_gradient(x, d_hidden),
     "bias": _sum_examples(d_hidden),
   }
-  d_x = matmul(d_hidden, expand["kernel"].T, x.dtype)
+  d_x = _matmul(d_hidden, expand["kernel"].T, x.dtype)
   d_params = {"expand": d_expand, "depthwise": d_depthwise, "heads": d_heads}
   return d_params, d_x, None
 
@@ -147,38 +148,30 @@ class _Norm:
   def sums(self, d_normalised, active):
     """What the gradients of mean and scale are made of."""
     mean, scale = self.statistics
-    axes = (2,) if self.options.per_frame else (1, 2)
+    axes = (2,) if self.options.norm != "global" else (1, 2)
     d_normalised = d_normalised.astype(jnp.float32)
     total = jnp.sum(d_normalised, axis=axes, keepdims=True)
-    # Statistics outside of the sum: inside, XLA on the CPU would write them
-    # out as maps of the hidden width.
+    # The statistics are applied after the sum: inside, XLA on the CPU would
+    # write them out as maps of the hidden width.
     inner = jnp.sum(d_normalised * active, axis=axes, keepdims=True)
     return total, (inner - mean * total) * scale
 
   def gradient(self, active, d_normalised, d_sums):
-    """Gradient of `normalise`, also through the statistics."""
+    """Gradient of `_standardise`, also through the statistics."""
     _, scale = self.statistics
     d_total, d_energy = self._pullback((-scale * d_sums[0], d_sums[1] / scale))
     d_features = d_total + 2 * d_energy * (active - self.shift)
-    if self.num_frames is not None and not self.options.per_frame:
+    if self.num_frames is not None and self.options.norm == "global":
       valid = valid_frames(self.num_frames, active.shape[1])
       d_features = jnp.where(valid, d_features, 0.0)
     return scale * d_normalised + d_features
 
 
-def normalised_conv(
-  hidden,
-  statistics,
-  expand,
-  depthwise,
-  options,
-  num_frames=None,
-  stream=None,
+def _normalised_conv(
+  hidden, statistics, expand, depthwise, options, num_frames, stream=None
 ):
   """Normalised PReLU of the hidden map, convolved along time."""
-  normalised = normalise(prelu(hidden, expand["slope"]), statistics)
-  normalised *= as_row(expand["norm_scale"])
-  normalised += as_row(expand["norm_bias"])
+  normalised = _normalise(_prelu(hidden, expand["slope"]), statistics, expand)
   kernel = depthwise["kernel"]
   # Shifted copies, scaled and added: they fuse into one loop, where a grouped
   # convolution is slow on CPUs and GPUs alike.
@@ -187,14 +180,14 @@ def normalised_conv(
     taps = _taps(normalised, len(kernel), options, num_frames)
   else:
     taps = stream.taps(normalised, len(kernel), dilation=options.dilation)
-  conv = sum(tap * as_row(row) for tap, row in zip(taps, kernel, strict=True))
-  return (conv + as_row(depthwise["bias"])).astype(hidden.dtype)
+  conv = sum(tap * _as_row(row) for tap, row in zip(taps, kernel, strict=True))
+  return (conv + _as_row(depthwise["bias"])).astype(hidden.dtype)
 
 
 def _normalised_conv_gradient(hidden, norm, expand, depthwise, d_conv):
-  """Gradients of `normalised_conv`: the input, `expand` and the kernel."""
-  active = prelu(hidden, expand["slope"])
-  normalised = normalise(active, norm.statistics)
+  """Gradients of `_normalised_conv`: the input, `expand` and the kernel."""
+  active = _prelu(hidden, expand["slope"])
+  normalised = _standardise(active, norm.statistics)
   gain, kernel = expand["norm_scale"], depthwise["kernel"]
   # The convolution run backwards in time.
   taps = _taps(d_conv, len(kernel), norm.options, reverse=True)
@@ -215,9 +208,9 @@ def _normalised_conv_gradient(hidden, norm, expand, depthwise, d_conv):
   }
   gained = kernel * gain[None]
   d_normalised = sum(
-    tap * as_row(row) for tap, row in zip(taps, gained, strict=True)
+    tap * _as_row(row) for tap, row in zip(taps, gained, strict=True)
   )
-  if norm.options.per_frame:
+  if norm.options.norm != "global":
     d_sums = norm.sums(d_normalised, active)
   else:
     d_sums = (sums @ gain)[:, None, None], (products @ gain)[:, None, None]
@@ -228,23 +221,24 @@ def _normalised_conv_gradient(hidden, norm, expand, depthwise, d_conv):
   return d_hidden, d_expand, d_kernel
 
 
-def normalised_linear(active, statistics, depthwise, heads):
+def _normalised_linear(active, statistics, depthwise, heads):
   """Both heads of the normalised map, which is never written out."""
-  # norm(z) W = ((z gW) - mean (g W)) scale + b W, with scalars per frame.
+  # With map z, gain g, bias b and kernel W, and scalars per frame:
+  # norm(z) W = ((z gW) - mean (g W)) scale + b W.
   mean, scale = statistics
   kernel = depthwise["norm_scale"][:, None] * heads["kernel"]
   offset = depthwise["norm_bias"] @ heads["kernel"] + heads["bias"]
   # The mean is taken off through the kernel as it was rounded.
   kernel = kernel.astype(active.dtype)
-  product = matmul(active, kernel, jnp.float32)
+  product = _matmul(active, kernel, jnp.float32)
   total = jnp.sum(kernel, axis=0, dtype=jnp.float32)
-  product = (product - mean * as_row(total)) * scale
-  return product + as_row(offset)
+  product = (product - mean * _as_row(total)) * scale
+  return product + _as_row(offset)
 
 
 def _normalised_linear_gradient(conv, norm, depthwise, heads, d_heads):
   """Gradients through PReLU, norm and heads: `conv`, its norm, the heads."""
-  active = prelu(conv, depthwise["slope"])
+  active = _prelu(conv, depthwise["slope"])
   mean, scale = norm.statistics
   gain = depthwise["norm_scale"]
   # Of the normalised map before its gain, transposed, without writing it out.
@@ -260,7 +254,7 @@ def _normalised_linear_gradient(conv, norm, depthwise, heads, d_heads):
     "norm_bias": heads["kernel"] @ d_offset,
   }
   kernel = gain[:, None] * heads["kernel"]
-  d_normalised = matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
+  d_normalised = _matmul(d_heads.astype(conv.dtype), kernel.T, jnp.float32)
   d_active = norm.gradient(
     active, d_normalised, norm.sums(d_normalised, active)
   )
@@ -268,12 +262,18 @@ def _normalised_linear_gradient(conv, norm, depthwise, heads, d_heads):
   return d_conv, d_norm, {"kernel": d_kernel.T, "bias": d_offset}
 
 
-def normalise(active, statistics):
+def _standardise(active, statistics):
   mean, scale = statistics
   return (active - mean) * scale
 
 
-def prelu(x, slope):
+def _normalise(active, statistics, stage):
+  """The whole norm, with its gain and bias."""
+  normalised = _standardise(active, statistics) * _as_row(stage["norm_scale"])
+  return normalised + _as_row(stage["norm_bias"])
+
+
+def _prelu(x, slope):
   x = x.astype(jnp.float32)
   return jnp.where(x >= 0, x, slope * x)
 
@@ -318,12 +318,12 @@ def _reflect(x, padding, num_frames):
   return jnp.take_along_axis(x, places[..., None], axis=1)
 
 
-def linear(x, params):
+def _linear(x, params):
   bias = params["bias"].astype(x.dtype)
-  return matmul(x, params["kernel"], x.dtype) + as_row(bias)
+  return _matmul(x, params["kernel"], x.dtype) + _as_row(bias)
 
 
-def matmul(x, kernel, dtype):
+def _matmul(x, kernel, dtype):
   return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=dtype)
 
 
@@ -339,5 +339,5 @@ def _sum_examples(x):
   return jnp.sum(x.astype(jnp.float32), axis=(0, 1))
 
 
-def as_row(vector):
+def _as_row(vector):
   return vector[None, None, :]

@@ -13,7 +13,7 @@ from jaxsep.models.norms import ChannelLayerNorm, GlobalLayerNorm
 from jaxsep.models.recurrent import LSTM
 from jaxsep.typing import Array, Float, Int
 
-#: Norms of the layers by name; PyTorch's own has an eps of its own.
+#: Norms of the layers by name, and their eps; `"layer"` is PyTorch's.
 NORMS = {
   "layer": (ChannelLayerNorm, 1e-5),
   "global": (GlobalLayerNorm, 1e-8),
@@ -24,12 +24,8 @@ NORMS = {
 class SelfAttention(nn.Module):
   """Multi-head self-attention without an encoding of the position.
 
-  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape.
-
-  Attributes:
-    num_heads: Heads, of `F / num_heads` features each.
-    dropout: Share of the weights to drop.
-    dtype: Type of the matmuls.
+  Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape; each head has
+  `F / num_heads` features.
   """
 
   num_heads: int = 4
@@ -43,16 +39,7 @@ class SelfAttention(nn.Module):
     lengths: Int[Array, "batch"] | None = None,
     key: Array | None = None,
   ) -> Float[Array, "batch length features"]:
-    """Attends to all of a sequence but its padding.
-
-    Args:
-      x: Sequences, shape `[B, L, F]`.
-      lengths: Elements of each that are not padding; None for all.
-      key: Key of the dropout.
-
-    Returns:
-      Features of the same shape.
-    """
+    """Attends to all of a sequence but its padding; `key` is of the dropout."""
     features = x.shape[-1]
     if features % self.num_heads:
       raise ValueError(
@@ -88,14 +75,9 @@ def _attend(joint, lengths, *, num_heads):
 
 def _split(joint, num_heads):
   """Queries, scaled, keys and values, each `[B, H, L, F / H]`."""
-  query, key, value = _heads(joint, 3, num_heads)
+  shape = (*joint.shape[:2], 3, num_heads, -1)
+  query, key, value = jnp.moveaxis(joint.reshape(shape), (2, 3), (0, 2))
   return query / math.sqrt(query.shape[-1]), key, value
-
-
-def _heads(joint, parts, num_heads):
-  """The heads `[B, H, L, F / H]` of each part of `[B, L, parts * F]`."""
-  shape = (*joint.shape[:2], parts, num_heads, -1)
-  return tuple(jnp.moveaxis(joint.reshape(shape), (2, 3), (0, 2)))
 
 
 def _join(heads):
@@ -126,16 +108,8 @@ class ImprovedTransformer(nn.Module):
   """A transformer layer with an LSTM in place of its first linear layer.
 
   Maps `[[B]atch, [L]ength, [F]eatures]` to the same shape. The LSTM gives the
-  layer a sense of order.
-
-  Attributes:
-    num_heads: Heads of the attention.
-    hidden_size: Width of the LSTM in one direction.
-    bidirectional: Whether the LSTM runs in both directions.
-    norm: See `DPTNet`.
-    dropout: Share of attention weights and features to drop.
-    dtype: Type of the matmuls.
-    remat: Whether the gradient computes the layer again from its input.
+  layer a sense of order. For the options see `DPTNet`; with `remat`, the
+  gradient computes the layer again from its input.
 
   References:
     Chen, Mao and Liu, Dual-path transformer network, 2020, section 2.2.
@@ -158,14 +132,8 @@ class ImprovedTransformer(nn.Module):
   ) -> Float[Array, "batch length features"]:
     """Attends, then runs over the sequence; a norm after each sum.
 
-    Args:
-      x: Sequences, shape `[B, L, F]`.
-      lengths: Elements of each that are not padding; None for all.
-      key: Key of the dropout, drawn here if it is None. A layer that is
-        computed again for its gradient is given one, to drop the same.
-
-    Returns:
-      Features of the same shape.
+    `key` is of the dropout, and drawn here if None. A layer that is computed
+    again for its gradient is given one, to drop the same.
     """
     if self.dropout and key is None:
       key = self.make_rng("dropout")
@@ -202,10 +170,10 @@ def _drop(key, x, rate):
 def recompute(function, x, *args):
   """`function(x, *args)`, whose gradient keeps nothing but the arguments.
 
-  As `jax.checkpoint`, which saves hardly any memory on CPUs: XLA recognises
-  there what is computed twice and keeps the first result after all. The
-  gradient of DPTNet for 2 x 2 s with filters of 16 samples takes 1,327 MB with
-  `remat=True` and this function, and 1,719 MB with `jax.checkpoint`.
+  `jax.checkpoint` saves hardly any memory on CPUs: XLA recognises what is
+  computed twice, and keeps the first result. The gradient of DPTNet for 2 x 2 s
+  with filters of 16 samples takes 1,327 MB with `remat=True` and this function,
+  and 1,719 MB with `jax.checkpoint`.
   """
   return function(x, *args)
 
@@ -216,8 +184,7 @@ def _recompute_forward(function, *args):
 
 def _recompute_backward(function, args, gradient):
   x, *others = args
-  # A zero that the compiler cannot see through: what is computed again depends
-  # on the incoming gradient. One per example, so that devices need not talk.
+  # As in `_conv_block.py`, what is computed again depends on the gradient.
   zero = jnp.minimum(jnp.abs(gradient[:, :1, :1]), 0)
   _, pullback = jax.vjp(function, x + zero.astype(x.dtype), *others)
   return pullback(gradient)

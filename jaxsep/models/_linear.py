@@ -12,12 +12,8 @@ from jaxsep.typing import Array, Float
 class Linear(nn.Module):
   """Maps `[..., inputs]` to `[..., features]`, float32 out.
 
-  Attributes:
-    features: Outputs.
-    use_bias: Whether a bias is added.
-    dtype: Type of the matmul's factors.
-    zero_bias: Whether the bias starts at zero, not uniform as the kernel.
-    kernel_init: Initial values of the kernel; uniform by fan-in if None.
+  The bias starts uniform, as the kernel, or at zero with `zero_bias`. The
+  factors of the matmul are of type `dtype`.
   """
 
   features: int

@@ -2,15 +2,15 @@
 
 A network asks a `FrameStream` for what depends on the past: the statistics of
 its cumulative norms, and the frames that its convolutions look back to. All
-of that lies in few buffers, as moving many small ones costs more time than
-the arithmetic does:
+of that is in few buffers, as moving many small ones costs more time than the
+arithmetic does:
 
 - `statistics [B, norms, 4]`: mean and variance of all frames so far, each as
   a float32 number and its rounding error. Plain sums would stop growing after
   a few hours, and so would plain means with small chunks.
 - `count [B]`: the number of these frames. It stops at 2**30, 12 days at 1 kHz;
-  from then on the statistics forget, with that time constant. Frames that are
-  not finite, or too large to be squared, are left out of the statistics.
+  from then on the statistics forget, with that time constant. Non-finite
+  frames, and frames too large to be squared, are left out of the statistics.
 - `contexts`: per dilation, `[B, frames, repeats, C]`, the frames that its
   convolutions reach back to, the latest last. Moving them all at each chunk
   costs less than gathering them from a ring buffer.
@@ -50,17 +50,9 @@ class FrameState(NamedTuple):
     contexts: Sequence[tuple[int, ...]],
     dtype: DTypeLike,
   ) -> "FrameState":
-    """The state before the first frame.
+    """The state before the first frame; `contexts` are shapes without batch.
 
-    Args:
-      batch: Signals at a time.
-      num_norms: Cumulative norms.
-      contexts: Shapes of the contexts, without the batch.
-      dtype: Their type.
-
-    Returns:
-      The state. The frames before the first one are zeros, as those that a
-      convolution is padded with.
+    The frames before it are zeros, as those that a convolution is padded with.
     """
     return cls(
       count=jnp.zeros((batch,), jnp.int32),
@@ -78,13 +70,9 @@ class FrameStream:
   def __init__(
     self, state: FrameState, num_frames: int, valid: Array | None = None
   ):
-    """Begins a step.
+    """Begins a step of `num_frames`, of which those `valid [B, N]` count.
 
-    Args:
-      state: The state before it.
-      num_frames: Frames of the step.
-      valid: Which of them count, shape `[B, N]`; None for all. Others are
-        zeros to the convolutions, and nothing to the norms.
+    The others are zeros to the convolutions, and nothing to the norms.
     """
     self._state = state
     self._valid = valid
@@ -105,13 +93,8 @@ class FrameStream:
   ) -> Statistics:
     """Mean and reciprocal deviation of all frames up to each of the step.
 
-    Args:
-      features: The features of the step, shape `[B, N, C]`.
-      eps: Added to the variance.
-
-    Returns:
-      Both statistics, shape `[B, N, 1]`; a frame that is left out gets zero for
-      the reciprocal deviation, as from statistics of the whole.
+    Both are `[B, N, 1]`. A frame that is left out gets zero for the reciprocal
+    deviation, as from statistics of the whole.
     """
     features = features.astype(jnp.float32)
     old = self._state.statistics[:, len(self._statistics)]
@@ -157,15 +140,10 @@ class FrameStream:
   def taps(
     self, frames: jax.Array, num_taps: int, *, dilation: int
   ) -> list[jax.Array]:
-    """The frames that each tap of a causal convolution sees.
+    """The frames `[B, N, C]` as each tap of a causal convolution sees them.
 
-    Args:
-      frames: The input of the convolution, shape `[B, N, C]`.
-      num_taps: Taps of the convolution.
-      dilation: Frames between two taps, a power of two.
-
-    Returns:
-      The input delayed for each tap, the longest delay first, float32.
+    They are delayed for each tap, the longest delay first, float32. The
+    dilation is a power of two.
     """
     if self._valid is not None:
       frames = jnp.where(self._valid[..., None], frames, 0)
@@ -203,7 +181,7 @@ class FrameStream:
 
 
 def _two_sum(a, b):
-  """The sum as rounded, and exactly what the rounding took off."""
+  """The rounded sum, and its rounding error exactly."""
   total = a + b
   rest = total - a
   return total, (a - (total - rest)) + (b - rest)

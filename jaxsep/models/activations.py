@@ -17,23 +17,7 @@ _ACTIVATIONS = {
 def get_activation(
   name: str | None, *, masks: bool = False
 ) -> Callable[[jax.Array], jax.Array]:
-  """The activation of a name.
-
-  Args:
-    name: `"relu"`, `"sigmoid"`, `"tanh"` or `None` for the identity.
-    masks: Whether it is for masks `[..., S, N, F]`, which may also have
-      `"softmax"`, over the sources.
-
-  Returns:
-    The function.
-
-  Raises:
-    ValueError: If the name is unknown.
-
-  Example:
-    >>> float(get_activation("relu")(-1.0))
-    0.0
-  """
+  """The activation of a name; masks `[..., S, N, F]` may have `"softmax"`."""
   if masks and name == "softmax":
     return lambda values: jax.nn.softmax(values, axis=-3)
   check_choice("activation", name, _ACTIVATIONS)

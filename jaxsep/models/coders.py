@@ -1,5 +1,6 @@
 """Learned filterbanks: a waveform to frames of features, and back."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -15,15 +16,7 @@ from jaxsep.typing import Array, Float, Int
 def num_frames(
   length: Any, *, filter_length: int, padding: str = "both"
 ) -> Any:
-  """Number of frames that the encoder makes of `length` samples.
-
-  Args:
-    length: A number, or an array of numbers.
-    filter_length: See `Encoder`; so is `padding`.
-    padding: Zeros at the ends.
-
-  Returns:
-    Frames, of the type of `length`.
+  """Number of frames that the encoder makes of a length, or of an array.
 
   Example:
     >>> num_frames(32000, filter_length=16)
@@ -37,14 +30,14 @@ def num_frames(
 
 
 def _padding(length, filter_length, padding):
-  """Samples that the encoder adds before and after; after, also takes away."""
+  """Samples that the encoder adds before and after; less than 0 are cut."""
   hop = filter_length // 2
   if padding == "none":
     # The tail that fills no hop is dropped; there is one frame at least.
     whole = length // hop * hop
     missing = filter_length - whole
     return 0, whole + missing * (missing > 0) - length
-  # Besides one hop at both ends, what completes a frame: 1 to a filter.
+  # One hop at both ends, and 1 to `filter_length` zeros to complete a frame.
   rest = filter_length - (hop + length % filter_length) % filter_length
   return hop, rest + hop
 
@@ -55,12 +48,7 @@ def zero_padding(
   *,
   axis: int = -1,
 ) -> Float[jax.Array, "batch *shape"]:
-  """Values with zeros after the first `count` of each example along an axis.
-
-  Example:
-    >>> zero_padding(jnp.ones((2, 3)), jnp.array([1, 2])).tolist()
-    [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
-  """
+  """Values with zeros after the first `count` of each example along an axis."""
   places = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim + axis)
   return jnp.where(
     places < jnp.reshape(count, (-1, *[1] * (values.ndim - 1))), values, 0.0
@@ -81,8 +69,8 @@ class Encoder(nn.Module):
   """Learned filters over half-overlapping frames, without a bias.
 
   Maps `[[B]atch, [T]ime]` to `[[B]atch, [N]frames, [F]ilters]`. By default the
-  signal is padded at both ends, so that every sample is seen by two frames
-  and no length, however short, is cut.
+  signal is padded at both ends, so that every sample is in two frames and no
+  length is cut.
 
   Attributes:
     num_filters: Features of a frame, F.
@@ -91,8 +79,8 @@ class Encoder(nn.Module):
     filterbank_init: What the filters start as: `"uniform"` noise, or
       `"fourier"`, a short-time Fourier transform.
     padding: `"both"` ends, or `"none"` as in Asteroid and SpeechBrain: the
-      first frame starts with the first sample, the ends are seen by one frame
-      and a tail shorter than a hop by none.
+      first frame starts with the first sample, the ends are in one frame and
+      a tail shorter than a hop in none.
   """
 
   num_filters: int = 512
@@ -116,29 +104,18 @@ class Encoder(nn.Module):
     return self._filter(jnp.pad(signal, ((0, 0), (before, max(after, 0)))))
 
   def stream_init(self, batch: int) -> Float[Array, "batch hop"]:
-    """The hop before the first samples: zeros.
-
-    Args:
-      batch: Signals at a time.
-
-    Returns:
-      The state for `stream_step`.
-    """
+    """The state for `stream_step`: the hop before the first samples, zeros."""
     _check(self.filter_length, self.padding)
     return jnp.zeros((batch, self.filter_length // 2))
 
   def stream_step(
     self, state: Float[Array, "batch hop"], signal: Float[Array, "batch time"]
   ) -> tuple[Float[Array, "batch hop"], Float[Array, "batch frames filters"]]:
-    """Filters what comes next of a signal, a whole number of hops.
+    """Filters the next samples of a signal, a whole number of hops.
 
-    Args:
-      state: The last hop of what came before.
-      signal: The next samples.
-
-    Returns:
-      The state after them, and the frames that they complete, one per hop.
-      The first frame of all starts in the hop of zeros, whatever `padding` is.
+    Returns the state after them, the last hop, and the frames that they
+    complete, one per hop. The very first frame starts in the hop of zeros,
+    whatever `padding` is.
     """
     hop = self.filter_length // 2
     signal = jnp.concatenate([state, signal], axis=1)
@@ -161,7 +138,7 @@ class Encoder(nn.Module):
 
 
 def _product(frames, kernel):
-  """A matmul in float32, also where the device's default is less."""
+  """A matmul in float32, also where the device's default precision is lower."""
   return jnp.matmul(frames, kernel, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -196,9 +173,8 @@ class Decoder(nn.Module):
     Args:
       features: Frames, shape `[..., N, F]`.
       length: Samples T of the waveform.
-      num_samples: In a padded batch, how many of them each example has, shape
-        `[B]`, where the features are `[B, ..., N, F]`. Frames of padding are
-        not used, and the other samples are zero.
+      num_samples: Samples of each example in a padded batch, shape `[B]`; the
+        features are then `[B, ..., N, F]`. What is padding is zero.
 
     Returns:
       Waveform, shape `[..., T]`.
@@ -207,19 +183,17 @@ class Decoder(nn.Module):
       ValueError: If `length` samples have another number of frames.
     """
     _check(self.filter_length, self.padding)
-    expected = num_frames(
-      length, filter_length=self.filter_length, padding=self.padding
+    frames_of = functools.partial(
+      num_frames, filter_length=self.filter_length, padding=self.padding
     )
+    expected = frames_of(length)
     if features.shape[-2] != expected:
       raise ValueError(
         f"{length} samples have {expected} frames of {self.filter_length} "
         f"samples, but the features have shape {features.shape}."
       )
     if num_samples is not None:
-      count = num_frames(
-        num_samples, filter_length=self.filter_length, padding=self.padding
-      )
-      features = zero_padding(features, count, axis=-2)
+      features = zero_padding(features, frames_of(num_samples), axis=-2)
     heads, tails = self._halves(features)
     # Every hop is the head of one frame plus the tail of the one before.
     hops = heads[..., 1:, :] + tails[..., :-1, :]
@@ -237,13 +211,9 @@ class Decoder(nn.Module):
     return signal
 
   def stream_init(self, *batch: int) -> Float[Array, "*batch hop"]:
-    """The tail of the frame before the first one: zeros.
+    """The state for `stream_step`: the tail of the frame before the first one.
 
-    Args:
-      *batch: The axes before the frames.
-
-    Returns:
-      The state for `stream_step`.
+    It is zeros; `batch` are the axes before the frames.
     """
     _check(self.filter_length, self.padding)
     return jnp.zeros((*batch, self.filter_length // 2))
@@ -253,14 +223,9 @@ class Decoder(nn.Module):
     state: Float[Array, "*batch hop"],
     features: Float[Array, "*batch frames filters"],
   ) -> tuple[Float[Array, "*batch hop"], Float[Array, "*batch time"]]:
-    """Synthesises the samples that the next frames complete.
+    """Synthesises the samples that the next frames complete, one hop per frame.
 
-    Args:
-      state: The tail of the last frame, which the next one completes.
-      features: The next frames.
-
-    Returns:
-      The state after them, and one hop per frame.
+    The state is the tail of the last frame, which the next one completes.
     """
     heads, tails = self._halves(features)
     tails = jnp.concatenate([state[..., None, :], tails], axis=-2)

@@ -27,10 +27,10 @@ class ConvTasNet(nn.Module):
 
   Maps `[[B]atch, [T]ime]` to `[[B]atch, [S]ources, [T]ime]`, for any length
   from one sample on. The defaults are the best model of the paper, with
-  5,050,545 parameters; among them are 65,664 of the last residual head, which
-  the published implementations compute without use and this one keeps without
-  computing. A level change of the mixture changes the level of the estimates
-  and, but for the noise floor of the norms, nothing else.
+  5,050,545 parameters; 65,664 of them belong to the last residual head, whose
+  output nothing uses and which is not computed. A level change of the mixture
+  changes the level of the estimates and, except for the noise floor of the
+  norms, nothing else.
 
   Attributes:
     num_sources: Speakers to separate.
@@ -42,9 +42,9 @@ class ConvTasNet(nn.Module):
       and its inverse, which with a rectified encoder learns several times
       faster at first.
     padding: Zeros at `"both"` ends of the mixture, or `"none"` as in Asteroid
-      and SpeechBrain: what fills no hop at the end is then silent.
+      and SpeechBrain: an end that fills no hop is then silent.
     masker: The network that estimates the masks. With `causal=True` in it,
-      estimates depend on the past only, but for the samples of one filter.
+      estimates depend on the past only, except for the samples of one filter.
       Encoder and decoder are float32 whatever its `dtype` is: eight bits of a
       waveform are too few.
 
@@ -116,7 +116,7 @@ class ConvTasNet(nn.Module):
     Args:
       mixture: Mixtures, shape `[B, T]`.
       length: Samples of each mixture; the rest is padding, which changes
-        nothing and of which the estimates are zero. None if there is none.
+        nothing and whose estimates are zero. None if there is none.
       train: Whether the model is trained; makes no difference here.
 
     Returns:
@@ -145,14 +145,7 @@ class ConvTasNet(nn.Module):
     return self.hop_length
 
   def stream_init(self, batch: int) -> ConvTasNetState:
-    """The state before the first sample; see `jaxsep.inference.stream`.
-
-    Args:
-      batch: Mixtures at a time.
-
-    Returns:
-      The state.
-    """
+    """The state before the first sample; see `jaxsep.inference.stream`."""
     return ConvTasNetState(
       started=jnp.zeros((batch,), bool),
       encoder=self.encoder.stream_init(batch),
@@ -163,18 +156,9 @@ class ConvTasNet(nn.Module):
   def stream_step(
     self, state: ConvTasNetState, mixture: Float[Array, "batch time"]
   ) -> tuple[ConvTasNetState, Float[Array, "batch {self.num_sources} time"]]:
-    """Separates what comes next of the mixture, a whole number of hops.
+    """Separates the next samples of the mixture, a whole number of hops.
 
-    Args:
-      state: What came before.
-      mixture: The next samples.
-
-    Returns:
-      The state after them, and the estimates from `stream_latency` samples
-      before them on; zeros where that is before the first sample.
-
-    Raises:
-      ValueError: If the mixture is not of the batch of the state.
+    Returns the state after them, and the estimates delayed by `stream_latency`.
     """
     if len(mixture) != len(state.encoder):
       raise ValueError(
@@ -182,7 +166,7 @@ class ConvTasNet(nn.Module):
         f" {len(state.encoder)}."
       )
     encoder, features = self.encoder.stream_step(state.encoder, mixture)
-    # The first frame of all is half of padding: without padding, there is none.
+    # The very first frame starts before the signal: only padding makes one.
     valid = jnp.ones(features.shape[:2], bool).at[:, 0].set(state.started)
     unpadded = self.padding == "none"
     masker, masks = self.masker.stream_step(
@@ -209,16 +193,10 @@ class ConvTasNet(nn.Module):
     state: ConvTasNetState,
     rest: Float[Array, "batch rest"] | None = None,
   ) -> Float[Array, "batch {self.num_sources} _"]:
-    """The estimates of the last `stream_latency` samples, and of the rest.
+    """The last `stream_latency` estimates, and those of less than a hop.
 
-    Args:
-      state: What came before.
-      rest: What follows of the mixture, less than a hop. With `padding="none"`
-        its estimates are silent, unless all of the mixture is shorter than a
-        filter.
-
-    Returns:
-      The estimates.
+    With `padding="none"` those of the rest are silent, unless all of the
+    mixture is shorter than a filter.
     """
     hop, num_rest = self.hop_length, 0
     mixture = jnp.zeros_like(state.encoder)
@@ -236,7 +214,7 @@ class ConvTasNet(nn.Module):
   def _finish_unpadded(self, state, rest):
     """The estimates of the last hop and of a rest that zeros fill to one."""
     silence = jnp.zeros_like(state.decoder)
-    # A mixture shorter than a filter makes one frame, filled with zeros: of
+    # A mixture shorter than a filter makes one frame, completed by zeros: of
     # the hop before the rest, or of the rest alone.
     begun = state.started[:, None]
     alone, first = self.stream_step(

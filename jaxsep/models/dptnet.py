@@ -14,12 +14,7 @@ from jaxsep.models._options import (
   check_positive,
 )
 from jaxsep.models.activations import get_activation
-from jaxsep.models.coders import (
-  Decoder,
-  Encoder,
-  num_frames,
-  zero_padding,
-)
+from jaxsep.models.coders import Decoder, Encoder, num_frames, zero_padding
 from jaxsep.models.dual_path import (
   DualPathBlock,
   num_chunks,
@@ -40,11 +35,10 @@ class DPTNet(nn.Module):
   """Separates a waveform by masks from transformers on two time scales.
 
   Maps `[[B]atch, [T]ime]` to `[[B]atch, [S]ources, [T]ime]`, for any length
-  from one sample on. The defaults are the authors' model: with one bias per
-  direction of an LSTM it has 2,822,657 parameters, and 2,834,945 where each
-  has two, as in PyTorch. Its filters of two samples make one frame of each
-  sample; longer filters, such as 16 samples, make fewer frames and a small
-  part of the work.
+  from one sample on. The defaults are the authors' model with 2,822,657
+  parameters; in PyTorch it has 2,834,945, as each direction of an LSTM has a
+  second bias there. Filters of two samples make one frame of each sample;
+  longer ones, such as 16 samples, make far fewer frames and less work.
 
   Attributes:
     num_sources: Speakers to separate.
@@ -58,27 +52,27 @@ class DPTNet(nn.Module):
     hidden_size: Width of an LSTM in one direction.
     inter_bidirectional: Whether the LSTMs across the chunks run both ways;
       those within always do.
-    norm: Of the layers: `"layer"` normalises each frame, as the authors' code,
-      with an eps of 1e-5; `"channel"` the same with 1e-8, also of the input;
+    norm: Of the layers: `"layer"` normalises each frame with an eps of 1e-5,
+      as the authors' code; `"channel"` the same with 1e-8, also the input;
       `"global"` whole sequences, as Asteroid.
     dropout: Share of attention weights and features to drop in training, which
       then needs a `"dropout"` key.
     project_features: Whether linear layers without bias lead from the filters
-      to the features and back to the masks; else both have one size, as in
-      Asteroid.
+      to the features and back to the masks; else both have the same size, as
+      in Asteroid.
     chunk_padding: `"hop"` as in the authors' code, or `"chunk"` as in
       Asteroid; see `dual_path.segment`.
-    divide_overlap: Whether the overlap of the chunks is averaged, as in
-      Asteroid, and not summed.
-    padding: Of the waveform, see `Encoder`: `"none"` loses no sample where
-      filters have two; use `"both"` where they are longer.
+    divide_overlap: Whether overlapping chunks are averaged, as in Asteroid,
+      and not summed.
+    padding: Of the waveform, see `Encoder`: `"none"` loses no sample if filters
+      have two; use `"both"` if they are longer.
     mask_activation: `"relu"` or another name of an activation.
     encoder_activation: `"relu"` or another name of an activation.
     filterbank_init: See `Encoder`.
     dtype: Type of the matmuls between encoder and decoder. All sums,
       statistics and parameters stay float32.
-    remat: Whether training keeps only what is between the layers and computes
-      the rest again: less memory for more time.
+    remat: Whether training keeps only the inputs of the layers and computes the
+      rest again: less memory for more time.
 
   References:
     Chen, Mao and Liu, Dual-path transformer network: direct context-aware
@@ -162,7 +156,7 @@ class DPTNet(nn.Module):
       )
     y = _INPUT_NORMS[self.norm](name="input_norm")(features, frames)
     if self.project_features:
-      y = self._linear(self.feature_size, "bottleneck", use_bias=False)(y)
+      y = Linear(self.feature_size, False, self.dtype, name="bottleneck")(y)
     valid_chunks = None
     if frames is not None:
       y = zero_padding(y, frames, axis=-2)
@@ -209,22 +203,20 @@ class DPTNet(nn.Module):
     """Masks `[B, S, N, F]` from the last chunks."""
     slope = self.param("slope", nn.initializers.constant(0.25), ())
     chunks = jnp.where(chunks >= 0, chunks, slope * chunks)
-    y = self._linear(self.num_sources * self.feature_size, "sources")(chunks)
+    features = self.num_sources * self.feature_size
+    y = Linear(features, dtype=self.dtype, name="sources")(chunks)
     y = overlap_add(
       y, length=frames, padding=self.chunk_padding, divide=self.divide_overlap
     )
     y = y.reshape(*y.shape[:2], self.num_sources, self.feature_size)
     # Both heads in one matmul: first the values, then their gates.
-    y = self._linear(2 * self.feature_size, "gated")(jnp.moveaxis(y, 2, 1))
+    y = jnp.moveaxis(y, 2, 1)
+    y = Linear(2 * self.feature_size, dtype=self.dtype, name="gated")(y)
     values, gates = jnp.split(y, 2, axis=-1)
     y = jnp.tanh(values) * jax.nn.sigmoid(gates)
     if self.project_features:
-      y = self._linear(self.num_filters, "mask", use_bias=False)(y)
+      y = Linear(self.num_filters, False, self.dtype, name="mask")(y)
     return get_activation(self.mask_activation, masks=True)(y)
-
-  @nn.nowrap
-  def _linear(self, features, name, *, use_bias=True):
-    return Linear(features, use_bias, self.dtype, name=name)
 
   @nn.nowrap
   def _check(self):

@@ -1,9 +1,8 @@
 """Long sequences as chunks that overlap by half, worked through both ways.
 
-A sequence `[B, N, F]` is cut into chunks `[B, S, K, F]`. One layer then runs
-along each chunk and another across the chunks, from a place in one to the
-same place in the next, so that sequences of length K and S do for one of
-length S K / 2. The layers may be anything that maps `[M, L, F]` to itself.
+A sequence `[B, N, F]` is cut into chunks `[B, S, K, F]`. One layer runs along
+each chunk and another across the chunks, from a place in one to the same place
+in the next: sequences of lengths K and S in place of one of length S K / 2.
 
 References:
   Luo, Chen and Yoshioka, Dual-path RNN: efficient long sequence modeling for
@@ -21,7 +20,7 @@ from jaxsep.typing import Array, Float, Int
 
 
 def num_chunks(length: Any, *, chunk_length: int, padding: str = "hop") -> Any:
-  """Number of chunks that `segment` makes of `length` frames, or of an array.
+  """Number of chunks that `segment` makes of a length or an array of lengths.
 
   Example:
     >>> num_chunks(31_999, chunk_length=250)
@@ -37,20 +36,11 @@ def segment(
   chunk_length: int,
   padding: str = "hop",
 ) -> Float[jax.Array, "batch chunks {chunk_length} features"]:
-  """Cuts a sequence into chunks that overlap by half; each frame is in two.
+  """Cuts `[B, N, F]` into chunks that overlap by half; each frame is in two.
 
-  Args:
-    features: Sequence, shape `[B, N, F]`, N at least 1.
-    chunk_length: Frames of a chunk, K, even.
-    padding: Zeros at both ends: `"hop"`, half a chunk, and what makes the
-      number of chunks even, as in the papers' code; or `"chunk"`, a whole one,
-      less what completes no chunk, as in Asteroid.
-
-  Returns:
-    Chunks, shape `[B, S, K, F]`.
-
-  Raises:
-    ValueError: If the chunk length is odd or the padding unknown.
+  With `padding="hop"`, zeros at both ends are half a chunk, and what makes the
+  number of chunks even, as in the papers' code; with `"chunk"`, a whole one,
+  less what completes no chunk, as in Asteroid.
 
   Example:
     >>> chunks = segment(jnp.arange(1.0, 5)[None, :, None], chunk_length=4)
@@ -72,26 +62,10 @@ def overlap_add(
   padding: str = "hop",
   divide: bool = False,
 ) -> Float[jax.Array, "batch {length} features"]:
-  """Adds up the chunks of `segment`.
+  """Adds up the chunks of `segment` to a sequence of `length` frames.
 
-  Args:
-    chunks: Chunks, shape `[B, S, K, F]`.
-    length: Frames of the sequence that they come from, N.
-    padding: That of `segment`.
-    divide: Whether to divide by two, the number of chunks that a frame is in,
-      which makes this the inverse of `segment`.
-
-  Returns:
-    Sequence, shape `[B, N, F]`.
-
-  Raises:
-    ValueError: If so many frames have another number of chunks.
-
-  Example:
-    >>> x = jnp.arange(6.0)[None, :, None]
-    >>> chunks = segment(x, chunk_length=4)
-    >>> overlap_add(chunks, length=6, divide=True)[0, :, 0].tolist()
-    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+  With `divide`, the sum is halved, as each frame is in two chunks, which makes
+  this the inverse of `segment`.
   """
   batch, number, chunk_length, num_features = chunks.shape
   expected = num_chunks(length, chunk_length=chunk_length, padding=padding)
@@ -113,14 +87,7 @@ def along_chunks(
   layer: Callable[[jax.Array], jax.Array],
   chunks: Float[Array, "batch chunks chunk_length features"],
 ) -> Float[jax.Array, "batch chunks chunk_length features"]:
-  """Runs a layer within each chunk: sequences of length K.
-
-  Example:
-    >>> x = jnp.arange(6.0).reshape(1, 2, 3, 1)
-    >>> summed = along_chunks(lambda x: jnp.cumsum(x, axis=1), x)
-    >>> summed[0, :, :, 0].tolist()
-    [[0.0, 1.0, 3.0], [3.0, 7.0, 12.0]]
-  """
+  """Runs a layer within each chunk: sequences of length K."""
   flat = jnp.reshape(chunks, (-1, *chunks.shape[2:]))
   return layer(flat).reshape(chunks.shape)
 
@@ -129,14 +96,7 @@ def across_chunks(
   layer: Callable[[jax.Array], jax.Array],
   chunks: Float[Array, "batch chunks chunk_length features"],
 ) -> Float[jax.Array, "batch chunks chunk_length features"]:
-  """Runs a layer from chunk to chunk: sequences of length S.
-
-  Example:
-    >>> x = jnp.arange(6.0).reshape(1, 2, 3, 1)
-    >>> summed = across_chunks(lambda x: jnp.cumsum(x, axis=1), x)
-    >>> summed[0, :, :, 0].tolist()
-    [[0.0, 1.0, 2.0], [3.0, 5.0, 7.0]]
-  """
+  """Runs a layer from chunk to chunk: sequences of length S."""
   return jnp.swapaxes(along_chunks(layer, jnp.swapaxes(chunks, 1, 2)), 1, 2)
 
 
@@ -146,9 +106,9 @@ class DualPathBlock(nn.Module):
   Maps `[[B]atch, [S]chunks, [K]frames, [F]eatures]` to the same shape.
 
   Attributes:
-    intra: Module for the sequences within chunks, `[M, K, F]` to the same.
-    inter: Module for the sequences across chunks, `[M, S, F]` to the same. In a
-      padded batch it is also given the lengths `[M]` of the sequences.
+    intra: Module for the sequences within chunks, `[M, K, F]`.
+    inter: Module for the sequences across chunks, `[M, S, F]`. In a padded
+      batch it is also given the lengths `[M]` of the sequences.
   """
 
   intra: Any
@@ -159,16 +119,7 @@ class DualPathBlock(nn.Module):
     chunks: Float[Array, "batch chunks chunk_length features"],
     num_chunks: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch chunks chunk_length features"]:
-    """Works through the chunks both ways.
-
-    Args:
-      chunks: Chunks, shape `[B, S, K, F]`.
-      num_chunks: Chunks of each example that are not padding, shape `[B]`; None
-        for all.
-
-    Returns:
-      Chunks of the same shape.
-    """
+    """Runs both layers; `num_chunks` are those that are not padding."""
     chunks = along_chunks(self.intra, chunks)
     inter = self.inter
     if num_chunks is not None:
@@ -186,7 +137,7 @@ def _padding(length, chunk_length, padding):
     )
   half = chunk_length // 2
   if padding == "hop":
-    # 1 to a chunk of zeros that complete the last chunk, then half a chunk.
+    # 1 to K zeros complete the last chunk; then follows half a chunk.
     rest = chunk_length - (half + length % chunk_length) % chunk_length
     return half, rest + half
   if padding == "chunk":

@@ -13,19 +13,8 @@ from jaxsep.typing import Key
 def uniform_fan_in(fan_in: int):
   """Uniform within `1 / sqrt(fan_in)` of zero, for kernels and biases alike.
 
-  What PyTorch gives its convolutions, and so what the published systems
-  started from.
-
-  Args:
-    fan_in: Inputs of one output.
-
-  Returns:
-    A function `initialize(key, shape, dtype)`.
-
-  Example:
-    >>> values = uniform_fan_in(4)(jax.random.key(0), (100,))
-    >>> bool(jnp.all(jnp.abs(values) <= 0.5))
-    True
+  PyTorch's initial values of convolutions, and so those of the published
+  systems.
   """
   bound = 1 / math.sqrt(fan_in)
 
@@ -38,32 +27,15 @@ def uniform_fan_in(fan_in: int):
 def filterbank_initializer(name: str, *, fan_in: int, transpose: bool = False):
   """The initializer of a learned filterbank by name.
 
-  Args:
-    name: `"uniform"` for `uniform_fan_in`; or `"fourier"` for Fourier analysis
-      under a sine window, every filter with both signs. A rectified encoder
-      and a decoder that both start as the latter give back what goes in, as a
-      short-time Fourier transform and its inverse do; a separator then learns
-      masks from the first step on and not filters first.
-    fan_in: See `uniform_fan_in`.
-    transpose: Whether the shape is that of a decoder, `[N, L]`, and not that
-      of an encoder, `[L, N]`: L samples, N filters.
-
-  Returns:
-    A function `initialize(key, shape, dtype)`. That of `"fourier"` does not use
-    the key, and raises ValueError where N is not a multiple of 4 or less than
-    2 L.
-
-  Raises:
-    ValueError: If the name is unknown.
+  `"uniform"` is `uniform_fan_in`; `"fourier"` is Fourier analysis under a sine
+  window, every filter with both signs. A rectified encoder and a decoder that
+  both start so reconstruct the signal, as a short-time Fourier transform and
+  its inverse; a separator then learns masks from the first step on. With
+  `transpose`, the shape is that of a decoder, `[filters, samples]`.
 
   References:
     Ditter and Gerkmann, A multi-phase gammatone filterbank for speech
-    separation via TasNet, 2020, for filters given instead of learned.
-
-  Example:
-    >>> kernel = filterbank_initializer("fourier", fan_in=16)(None, (16, 32))
-    >>> bool(jnp.allclose(jnp.sum(kernel, axis=1), 0, atol=1e-6))
-    True
+    separation via TasNet, 2020, for filters that are not learned.
   """
   if name == "uniform":
     return uniform_fan_in(fan_in)

@@ -1,16 +1,16 @@
 """Normalisation over channels and time, of the whole or of the past.
 
-A feature map `[B, N, C]` is brought to zero mean and unit variance, by the
-statistics of the whole example (the paper's gLN), of all frames up to each one
-(its cLN), or of each frame by itself. The statistics are float32 whatever the
-input is: a long sum in bfloat16 stops growing.
+A feature map `[B, N, C]` gets zero mean and unit variance: by the statistics of
+the whole example (the paper's gLN), of all frames up to each one (its cLN), or
+of each frame by itself. The statistics are float32 whatever the input is: a
+long sum in bfloat16 stops growing.
 
 The variance is a mean square less the square of a mean. So that no digits
-cancel, both are taken of the features less a `shift` that lies among them: the
-mean of every 64th frame, of the first frame, or a frame's first channel. If the
-shift is the mean of one value in k, the relative error of the variance is below
-`k * 6e-8`, however the features are distributed. A second pass over the
-features would do the same, but makes a network slower.
+cancel, both are taken of the features less a `shift` among them: the mean of
+every 64th frame, of the first frame, or a frame's first channel. If the shift
+is the mean of one value in k, the relative error of the variance is below
+`k * 6e-8` for any distribution. A second pass over the features would do the
+same, but makes a network slower.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from jaxsep.typing import Array, Bool, Float, Int
 
 #: Added to the variance before the square root.
 EPS = 1e-8
-# Of so many frames, one is part of the shift of a global norm.
+# One frame in so many is part of the shift of a global norm.
 _STRIDE = 64
 
 #: Mean and reciprocal standard deviation, `[B, 1, 1]` or `[B, N, 1]`.
@@ -32,13 +32,10 @@ Statistics = tuple[jax.Array, jax.Array]
 
 
 class Sums(NamedTuple):
-  """Sums over features less a shift, and over their squares.
+  """Sums over features less a shift, and over their squares: `[B, 1, 1]`.
 
-  Attributes:
-    total: Sums, shape `[B, 1, 1]` of a global norm, else `[B, N, 1]`.
-    energy: Sums of squares, same shape.
-    shift: What was subtracted, a constant to the gradient.
-    count: How many values are in one sum, float32, `[]` or `[B, 1, 1]`.
+  Those of norms by frame are `[B, N, 1]`. The shift is a constant to the
+  gradient; `count` is the number of values in a sum, `[]` or `[B, 1, 1]`.
   """
 
   total: jax.Array
@@ -50,12 +47,7 @@ class Sums(NamedTuple):
 def valid_frames(
   num_frames: Int[Array, "batch"], length: int
 ) -> Bool[jax.Array, "batch {length} 1"]:
-  """Which frames of a padded batch are not padding.
-
-  Example:
-    >>> valid_frames(jnp.array([1, 2]), 2)[..., 0].tolist()
-    [[True, False], [True, True]]
-  """
+  """Which frames of a padded batch are not padding."""
   return (jnp.arange(length)[None] < num_frames[:, None])[..., None]
 
 
@@ -64,21 +56,10 @@ def feature_sums(
   norm: str,
   num_frames: Int[Array, "batch"] | None = None,
 ) -> Sums:
-  """What the statistics of a norm are made of.
+  """What the statistics of a norm are made of, float32.
 
-  Args:
-    features: Feature map, shape `[B, N, C]`.
-    norm: `"global"`, `"cumulative"` or `"channel"`.
-    num_frames: Frames of each example that are not padding; None for all. Only
-      the global norm needs it: the others see no later frame.
-
-  Returns:
-    The sums, float32.
-
-  Example:
-    >>> sums = feature_sums(jnp.array([[[1.0, 4.0]]]), "channel")
-    >>> sums.total.item(), sums.energy.item(), sums.shift.item()
-    (3.0, 9.0, 1.0)
+  Only the global norm needs `num_frames`, the frames that are not padding: to
+  the others, no frame sees a later one.
   """
   features = features.astype(jnp.float32)
   length, channels = features.shape[1:]
@@ -110,28 +91,10 @@ def feature_sums(
 def statistics_from_sums(
   sums: Sums, norm: str, *, eps: float = EPS
 ) -> Statistics:
-  """Mean and reciprocal deviation from `feature_sums`.
+  """Mean and `1 / sqrt(variance + eps)` from `feature_sums`.
 
-  Args:
-    sums: The sums.
-    norm: The norm that they are for.
-    eps: Added to the variance.
-
-  Returns:
-    Mean and `1 / sqrt(variance + eps)`, shape `[B, 1, 1]` of a global norm,
-    else `[B, N, 1]`. The variance is that of the population.
-
-  References:
-    Luo and Mesgarani, Conv-TasNet, 2019, eq. (15), (17) and (18).
-
-  Example:
-    >>> x = jnp.array([[[1.0], [3.0]]])
-    >>> for norm in ("global", "cumulative", "channel"):
-    ...   mean, _ = statistics_from_sums(feature_sums(x, norm), norm)
-    ...   print(mean.ravel())
-    [2.]
-    [1. 2.]
-    [1. 3.]
+  They are `[B, 1, 1]` for a global norm, else `[B, N, 1]`. The variance is that
+  of the population; Luo and Mesgarani, Conv-TasNet, 2019, eq. (15), (17), (18).
   """
   total, energy, _, count = sums
   if norm == "cumulative":
@@ -161,8 +124,8 @@ class _LayerNorm(nn.Module):
     Args:
       features: The features.
       num_frames: Frames of each example that are not padding; None for all.
-      statistics: What gives their mean and reciprocal deviation in place of
-        the norm itself, as in a stream.
+      statistics: Gives their mean and reciprocal deviation in place of the
+        norm itself, as in a stream.
 
     Returns:
       The normalised features, same shape and type.

@@ -7,9 +7,9 @@ inputs are one large matmul each after it, where automatic differentiation
 would add to the weights' gradient in every step. Forward-mode
 differentiation is not available.
 
-On CPUs the gain over `jax.lax.scan` is small: 2 to 4 % of the LSTM's time, and
-1,768 MB against 2,018 MB for the gradient of DPTNet with filters of 16 samples
-and 2 x 2 s; `jax.checkpoint` saves no memory there and takes longer. See
+On two shared cores, the gradient of DPTNet with filters of 16 samples for 2 x
+2 s takes 1,770 MB this way. With a plain `jax.lax.scan` it takes 2,020 MB and
+5 % more processor time; `jax.checkpoint` saves no memory there. See
 `experiments/benchmarks/gradients.py`.
 """
 
@@ -32,26 +32,16 @@ class LSTM(nn.Module):
   the outputs of the forward direction first. The state starts at zero.
 
   Its parameters are `kernel`, `[directions, K + hidden_size, 4 * hidden_size]`,
-  whose rows are those of the inputs and then those of the state, and `bias`,
-  `[directions, 4 * hidden_size]`; the columns are those of the gates input,
-  forget, cell and output. In PyTorch's terms, the kernel is `weight_ih` over
-  `weight_hh`, transposed, and the bias `bias_ih + bias_hh`.
+  with rows for the inputs and then the state, and `bias`, `[directions, 4 *
+  hidden_size]`; the columns are those of the gates input, forget, cell and
+  output. In PyTorch's terms, the kernel is `weight_ih` over `weight_hh`,
+  transposed, and the bias `bias_ih + bias_hh`.
 
-  Attributes:
-    hidden_size: Width of the state of one direction.
-    bidirectional: Whether a second direction runs from the end to the start.
-    dtype: Type of the matmuls; the state is float32.
+  The matmuls are of type `dtype`, the state is float32.
 
   References:
     Hochreiter and Schmidhuber, Long short-term memory, 1997, with the forget
     gates of Gers et al., 2000.
-
-  Example:
-    >>> lstm = LSTM(hidden_size=3)
-    >>> x = jnp.zeros((2, 5, 4))
-    >>> params = lstm.init(jax.random.key(0), x)
-    >>> lstm.apply(params, x).shape
-    (2, 5, 6)
   """
 
   hidden_size: int
@@ -64,15 +54,9 @@ class LSTM(nn.Module):
     x: Float[Array, "batch time features"],
     lengths: Int[Array, "batch"] | None = None,
   ) -> Float[Array, "batch time _"]:
-    """Runs over the sequences.
+    """Runs over the sequences, of which `lengths [B]` steps are not padding.
 
-    Args:
-      x: Sequences, shape `[B, T, K]`.
-      lengths: Steps of each that are not padding, shape `[B]`; None for all.
-        What comes out for padding means nothing.
-
-    Returns:
-      Outputs, shape `[B, T, directions * hidden_size]`.
+    What comes out for padding means nothing.
     """
     check_positive(hidden_size=self.hidden_size)
     check_floating(self.dtype)

@@ -21,7 +21,7 @@ _COMPRESSIONS = {
   "log": lambda magnitude: jnp.log(_FLOOR + magnitude),
   "power": lambda magnitude: jnp.maximum(magnitude, _FLOOR) ** 0.3,
 }
-# Masks of these are not negative, so that they scale magnitudes.
+# Those whose masks are never negative and so scale magnitudes.
 _MASK_ACTIVATIONS = ("sigmoid", "relu", "softmax")
 
 
@@ -41,11 +41,11 @@ class SpectrogramTasNet(nn.Module):
   spectra, with the phase of the mixture, become waveforms again. It is trained
   on the spectra (`estimate_spectra`, see `tasks.SpectrogramSeparationTask`).
 
-  The paper says no more than that; the defaults fill in the sizes of its
-  ConvTasNet and, at 8 kHz, windows of 32 ms every 8 ms, with 4,885,557
-  parameters for 129 bins. The network then sees 12.2 s, where ConvTasNet's sees
-  1.5 s. A level change of the mixture changes the level of the estimates and,
-  but for the floors of compression and norms, nothing else.
+  The paper says no more; the defaults are the sizes of its ConvTasNet and, at
+  8 kHz, windows of 32 ms every 8 ms, with 4,885,557 parameters for 129 bins.
+  The network then sees 12.2 s, that of ConvTasNet 1.5 s. A level change of the
+  mixture changes the level of the estimates and, except for the floors of
+  compression and norms, nothing else.
 
   Attributes:
     num_sources: Speakers to separate.
@@ -55,9 +55,8 @@ class SpectrogramTasNet(nn.Module):
     masker: The network that estimates the masks, with a `mask_activation` of
       `"sigmoid"`, which keeps masks below one, `"relu"`, or `"softmax"`, with
       which the estimates add up to the mixture. With `causal=True` in it,
-      estimates depend on the past only, but for the samples of one window:
-      `jaxsep.inference.stream` then gives them as the mixture comes, 24 ms
-      late by default at 8 kHz.
+      estimates depend on the past only, except for the samples of one window:
+      `jaxsep.inference.stream` is 24 ms late by default at 8 kHz.
 
   References:
     Parikh, Rochette, Espy-Wilson and Shamma, Interspeech 2022,
@@ -182,14 +181,7 @@ class SpectrogramTasNet(nn.Module):
     return self.stft.stream_latency
 
   def stream_init(self, batch: int) -> SpectrogramTasNetState:
-    """The state before the first sample; see `jaxsep.inference.stream`.
-
-    Args:
-      batch: Mixtures at a time.
-
-    Returns:
-      The state.
-    """
+    """The state before the first sample; see `jaxsep.inference.stream`."""
     return SpectrogramTasNetState(
       stft=self.stft.stream_init(batch, num_sources=self.num_sources),
       masker=self.masker.stream_init(batch),
@@ -200,18 +192,9 @@ class SpectrogramTasNet(nn.Module):
   ) -> tuple[
     SpectrogramTasNetState, Float[Array, "batch {self.num_sources} time"]
   ]:
-    """Separates what comes next of the mixture, a whole number of hops.
+    """Separates the next samples of the mixture, a whole number of hops.
 
-    Args:
-      state: What came before.
-      mixture: The next samples.
-
-    Returns:
-      The state after them, and the estimates from `stream_latency` samples
-      before them on; zeros where that is before the first sample.
-
-    Raises:
-      ValueError: If the mixture is not of the batch of the state.
+    Returns the state after them, and the estimates delayed by `stream_latency`.
     """
     if len(mixture) != len(state.stft.past):
       raise ValueError(
@@ -233,27 +216,19 @@ class SpectrogramTasNet(nn.Module):
     state: SpectrogramTasNetState,
     rest: Float[Array, "batch rest"] | None = None,
   ) -> Float[Array, "batch {self.num_sources} _"]:
-    """The estimates of the last `stream_latency` samples, and of the rest.
-
-    Args:
-      state: What came before.
-      rest: What follows of the mixture, less than a hop.
-
-    Returns:
-      The estimates.
-    """
+    """The last `stream_latency` estimates, and those of less than a hop."""
     if rest is None:
       rest = jnp.zeros((len(state.stft.past), 0))
     parts = []
     ending = self.stft.stream_ending(rest)
-    # With an odd window and a long hop, no frame may be left to come.
+    # With an odd window and a long hop, there may be no further frame.
     if ending.shape[1]:
       state, estimates = self.stream_step(state, ending)
       parts.append(estimates)
     parts.append(self.stft.stream_finish(state.stft))
     estimates = jnp.concatenate(parts, axis=-1)
     length = rest.shape[1] + self.stream_latency
-    # What a long hop leaves behind the last frame is silent.
+    # With a long hop, samples after the last frame are silent.
     missing = max(0, length - estimates.shape[-1])
     estimates = jnp.pad(estimates, ((0, 0), (0, 0), (0, missing)))
     return estimates[..., :length]

@@ -8,7 +8,6 @@ from jaxsep.models import norms
 from jaxsep.models._conv_block import BlockOptions, conv_block
 from jaxsep.models._linear import Linear
 from jaxsep.models._options import check_choice, check_floating, check_positive
-from jaxsep.models._stream_block import stream_block
 from jaxsep.models._streaming import FrameState, FrameStream
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
@@ -46,18 +45,9 @@ class ConvBlock(nn.Module):
 
   Maps `[[B]atch, [N]frames, [C]hannels]` to the same shape. The last
   `skip_channels` are the sum of skips, which a block adds to but does not
-  read; the others are its input, to which it adds the residual.
-
-  Attributes:
-    hidden_channels: Channels of the depthwise convolution.
-    skip_channels: Channels of the sum of skips.
-    kernel_size: Taps of the depthwise convolution.
-    options: The other options, which need no parameters.
-    use_bias: Whether the convolutions have biases.
-    dtype: Type of the matmuls and of the hidden maps.
-    skip_only: Whether to return the sum of skips alone, shape
-      `[B, N, skip_channels]`: the last block of a network does not need a
-      residual. The parameters stay the same.
+  read; the others are its input, to which it adds the residual. With
+  `skip_only`, only the sum of skips is returned, as the last block of a network
+  needs no residual; the parameters stay the same.
   """
 
   hidden_channels: int
@@ -94,9 +84,7 @@ class ConvBlock(nn.Module):
         name: value[..., channels:] for name, value in params["heads"].items()
       }
       sums = sums[..., channels:]
-    if stream is not None:
-      return jnp.add(sums, stream_block(params, x, self.options, stream))
-    return jnp.add(sums, conv_block(params, x, self.options, num_frames))
+    return sums + conv_block(params, x, self.options, num_frames, stream)
 
 
 class TemporalConvNet(nn.Module):
@@ -123,11 +111,10 @@ class TemporalConvNet(nn.Module):
       or `None`.
     dtype: Type of the matmuls and of the hidden maps. Parameters, statistics,
       the sums over the blocks and the masks are float32 in any case.
-    remat: Whether training keeps, of each block, its input alone and not
-      also the output of its first matmul, the one map of the hidden width; it
-      is computed again then: less memory for more time.
+    remat: Whether training keeps only the input of each block, and computes
+      the output of its first matmul again: less memory for more time.
     norm: `"global"`, `"cumulative"`, `"channel"` for each frame by itself, or
-      `None` for cumulative if causal, else global. With global norms, a frame
+      `None` for cumulative if causal, else global. With a global norm, a frame
       depends on the future even if the convolutions are causal.
     input_norm: Norm of the features; `None` for that of the blocks.
     conv_padding: What the depthwise convolutions see beyond the ends:
@@ -195,14 +182,7 @@ class TemporalConvNet(nn.Module):
     )
 
   def stream_init(self, batch: int) -> FrameState:
-    """The state before the first frame, for `stream_step`.
-
-    Args:
-      batch: Sequences at a time.
-
-    Returns:
-      The state.
-    """
+    """The state of `batch` sequences before their first frame."""
     is_cumulative = [name == "cumulative" for name in self._norms]
     num_blocks = self.num_repeats * self.num_blocks
     reach = [
@@ -232,8 +212,8 @@ class TemporalConvNet(nn.Module):
     Args:
       state: What came before.
       features: The next frames.
-      valid: Which of them count; others are as if they were never there, but
-        for the time that they take. None for all.
+      valid: Which of them count; the others change nothing but the time. None
+        for all.
       num_sources: Masks per frame.
 
     Returns:
@@ -255,8 +235,8 @@ class TemporalConvNet(nn.Module):
     y = Linear(
       self.bottleneck_channels, self.use_bias, self.dtype, name="bottleneck"
     )(y)
-    # What the blocks add to, residual and skip side by side as their heads
-    # are: two sums would leave XLA all skips to keep until the end.
+    # Residual and skip side by side, as the heads of the blocks are: with two
+    # sums, XLA would keep all skips until the end.
     sums = jnp.pad(y, ((0, 0), (0, 0), (0, self.skip_channels)))
     num_blocks = self.num_repeats * self.num_blocks
     for index in range(num_blocks):

@@ -101,23 +101,13 @@ class DPTNetTorch(nn.Module):
     return x[..., hop : -(rest + hop)]
 
   def as_params(self):
-    """The parameters of ours, as nested dictionaries of arrays."""
+    """The parameters of ours by dotted name."""
     weights = {k: v.detach().numpy() for k, v in self.state_dict().items()}
-
-    def layer(prefix):
-      own = {
-        # PyTorch's layer norm names its gain differently from Asteroid's.
-        name.removeprefix(prefix)
-        .replace("norm_mha.weight", "norm_mha.gamma")
-        .replace("norm_mha.bias", "norm_mha.beta")
-        .replace("norm_ff.weight", "norm_ff.gamma")
-        .replace("norm_ff.bias", "norm_ff.beta"): value
-        for name, value in weights.items()
-        if name.startswith(prefix)
-      }
-      return _layer_params(own)
-
-    flat = {
+    gated = {
+      kind: np.concatenate([weights[f"value.{kind}"], weights[f"gate.{kind}"]])
+      for kind in ("weight", "bias")
+    }
+    params = {
       "encoder.kernel": weights["encoder.weight"][:, 0].T,
       "decoder.kernel": weights["decoder.weight"].T,
       "input_norm.scale": weights["norm.weight"],
@@ -127,50 +117,39 @@ class DPTNetTorch(nn.Module):
       "slope": weights["slope.weight"].reshape(()),
       "sources.kernel": weights["split.weight"][:, :, 0, 0].T,
       "sources.bias": weights["split.bias"],
-      "gated.kernel": torch.cat([self.value.weight, self.gate.weight])
-      .detach()
-      .numpy()[:, :, 0]
-      .T,
-      "gated.bias": torch.cat([self.value.bias, self.gate.bias])
-      .detach()
-      .numpy(),
+      "gated.kernel": gated["weight"][:, :, 0].T,
+      "gated.bias": gated["bias"],
     }
     for index in range(len(self.rows)):
       for ours, theirs in (("intra", "rows"), ("inter", "columns")):
-        for name, value in layer(f"{theirs}.{index}.").items():
-          flat[f"block_{index}.{ours}.{name}"] = value
-    return flat
+        layer = _layer_params(weights, f"{theirs}.{index}")
+        for name, value in layer.items():
+          params[f"block_{index}.{ours}.{name}"] = value
+    return params
 
 
-def _layer_params(weights):
+def _layer_params(weights, prefix):
   """The parameters of one layer: attention, LSTM, linear layer, norms."""
-  ends = [""]
-  if "recurrent.weight_ih_l0_reverse" in weights:
-    ends.append("_reverse")
+  weights = {
+    name.removeprefix(f"{prefix}."): value for name, value in weights.items()
+  }
+  lstm = {
+    name: [weights[f"recurrent.{name}_l0{end}"] for end in ("", "_reverse")]
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+  }
   # Inputs over states; PyTorch has two biases that are always added.
-  kernels = [
-    np.concatenate(
-      [weights[f"recurrent.weight_{part}_l0{end}"] for part in ("ih", "hh")],
-      axis=1,
-    ).T
-    for end in ends
-  ]
-  biases = [
-    weights[f"recurrent.bias_ih_l0{end}"]
-    + weights[f"recurrent.bias_hh_l0{end}"]
-    for end in ends
-  ]
+  kernels = np.concatenate([lstm["weight_ih"], lstm["weight_hh"]], axis=2)
   return {
     "attention.query_key_value.kernel": weights["mha.in_proj_weight"].T,
     "attention.query_key_value.bias": weights["mha.in_proj_bias"],
     "attention.out.kernel": weights["mha.out_proj.weight"].T,
     "attention.out.bias": weights["mha.out_proj.bias"],
-    "attention_norm.scale": weights["norm_mha.gamma"],
-    "attention_norm.bias": weights["norm_mha.beta"],
-    "lstm.kernel": np.stack(kernels),
-    "lstm.bias": np.stack(biases),
+    "attention_norm.scale": weights["norm_mha.weight"],
+    "attention_norm.bias": weights["norm_mha.bias"],
+    "lstm.kernel": kernels.swapaxes(1, 2),
+    "lstm.bias": np.add(lstm["bias_ih"], lstm["bias_hh"]),
     "linear.kernel": weights["linear.weight"].T,
     "linear.bias": weights["linear.bias"],
-    "linear_norm.scale": weights["norm_ff.gamma"],
-    "linear_norm.bias": weights["norm_ff.beta"],
+    "linear_norm.scale": weights["norm_ff.weight"],
+    "linear_norm.bias": weights["norm_ff.bias"],
   }

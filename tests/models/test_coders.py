@@ -22,8 +22,9 @@ def paper_rest(length, filter_length):
 # Reference.
 
 
-@pytest.mark.parametrize("filter_length", [2, 16, 40])
-@pytest.mark.parametrize("length", [1, 39, 40, 203, 320])
+@pytest.mark.parametrize(
+  ("length", "filter_length"), [(1, 16), (39, 40), (40, 40), (203, 2)]
+)
 def test_equal_to_the_convolutions_of_torch(length, filter_length):
   hop = filter_length // 2
   mixture, kernel = signal(2, length), signal(filter_length, 5)
@@ -48,12 +49,9 @@ def test_equal_to_the_convolutions_of_torch(length, filter_length):
   np.testing.assert_allclose(decoded, expected.numpy(), atol=1e-4)
 
 
-def test_frames_of_four_seconds():
-  assert num_frames(32_000, filter_length=16) == 4002
-
-
-@pytest.mark.parametrize("filter_length", [2, 16])
-@pytest.mark.parametrize("length", [16, 17, 23, 24, 203])
+@pytest.mark.parametrize(
+  ("length", "filter_length"), [(16, 16), (23, 16), (24, 16), (203, 2)]
+)
 def test_without_padding_equal_to_the_convolutions_of_torch(
   length, filter_length
 ):
@@ -83,7 +81,7 @@ def test_without_padding_equal_to_the_convolutions_of_torch(
 # Laws.
 
 
-@pytest.mark.parametrize("length", [1, 5, 16, 17, 100])
+@pytest.mark.parametrize("length", [1, 17, 100])
 def test_identity_filters_reconstruct(length):
   # Each sample is in two frames.
   identity = jnp.eye(16)
@@ -116,23 +114,6 @@ def test_fourier_filters_reconstruct_when_rectified(num_filters):
   assert features.min() == 0
   decoded, _ = decoder.init_with_output(jax.random.key(0), features, length=100)
   np.testing.assert_allclose(decoded, mixture, atol=1e-5)
-
-
-def test_decoder_takes_any_batch():
-  features = signal(2, 3, num_frames(50, filter_length=16), 4)
-  decoded, params = Decoder().init_with_output(
-    jax.random.key(0), features, length=50
-  )
-  assert decoded.shape == (2, 3, 50)
-  one = Decoder().apply(params, features[1, 2], length=50)
-  np.testing.assert_allclose(decoded[1, 2], one, atol=1e-6)
-
-
-def test_encoder_activation():
-  mixture = signal(1, 50)
-  linear, params = Encoder(4).init_with_output(jax.random.key(0), mixture)
-  relu = Encoder(4, activation="relu").apply(params, mixture)
-  np.testing.assert_array_equal(relu, jnp.maximum(linear, 0))
 
 
 def test_filters_are_never_rounded_to_fewer_bits():
@@ -172,8 +153,3 @@ def test_refuses_impossible_filters(filterbank_init, num_filters, message):
   encoder = Encoder(num_filters, filterbank_init=filterbank_init)
   with pytest.raises(ValueError, match=message):
     encoder.init(jax.random.key(0), signal(1, 100))
-
-
-def test_refuses_unknown_padding():
-  with pytest.raises(ValueError, match="padding is 'both' or 'none'"):
-    Encoder(4, padding="same").init(jax.random.key(0), signal(1, 100))

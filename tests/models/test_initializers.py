@@ -1,8 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from separators import signal, small
 
-from jaxsep.models import ConvTasNet, TemporalConvNet
+from jaxsep.models import ConvTasNet
 from jaxsep.models.initializers import filterbank_initializer, uniform_fan_in
 
 
@@ -21,12 +22,11 @@ def test_uniform_stays_within_its_bound():
 
 
 def test_models_differ_only_in_their_filters():
-  masker = TemporalConvNet(num_blocks=1, num_repeats=1)
-  mixture = jnp.zeros((1, 100))
   start = {}
   for init in ("uniform", "fourier"):
-    model = ConvTasNet(num_filters=32, masker=masker, filterbank_init=init)
-    start[init] = model.init(jax.random.key(0), mixture)["params"]
+    model, *_ = small(ConvTasNet, num_filters=32, filterbank_init=init)
+    variables = jax.jit(model.init)(jax.random.key(0), signal(1, 100))
+    start[init] = variables["params"]
   same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), *start.values())
   assert all(jax.tree.leaves(same["masker"]))
   assert not same["encoder"]["kernel"] and not same["decoder"]["kernel"]

@@ -3,18 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from separators import signal
 
 from jaxsep.models.recurrent import LSTM
-
-
-def sequence(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
 
 
 def random_lstm(features=3, hidden=4, **options):
   """An LSTM and its parameters, larger than its own initial values."""
   lstm = LSTM(hidden, **options)
-  params = lstm.init(jax.random.key(1), sequence(1, 2, features))
+  params = lstm.init(jax.random.key(1), signal(1, 2, features))
   return lstm, jax.tree.map(lambda value: 2 * value, params)
 
 
@@ -45,9 +42,9 @@ def torch_lstm(params, hidden):
 @pytest.mark.parametrize("length", [1, 7])
 def test_equals_pytorch_with_gradients(length, bidirectional):
   lstm, params = random_lstm(bidirectional=bidirectional)
-  x = sequence(2, length, 3)
+  x = signal(2, length, 3)
   outputs, pullback = jax.vjp(jax.jit(lstm.apply), params, x)
-  weight = sequence(*outputs.shape, seed=2)
+  weight = signal(*outputs.shape, seed=2)
   d_params, d_x = pullback(weight)
 
   peer = torch_lstm(params, 4)
@@ -72,49 +69,10 @@ def test_equals_pytorch_with_gradients(length, bidirectional):
 
 
 def test_starts_as_pytorch():
-  x = sequence(1, 2, 5)
+  x = signal(1, 2, 5)
   values = LSTM(100).init(jax.random.key(0), x)["params"]
   for value in values.values():
     assert 0.099 < jnp.abs(value).max() <= 0.1
-
-
-# Laws.
-
-
-def test_directions_mirror_each_other():
-  lstm, params = random_lstm()
-  x = sequence(2, 6, 3)
-  swapped = jax.tree.map(lambda value: value[::-1], params)
-  outputs = lstm.apply(params, x)
-  mirrored = lstm.apply(swapped, x[:, ::-1])[:, ::-1]
-  np.testing.assert_allclose(outputs, jnp.roll(mirrored, 4, axis=-1), atol=1e-6)
-
-
-def test_forward_direction_ignores_the_future():
-  lstm, params = random_lstm(bidirectional=False)
-  x = sequence(1, 6, 3)
-  changed = lstm.apply(params, x.at[:, 4:].add(1.0))
-  np.testing.assert_array_equal(changed[:, :4], lstm.apply(params, x)[:, :4])
-  assert not np.allclose(changed[:, 4:], lstm.apply(params, x)[:, 4:])
-
-
-def test_sequences_of_a_batch_do_not_meet():
-  lstm, params = random_lstm()
-  x = sequence(3, 5, 3)
-  alone = jnp.concatenate([lstm.apply(params, row[None]) for row in x])
-  np.testing.assert_allclose(lstm.apply(params, x), alone, atol=1e-6)
-
-
-# Edges.
-
-
-def test_huge_inputs_saturate():
-  lstm, params = random_lstm()
-  x = 1e6 * sequence(2, 5, 3)
-  outputs, pullback = jax.vjp(lstm.apply, params, x)
-  assert jnp.abs(outputs).max() <= 1
-  for gradient in jax.tree.leaves(pullback(jnp.ones_like(outputs))):
-    assert jnp.all(jnp.isfinite(gradient))
 
 
 # Transforms.
@@ -123,7 +81,7 @@ def test_huge_inputs_saturate():
 def test_bfloat16_is_close_to_float32():
   exact, params = random_lstm(8, 16)
   lstm = LSTM(16, dtype=jnp.bfloat16)
-  x = sequence(2, 20, 8)
+  x = signal(2, 20, 8)
 
   def gradient(lstm):
     loss = lambda p: jnp.sum(lstm.apply(p, x) ** 2)  # noqa: E731
@@ -140,21 +98,8 @@ def test_bfloat16_is_close_to_float32():
 def test_memory_of_the_gradient():
   # Automatic differentiation keeps some 16 maps of the state's width.
   lstm, params = random_lstm(8, 32)
-  x = sequence(16, 100, 8)
+  x = signal(16, 100, 8)
   loss = lambda p: jnp.sum(lstm.apply(p, x) ** 2)  # noqa: E731
   compiled = jax.jit(jax.grad(loss)).lower(params).compile()
   one_map = 2 * 16 * 100 * 32 * 4
   assert compiled.memory_analysis().temp_size_in_bytes < 14 * one_map
-
-
-# Failures.
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [({"hidden_size": 0}, "hidden_size"), ({"dtype": jnp.int8}, "dtype")],
-)
-def test_refuses_impossible_options(options, message):
-  lstm = LSTM(**{"hidden_size": 4, **options})
-  with pytest.raises(ValueError, match=message):
-    lstm.init(jax.random.key(0), sequence(1, 5, 3))

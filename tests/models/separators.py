@@ -1,0 +1,90 @@
+"""Small separators for tests, with parameters that no initialiser compiles."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import optax
+
+from jaxsep.dsp import Stft
+from jaxsep.models import ConvTasNet, DPTNet, SpectrogramTasNet, TemporalConvNet
+
+MASKER = {
+  "bottleneck_channels": 8,
+  "hidden_channels": 16,
+  "skip_channels": 8,
+  "num_blocks": 2,
+  "num_repeats": 1,
+}
+SMALL = {
+  ConvTasNet: {"num_filters": 16, **MASKER},
+  SpectrogramTasNet: {"n_fft": 64, "hop_length": 16, **MASKER},
+  DPTNet: {
+    "num_filters": 16,
+    "feature_size": 8,
+    "filter_length": 4,
+    "padding": "both",
+    "chunk_length": 10,
+    "num_blocks": 1,
+    "num_heads": 2,
+    "hidden_size": 6,
+  },
+}
+
+
+def signal(*shape, seed=0):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+def nest(model_class, **options):
+  """A model, its options told apart from those of the values in it."""
+  names = _fields(model_class)
+  nested = {
+    name: value_class(
+      **{key: options.pop(key) for key in _fields(value_class) & options.keys()}
+    )
+    for name, value_class in (("masker", TemporalConvNet), ("stft", Stft))
+    if name in names
+  }
+  return model_class(**nested, **options)
+
+
+def _fields(value_class):
+  return {field.name for field in dataclasses.fields(value_class)}
+
+
+def random_params(model, features, **options):
+  """Random parameters, gains about one; `{"params": ...}`."""
+  init = functools.partial(model.init, **options)
+  shapes = jax.eval_shape(init, jax.random.key(0), features)
+  generator = np.random.default_rng(0)
+
+  def draw(path, shape):
+    values = 0.3 * generator.standard_normal(shape.shape)
+    return np.float32(values + ("scale" in path[-1].key))
+
+  return jax.tree.map_with_path(draw, shapes)
+
+
+@functools.cache
+def small(model_class, **options):
+  """A small model, its variables, and itself as a compiled function."""
+  model = nest(model_class, **SMALL[model_class] | options)
+  return model, random_params(model, signal(1, 200)), jax.jit(model.apply)
+
+
+def learn(loss, variables, *, steps):
+  """Variables after some steps of Adam, and the loss before the last."""
+  optimizer = optax.adam(1e-2)
+
+  @jax.jit
+  def step(variables, state):
+    value, gradient = jax.value_and_grad(loss)(variables)
+    update, state = optimizer.update(gradient, state)
+    return optax.apply_updates(variables, update), state, value
+
+  state = optimizer.init(variables)
+  for _ in range(steps):
+    variables, state, value = step(variables, state)
+  return variables, value
