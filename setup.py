@@ -96,7 +96,10 @@ setuptools.setup(
   packages=setuptools.find_namespace_packages(
     include=["jaxsep*", "data_pipelines*"]
   ),
-  package_data={"jaxsep": ["py.typed", "pretrained/**"]},
+  package_data={
+    "data_pipelines": ["lexicon.toml"],
+    "jaxsep": ["py.typed", "pretrained/**"],
+  },
   install_requires=CORE,
   extras_require={
     "train": TRAIN,

@@ -1,4 +1,4 @@
-"""TensorFlow, without its greetings and kept away from the accelerators."""
+"""TensorFlow without messages at import and without accelerators."""
 
 import contextlib
 import functools
@@ -9,10 +9,9 @@ import tempfile
 
 @contextlib.contextmanager
 def _held_back():
-  """Holds back what is written to standard error; shows it on a failure.
+  """Holds back standard error, and shows it on a failure.
 
-  TensorFlow's C++ parts announce on start, past every setting, that there is
-  no CUDA: half a dozen lines between a user and a progress bar.
+  TensorFlow's C++ parts report that there is no CUDA, whatever the settings.
   """
   try:
     sys.stderr.flush()
@@ -39,10 +38,7 @@ with _held_back():
 
 @functools.cache
 def hide_accelerators() -> None:
-  """Keeps TensorFlow from taking the memory that the model needs.
-
-  To be called before anything that makes TensorFlow look for devices.
-  """
+  """Keeps TensorFlow from taking the model's memory; call this first."""
   with _held_back():
     for kind in ("GPU", "TPU"):
       try:

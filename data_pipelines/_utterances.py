@@ -1,19 +1,71 @@
-"""What the built-in voices say, and how articulators and pitch move."""
+"""Who speaks in the built-in voices, what they say, and how it moves."""
 
 import dataclasses
 
 import numpy as np
 
 from data_pipelines._lexicon import COLUMNS, KINDS, SENTENCES, word_segments
-from data_pipelines._speakers import Speaker
 
 #: Rate of the control tracks.
 CONTROL_HZ = 400
+#: Lowest and highest mean pitch of a speaker.
+PITCH_RANGE_HZ = (85.0, 260.0)
 
 _NEUTRAL_HZ = np.array([500.0, 1500.0, 2500.0])
 _FORMANTS = slice(COLUMNS.index("f1_hz"), COLUMNS.index("f3_hz") + 1)
 _EXCITATIONS = slice(COLUMNS.index("voicing"), COLUMNS.index("frication") + 1)
 _PITCH_LIMITS_HZ = (60.0, 400.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Speaker:
+  """What stays the same in everything that one speaker says."""
+
+  f0_hz: float  # Mean pitch.
+  range_semitones: float  # Size of the pitch movements.
+  jitter: float  # Deviation of a pulse from its place, in pitch periods.
+  shimmer: float  # Relative deviation of one pulse's amplitude.
+  tract_scale: float  # Formants relative to a tract of 17.5 cm.
+  formant_scale: tuple[float, ...]  # Own factors of the first five formants.
+  vowel_space: float  # How far vowels go from the neutral one; 1 is average.
+  bandwidth_scale: float  # Formant bandwidths relative to the average.
+  open_quotient: float  # Part of the pitch period with an open glottis.
+  asymmetry: float  # Part of the open phase in which the glottis opens.
+  tilt_hz: float  # Corner above which the source loses a further 6 dB/octave.
+  breathiness: float  # Noise of breath, relative to the level of phonation.
+  rate: float  # Speaking rate relative to the average.
+  blend_s: float  # How far neighbouring sounds reach into each other.
+  pause_scale: float  # Length of pauses relative to the average.
+  rise_probability: float  # Share of phrases that end with a rise.
+
+
+def draw_speaker(rng: np.random.Generator) -> Speaker:
+  """A speaker at random, with a low or a high voice equally often.
+
+  Low voices have longer vocal tracts on average; within each of the two groups
+  pitch and tract are independent.
+  """
+  low = rng.random() < 0.5
+  f0_hz = np.exp(rng.normal(np.log(115.0 if low else 200.0), 0.16))
+  rate = np.exp(rng.normal(0.12, 0.13))
+  return Speaker(
+    f0_hz=float(np.clip(f0_hz, *PITCH_RANGE_HZ)),
+    range_semitones=float(rng.uniform(4.0, 9.0)),
+    jitter=float(rng.uniform(0.001, 0.005)),
+    shimmer=float(rng.uniform(0.01, 0.04)),
+    tract_scale=float(rng.normal(1.0 if low else 1.15, 0.045)),
+    formant_scale=tuple(rng.normal(1.0, 0.03, 5).tolist()),
+    vowel_space=float(rng.uniform(0.85, 1.1)),
+    bandwidth_scale=float(rng.uniform(0.8, 1.5)),
+    open_quotient=float(rng.uniform(0.45, 0.8)),
+    asymmetry=float(rng.uniform(0.64, 0.8)),
+    tilt_hz=float(np.exp(rng.uniform(np.log(1500.0), np.log(8000.0)))),
+    breathiness=float(np.exp(rng.uniform(np.log(0.01), np.log(0.15)))),
+    rate=float(np.clip(rate, 0.8, 1.5)),
+    blend_s=float(rng.uniform(0.016, 0.03)),
+    pause_scale=float(rng.uniform(0.6, 1.5)),
+    rise_probability=float(rng.uniform(0.0, 0.4)),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +157,7 @@ def compose(
       continue
     accented = float(kind not in ("determiner", "preposition"))
     durations = draft.word_durations(word, accented)
-    # Room for the longest pause, the slower last word and the end.
+    # The longest pause, the slower last word and the end must fit in.
     pause_s = pending[1] * speaker.pause_scale if pending else 0.0
     needed_s = pause_s + 1.35 * float(durations.sum()) + 0.1
     if words and pending:
@@ -182,10 +234,10 @@ def _pitch(utterance, speaker, rng, times):
 def make_tracks(
   utterance: Utterance, speaker: Speaker, rng: np.random.Generator
 ) -> Tracks:
-  """Turns segments into smooth movements.
+  """Turns segments into control tracks.
 
-  Targets are held for the length of their segment and smoothed, so that
-  neighbours colour each other and quick vowels fall short of their target.
+  Targets are held during their segment and smoothed, so that neighbours blend
+  and short vowels do not reach their target.
   """
   num_frames = int(np.ceil(utterance.duration_s * CONTROL_HZ)) + 1
   times = np.arange(num_frames) / CONTROL_HZ

@@ -1,35 +1,27 @@
 """Source and filter of the built-in voices, one short grain at a time.
 
 Every pulse of the glottis, and every few milliseconds of noise, becomes a
-grain: its spectrum is written down in closed form, filtered by the vocal tract
-as it stands at that moment, transformed and added at its place. Nothing
-aliases, pitch and formants move within a sound, and the cost is one small FFT
-a pulse.
+grain: its spectrum, known in closed form, is filtered by the vocal tract at
+that moment, transformed and added at its place. Nothing aliases, pitch and
+formants move within a sound, and a pulse costs one small FFT.
 """
 
-import dataclasses
 import functools
+import itertools
+import types
 
 import numpy as np
 
-from data_pipelines._speakers import Speaker
-from data_pipelines._utterances import CONTROL_HZ, Tracks
+from data_pipelines._utterances import CONTROL_HZ, Speaker, Tracks
 
-#: Length of a grain, and how far into it its pulse lies.
-_GRAIN_S = 0.064
-_PULSE_S = 0.024
-#: Noise is filtered in half-overlapping windows of this length.
-_NOISE_S = 0.016
-#: Pulses lie between samples, at multiples of this part of one.
-_STEPS = 32
-#: Grains rendered together; their spectra fit into the processor's cache.
-_BLOCK = 128
-#: Root mean square of a neutral vowel.
-_LEVEL = 0.05
-#: Level of frication and aspiration of amplitude 1.
-_NOISE_LEVEL = 0.043
-#: Amplitudes below this are not rendered.
-_INAUDIBLE = 1e-3
+_GRAIN_S = 0.064  # Length of a grain,
+_PULSE_S = 0.024  # and how far into it its pulse lies.
+_NOISE_S = 0.016  # Noise is filtered in half-overlapping windows.
+_STEPS = 32  # Places of a pulse between two samples.
+_BLOCK = 128  # Grains rendered together: they fit into the cache.
+_LEVEL = 0.05  # Root mean square of a neutral vowel.
+_NOISE_LEVEL = 0.043  # Of frication and aspiration of amplitude 1.
+_INAUDIBLE = 1e-3  # Lower amplitudes are not rendered.
 
 _BANDWIDTHS_HZ = (65.0, 90.0, 130.0, 200.0, 280.0)
 _NASAL_POLE_HZ, _NASAL_ZERO_HZ, _NASAL_WIDTH_HZ = 270.0, 470.0, 100.0
@@ -50,18 +42,9 @@ def _quadratic(frequencies, centre_hz, width_hz):
   return out
 
 
-@dataclasses.dataclass(frozen=True)
-class _Grid:
-  """What depends on the sample rate alone."""
-
-  length: int
-  frequencies: np.ndarray
-  shifts: np.ndarray
-  hann: np.ndarray
-
-
 @functools.lru_cache(maxsize=8)
 def _grid(rate_hz):
+  """What depends on the sample rate alone."""
   length = 2 * round(0.5 * _GRAIN_S * rate_hz)
   frequencies = (np.arange(length // 2 + 1) * rate_hz / length).astype(
     np.float32
@@ -70,7 +53,7 @@ def _grid(rate_hz):
   steps = np.arange(_STEPS)[:, None] / _STEPS + round(_PULSE_S * rate_hz)
   window = 2 * round(0.5 * _NOISE_S * rate_hz)
   hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-  return _Grid(
+  return types.SimpleNamespace(
     length=length,
     frequencies=frequencies,
     shifts=np.exp(-2j * np.pi * steps * bins).astype(np.complex64),
@@ -79,10 +62,9 @@ def _grid(rate_hz):
 
 
 def _upper_tract(speaker, frequencies):
-  """The part of the vocal tract that stands still: above three formants."""
+  """The part of the vocal tract that is constant: above three formants."""
   response = np.ones(len(frequencies), np.complex64)
-  number = 4
-  while True:
+  for number in itertools.count(4):
     own = speaker.formant_scale[number - 1] if number <= 5 else 1.0
     centre_hz = (number - 0.5) * 1000.0 * speaker.tract_scale * own
     if centre_hz > _HIGHEST_FORMANT_HZ:
@@ -90,8 +72,7 @@ def _upper_tract(speaker, frequencies):
     wide = _BANDWIDTHS_HZ[number - 1] if number <= 5 else 0.08 * centre_hz
     width_hz = wide * speaker.bandwidth_scale
     response *= _quadratic(frequencies, centre_hz, width_hz)
-    number += 1
-  # Lips and air take away what few pulses have above 10 kHz anyway.
+  # Lips and air attenuate what is above 10 kHz.
   return (1.0 / response) / _quadratic(frequencies, 12000.0, 16000.0)
 
 
@@ -117,8 +98,7 @@ def _glottis(speaker, frequencies, f0_hz):
   """Spectrum of one pulse of the derivative of the glottal flow.
 
   An anticausal resonance for the open phase and a causal low-pass for the
-  smooth closure: Doval, d'Alessandro and Henrich, The spectrum of glottal
-  flow models, 2006. Pulses close equally fast whatever the pitch.
+  closure: Doval et al., The spectrum of glottal flow models, 2006.
   """
   centre_hz = f0_hz / (2.0 * speaker.open_quotient)
   width_hz = f0_hz / (
@@ -131,20 +111,10 @@ def _glottis(speaker, frequencies, f0_hz):
   return (scale[:, None] * rise.astype(np.complex64)) / spectrum
 
 
-@dataclasses.dataclass(frozen=True)
-class _Voice:
-  """A speaker at a sample rate."""
-
-  speaker: Speaker
-  grid: _Grid
-  upper: np.ndarray
-  gain: float
-  breath_gain: float
-
-
 @functools.lru_cache(maxsize=4096)
 def _voice(speaker, rate_hz):
-  # Levels are set on one grid, so that they are the same at every rate.
+  """A speaker at a sample rate."""
+  # Levels are computed on one grid, to be equal at every rate.
   wide = _grid(16000)
   upper = _upper_tract(speaker, wide.frequencies)
   neutral_hz = np.array([[500.0, 1500.0, 2500.0]]) * speaker.tract_scale
@@ -154,7 +124,7 @@ def _voice(speaker, rate_hz):
   pulse_power = 2.0 * speaker.f0_hz * np.sum(np.abs(pulse) ** 2) * spacing_hz
   breath_power = np.sum(np.abs(tract) ** 2) * spacing_hz
   grid = _grid(rate_hz)
-  return _Voice(
+  return types.SimpleNamespace(
     speaker=speaker,
     grid=grid,
     upper=_upper_tract(speaker, grid.frequencies),
@@ -182,7 +152,7 @@ def _formants_at(tracks, times_s):
 
 
 def _pulse_times(tracks, speaker, rng):
-  """Moments of glottal closure: a turn of the phase each, with jitter."""
+  """Moments of glottal closure, one a pitch period, with jitter."""
   phase = np.concatenate([[0.0], np.cumsum(tracks.f0_hz[:-1] / CONTROL_HZ)])
   turns = np.arange(1, int(phase[-1]))
   turns = turns + rng.normal(0.0, speaker.jitter, len(turns))
@@ -244,14 +214,13 @@ def _noisy(out, first, voice, tracks, rng, rate_hz, num_samples):
   near = np.convolve(busy, np.ones(2 * reach + 1), mode="same") > 0
   wanted = near[np.minimum(frame, len(near) - 1)]
   lead = round(_PULSE_S * rate_hz)
-  wanted &= (starts - lead < first + len(out)) & (
-    starts - lead + grid.length > first
-  )
+  starts -= lead
+  wanted &= (starts < first + len(out)) & (starts + grid.length > first)
   wanted = np.flatnonzero(wanted)
   for begin in range(0, len(wanted), _BLOCK):
     block = wanted[begin : begin + _BLOCK]
     samples = noise[block[:, None] * hop + places] * grid.hann
-    times_s = (starts[block, None] + places) / rate_hz
+    times_s = (starts[block, None] + lead + places) / rate_hz
     breath = samples * _at(tracks.aspiration, times_s).astype(np.float32)
     hiss = samples * _at(tracks.frication, times_s).astype(np.float32)
     spectra = np.fft.rfft(breath, grid.length)
@@ -268,7 +237,7 @@ def _noisy(out, first, voice, tracks, rng, rate_hz, num_samples):
     )
     spectra *= grid.shifts[0]
     grains = np.fft.irfft(spectra, grid.length)
-    _add(out, grains, starts[block] - lead, first)
+    _add(out, grains, starts[block], first)
 
 
 def _mouth(frequencies, tracks, frame):
@@ -296,11 +265,7 @@ def render(
   start: int,
   length: int,
 ) -> np.ndarray:
-  """Synthesises a part of an utterance.
-
-  Every random number of the utterance is drawn whatever the part, so that
-  parts fit together.
-  """
+  """Synthesises a part; the random numbers do not depend on which part."""
   voice = _voice(speaker, rate_hz)
   out = np.zeros(length, np.float32)
   _voiced(out, start, voice, tracks, rng, rate_hz)

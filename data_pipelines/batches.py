@@ -1,16 +1,14 @@
 """Batches of examples, as NumPy: endless for training, or a fixed set.
 
-A batch is a dict of arrays: those of its examples, stacked, with "index"
-uint32 [B] and "mask" bool [B]. Steps and examples are numbered over all
-hosts: step `n` holds the examples `n * batch_size` and on, of which host `p`
-of `P` reads the `p`-th of `P` equal parts. See `examples` for what an example
-is.
+A batch is a dict of the stacked arrays of its examples, with "index" uint32 [B]
+and "mask" bool [B]. Step `n` holds the examples `n * batch_size` and on, of
+which host `p` of `P` reads the `p`-th of `P` equal parts.
 
-Examples of different length go to buckets. An epoch is a list of batches:
-the indices of the epoch, grouped by the shortest bucket that their tabled
-length fits in, each group cut into batches (its rest topped up from its own
-start), the list shuffled by the seed and the epoch. All batches of a bucket
-have one shape. The position in a run is still an integer, the step.
+Examples of different length go to buckets. An epoch is a list of batches: its
+indices are grouped by the shortest bucket that their tabled length fits in,
+each group is cut into batches (the last is topped up from the group's start),
+and the list is shuffled by the seed and the epoch. All batches of a bucket have
+one shape. The position in a run is still an integer, the step.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ import numpy as np
 from data_pipelines import sampling
 from data_pipelines.crops import pad_to
 from data_pipelines.examples import BucketedExamples, Examples
-from data_pipelines.stream import Batch, Stream, check_hosts
+from data_pipelines.stream import Batch, Stream
 
 __all__ = ["batches"]
 
 # Indices of a step, which of them count, and the length to pad to.
 Plan = tuple[np.ndarray, np.ndarray, int | None]
-# Sets the order of batches apart from other draws of a seed.
+# A stream of draws of its own.
 _BATCH_ORDER = 100
 
 
@@ -52,25 +50,32 @@ def batches(
     examples: What is read for each index.
     batch_size: Examples of a step, over all hosts.
     start_step: The first step, for going on with a run.
-    num_examples: None never ends. A number takes the examples from 0 to this,
-      the same at each iteration. All batches have the same size: the last, or
-      the last of each bucket, is filled up with examples that were there
-      before, for which "mask" is False.
+    num_examples: None never ends. A number takes the examples from 0 to this
+      at each iteration; the last batch, or that of each bucket, is filled up
+      with earlier examples, whose "mask" is False.
     process_index: Number of this host.
     process_count: Number of hosts.
     num_threads: Batches read at a time; None is one a core.
-    buckets: Lengths that examples are padded to. `examples` is then
-      `BucketedExamples`. A fixed set goes through the buckets in order.
+    buckets: Lengths that `BucketedExamples` are padded to. A fixed set goes
+      through the buckets in order.
 
   Returns:
-    An iterator without end; or, with `num_examples`, something with a length
-    that can be iterated as often as wanted.
+    An iterator without end; with `num_examples`, an iterable with a length.
 
   Raises:
     CorpusError: While iterating, if too many files are broken.
     ValueError: If an option is out of range, or an example fits no bucket.
   """
-  local = check_hosts(batch_size, process_index, process_count)
+  if not 0 <= process_index < process_count:
+    raise ValueError(
+      f"process_index is {process_index}, expected 0 to {process_count - 1}"
+    )
+  if batch_size < 1 or batch_size % process_count:
+    raise ValueError(
+      f"batch_size is {batch_size}, expected a multiple of the"
+      f" {process_count} hosts"
+    )
+  local = batch_size // process_count
   here = slice(process_index * local, (process_index + 1) * local)
   if start_step < 0:
     raise ValueError(f"start_step is {start_step}, expected 0 or more")
@@ -132,16 +137,16 @@ def _plans(
   if buckets is not None:
     bounds = np.unique(np.asarray(buckets, dtype=np.int64))
     if num_examples is not None:
-      index = np.arange(num_examples)
-      fixed = _fixed_plans(_grouped(examples, index, bounds), batch_size)
+      groups = _grouped(examples, np.arange(num_examples), bounds)
+      fixed = _fixed_plans(groups, batch_size)
       return fixed.__getitem__, len(fixed)
-    return _EpochPlans(examples, batch_size, bounds), None
+    return _epoch_plans(examples, batch_size, bounds), None
 
   def consecutive(step: int) -> Plan:
     index = np.arange(step * batch_size, (step + 1) * batch_size)
     if num_examples is None:
       return index, np.ones(batch_size, dtype=bool), None
-    # Real examples fill the last batch: silence is an edge case for metrics.
+    # Filled up with real examples: silence is an edge case for metrics.
     return index % num_examples, index < num_examples, None
 
   if num_examples is None:
@@ -177,35 +182,35 @@ def _fixed_plans(groups, batch_size: int) -> list[Plan]:
   return plans
 
 
-class _EpochPlans:
+def _epoch_plans(
+  examples: BucketedExamples, batch_size: int, bounds: np.ndarray
+) -> Callable[[int], Plan]:
   """Steps of endless epochs of full batches, in a new order each epoch."""
+  size = examples.epoch_size
 
-  def __init__(self, examples, batch_size: int, bounds: np.ndarray):
-    self._examples, self._bounds = examples, bounds
-    self._batch_size = batch_size
-    self._epoch = functools.lru_cache(2)(self._plans_of)
-    self._num_steps = len(self._epoch(0))
-
-  def _plans_of(self, epoch: int) -> list[Plan]:
-    size = self._examples.epoch_size
+  @functools.lru_cache(2)
+  def plans_of(epoch: int) -> list[Plan]:
     index = np.arange(size) + epoch * size
     plans = []
-    for length, group in _grouped(self._examples, index, self._bounds):
-      num_steps = math.ceil(len(group) / self._batch_size)
+    for length, group in _grouped(examples, index, bounds):
+      num_steps = math.ceil(len(group) / batch_size)
       # np.resize goes on from the start of the group.
-      for part in np.resize(group, (num_steps, self._batch_size)):
-        plans.append((part, np.ones(self._batch_size, dtype=bool), length))
-    order = sampling.bits(
-      self._examples.seed, _BATCH_ORDER, epoch, np.arange(len(plans))
-    )
+      for part in np.resize(group, (num_steps, batch_size)):
+        plans.append((part, np.ones(batch_size, dtype=bool), length))
+    number = np.arange(len(plans))
+    order = sampling.bits(examples.seed, _BATCH_ORDER, epoch, number)
     return [plans[i] for i in np.argsort(order)]
 
-  def __call__(self, step: int) -> Plan:
-    epoch, place = divmod(step, self._num_steps)
-    plans = self._epoch(epoch)
-    if len(plans) != self._num_steps:
+  num_steps = len(plans_of(0))
+
+  def plan(step: int) -> Plan:
+    epoch, place = divmod(step, num_steps)
+    plans = plans_of(epoch)
+    if len(plans) != num_steps:
       raise ValueError(
         "max_length must give the same lengths in each epoch, but epoch"
-        f" {epoch} has {len(plans)} batches and the first {self._num_steps}"
+        f" {epoch} has {len(plans)} batches and the first {num_steps}"
       )
     return plans[place]
+
+  return plan

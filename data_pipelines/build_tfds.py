@@ -52,7 +52,7 @@ def build_with_beam(
   """As `build`, of one split by Beam; each worker opens `spec` itself."""
   import apache_beam as beam
 
-  items = tuple(sorted(options.items()))
+  items = tuple(options.items())
   corpus = _open_once(spec, items)
   records = beam.Create(range(len(corpus))) | beam.Map(
     functools.partial(_record_of, spec, items)
@@ -61,7 +61,7 @@ def build_with_beam(
 
 
 class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
-  """A builder that tfds does not look up files of its own code for."""
+  """Without this, tfds looks for files beside the code of the builder."""
 
   code_path = None
 
@@ -173,14 +173,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   split = flags.split or "train"
   try:
     if flags.beam:
-      folder = build_with_beam(flags.corpus, options, **here, split=split)
+      print(build_with_beam(flags.corpus, options, **here, split=split))
     else:
       corpus = corpora.open_corpus(flags.corpus, **options)
-      folder = build({split: corpus}, **here)
+      print(build({split: corpus}, **here))
   except (CorpusError, ImportError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  print(folder)
   return 0
 
 

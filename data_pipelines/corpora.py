@@ -1,8 +1,4 @@
-"""The corpora that training and evaluation read from, by layout.
-
-A layout is a way of placing files in folders. `open_corpus` opens any of
-them from one string, as a flag or a config gives it.
-"""
+"""The corpora to train and evaluate on; `open_corpus` opens any of them."""
 
 from __future__ import annotations
 
@@ -46,7 +42,7 @@ __all__ = [
 ]
 
 
-# The function that opens each; voices and tfds need more to be imported.
+# The function that opens each, imported when it is used.
 _LAYOUTS = {
   "voices": "voices.make_voices",
   "librispeech": "folders.scan_librispeech",
@@ -80,11 +76,10 @@ def open_corpus(
   Args:
     spec: `layout:where`. Layouts are "librispeech", "speaker_folders",
       "folder" (noises, RIRs), "wsj0_mix" and "librimix", each with a folder;
-      "manifest" with a file; "tfds" with a dataset's name, and `@FOLDER`
-      after it if it lies elsewhere than tfds keeps its datasets; and "voices"
-      alone.
-    split: Split, of layouts that have some (see `splits_of`); None takes the
-      one to train on, or all of LibriSpeech.
+      "manifest" with a file; "tfds" with a dataset's name and, unless it is
+      where tfds keeps datasets, `@FOLDER`; and "voices" alone.
+    split: Split, of layouts with splits (see `splits_of`); None takes the one
+      to train on, or all of LibriSpeech.
     speakers: Speakers to keep, or a file of them; see `Corpus.subset`.
     exclude: Speakers to leave out, or a file of them.
     sample_rate_hz: The rate wanted, of layouts that come in several.
@@ -97,8 +92,8 @@ def open_corpus(
     The corpus; of mixtures, one with `is_premixed`.
 
   Raises:
-    CorpusError: If there is no such layout, it has no such option, or the
-      corpus cannot be used.
+    CorpusError: If there is no such layout or option, or the corpus cannot be
+      used.
 
   Example:
     >>> voices = open_corpus("voices", split="test", num_speakers=3)
@@ -111,10 +106,9 @@ def open_corpus(
       f"{spec!r} names no corpus; expected layout:where with a layout of"
       f" {', '.join(_LAYOUTS)}"
     )
-  if layout == "voices" and where:
-    raise CorpusError(f"voices need no folder, but {where} was given")
-  if layout != "voices" and not where:
-    raise CorpusError(f"{spec!r} does not say where; expected {layout}:where")
+  if (layout == "voices") == bool(where):
+    expected = "voices alone" if where else f"{layout}:where"
+    raise CorpusError(f"{spec!r} names no corpus; expected {expected}")
   if layout != "tfds":
     where = os.path.expanduser(where)
   module, _, name = _LAYOUTS[layout].partition(".")
@@ -141,13 +135,13 @@ def open_corpus(
 
 
 def splits_of(spec: str) -> tuple[str, str, str] | None:
-  """The splits to train, validate and test on, where a layout has them.
+  """The splits to train, validate and test on.
 
   Args:
     spec: As for `open_corpus`.
 
   Returns:
-    Their names; None where there are none or, as of tfds, they are not known.
+    Their names; None if a layout has none or, as tfds, its own.
   """
   layout, _, where = spec.partition(":")
   if layout == "librispeech":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import threading
@@ -15,56 +14,21 @@ from absl import logging
 from data_pipelines.files import CorpusError
 from data_pipelines.table import Corpus
 
-# Output samples that are resampled on both sides of a crop and thrown away,
-# where the recording has them: the reach of soxr's HQ filter, so that a crop
-# does not begin and end as if silence surrounded it.
+# Output samples around a crop that are resampled and dropped: the reach of
+# soxr's HQ filter, which would otherwise meet zeros.
 _MARGIN = 64
-# Broken files in a row after which the corpus is taken for lost.
+# Broken files in a row after which reading stops.
 _MAX_ATTEMPTS = 10
 
 
-def read_crop(
-  read: Callable[[int, int], np.ndarray],
-  total: int,
-  *,
-  rate_hz: float,
-  target_rate_hz: int,
-  length: int,
-  share: float,
-) -> np.ndarray:
-  """A crop [..., length] at another rate, less of a shorter recording.
-
-  Only the crop and a few samples around it are read. Played at `speed`, a
-  recording has `speed` times its rate: give that rate to change the speed in
-  the same single resampling. `share` in [0, 1) is the place of the crop.
-  """
-  ratio = rate_hz / target_rate_hz
-  if ratio == 1:
-    length = min(length, total)
-    return read(int(share * (total - length + 1)), length)
-  length = min(length, resampled_length(total, rate_hz, target_rate_hz))
-  needed = min(math.ceil(length * ratio), total)
-  start = int(share * (total - needed + 1))
-  margin = math.ceil(_MARGIN * ratio)
-  before = min(margin, start)
-  after = min(margin, total - start - needed)
-  samples = read(start - before, before + needed + after)
-  # soxr wants time first; it is exact about time: sample 0 stays sample 0.
-  resampled = soxr.resample(samples.T, rate_hz, target_rate_hz, "HQ").T
-  skip = round(before / ratio)
-  # soxr may round away the last sample of a recording.
-  return pad_to(resampled[..., skip : skip + length], length)
-
-
 class Tolerance:
-  """How many broken files a run puts up with.
+  """Counts broken files up to a limit; thread-safe.
 
-  Which examples are replaced depends on the files alone, so a run that is
-  resumed meets the same replacements. Safe to use from threads.
+  Replacements depend on the files alone, so they are the same after a resume.
   """
 
   def __init__(self, max_broken_files: int):
-    """Tolerates this many different files; 0 raises at the first."""
+    """Tolerates this many files; 0 raises at the first."""
     self.max_broken_files = max_broken_files
     self.broken: dict[str, str] = {}
     self._lock = threading.Lock()
@@ -84,9 +48,7 @@ class Tolerance:
         f" {self.max_broken_files}; the last: {error}"
       )
     logging.warning(
-      "%s; the next one takes its place (%d such files so far)",
-      error,
-      count,
+      "%s; the next one takes its place (%d such files so far)", error, count
     )
 
   def first_readable(
@@ -95,7 +57,7 @@ class Tolerance:
     rows: Iterable[int],
     read: Callable[[int], np.ndarray],
   ) -> tuple[int, np.ndarray]:
-    """The first of `rows` that is not broken, and what `read` made of it."""
+    """The first of `rows` that is not broken, and what `read` gives."""
     tried, last = 0, None
     for row in itertools.islice(rows, _MAX_ATTEMPTS):
       try:
@@ -117,33 +79,39 @@ def read_row(
   share: float = 0.0,
   speed: float = 1.0,
 ) -> np.ndarray:
-  """A crop [T] of a row, or [P, T] of stacked parts; see `read_crop`.
+  """A crop [T] of a row, or [P, T] of stacked parts, at a rate.
 
-  Without a length, all of it; at another speed, pitch and formants move too.
+  Only the crop and a few samples around it are read. It is shorter than
+  `length` if the recording is; None reads all. `share` in [0, 1) is its place.
+  At another speed, pitch and formants move too, in the same resampling.
   """
   rate_hz = float(corpus.rate_hz[row]) * speed
-  total = int(corpus.length[row])
-  if length is None:
-    length = resampled_length(total, rate_hz, sample_rate_hz)
-  return read_crop(
-    functools.partial(corpus.read, row),
-    total,
-    rate_hz=rate_hz,
-    target_rate_hz=sample_rate_hz,
-    length=length,
-    share=share,
-  )
+  ratio, total = rate_hz / sample_rate_hz, int(corpus.length[row])
+  most = resampled_length(total, rate_hz, sample_rate_hz)
+  length = most if length is None else min(length, most)
+  if ratio == 1:
+    return corpus.read(row, int(share * (total - length + 1)), length)
+  needed = min(math.ceil(length * ratio), total)
+  start = int(share * (total - needed + 1))
+  margin = math.ceil(_MARGIN * ratio)
+  before = min(margin, start)
+  after = min(margin, total - start - needed)
+  samples = corpus.read(row, start - before, before + needed + after)
+  # soxr takes time first, and sample 0 stays sample 0.
+  resampled = soxr.resample(samples.T, rate_hz, sample_rate_hz, "HQ").T
+  skip = round(before / ratio)
+  # soxr may round away the last sample of a recording.
+  return pad_to(resampled[..., skip : skip + length], length)
 
 
 def resampled_length(total: int, rate_hz: float, target_rate_hz: float) -> int:
-  """Samples of a whole recording after `read_crop`."""
-  # The small number makes up for a ratio that is not exact in binary.
+  """Samples of a whole recording after `read_row`."""
+  # The small number is for ratios that are not exact in binary.
   return max(math.floor(total / (rate_hz / target_rate_hz) + 1e-6), 1)
 
 
 def pad_to(samples: np.ndarray, length: int) -> np.ndarray:
   """The samples, followed by zeros on the last axis up to a length."""
-  missing = length - samples.shape[-1]
-  if not missing:
+  if not (missing := length - samples.shape[-1]):
     return samples
   return np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])

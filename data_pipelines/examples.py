@@ -1,8 +1,8 @@
 """Kinds of examples: what is read for an index.
 
 An example is a dict of arrays and a pure function of `(seed, index)`;
-`batches.batches` makes batches of any of them. A new kind is a class with a
-`read`, made from the draws of `sampling` and the reading of `crops`.
+`batches.batches` makes batches of them. A new kind is a class with a `read`,
+made from the draws of `sampling` and the reading of `crops`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,7 @@ class Examples(Protocol):
   """What `batches` reads from."""
 
   def read(self, index: int) -> Example:
-    """The arrays of an example, all but "index" and "mask".
-
-    Called from threads; the same for the same index at any time.
-    """
+    """The arrays of an example, without "index" and "mask"; thread-safe."""
     ...
 
 
@@ -40,10 +37,7 @@ class BucketedExamples(Examples, Protocol):
   padded: tuple[str, ...]  # Arrays that are padded at the end, by name.
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """The most samples, int64 [B], of examples, at the slowest speed.
-
-    Known from tables; each epoch has the same lengths, in another order.
-    """
+    """The most samples of examples, int64 [B]; in each epoch the same ones."""
     ...
 
 
@@ -53,10 +47,9 @@ class Mixtures:
   An example has "sources" float32 [S, T], "length" int32 [S], "speaker" int32
   [S], and on request "noise" float32 [T] and "rir" float32 [S, R].
 
-  The first source visits all utterances in a new order each epoch, which has
-  `epoch_size` examples. The others are drawn uniformly from all utterances of
-  the speakers that the example does not have yet. A file that turns out to be
-  broken is reported by name, and the next row takes its place.
+  The first source visits all utterances in a new order in each epoch of
+  `epoch_size` examples. The others are drawn uniformly from the utterances of
+  all other speakers. The next row replaces a broken file, which is reported.
   """
 
   def __init__(
@@ -78,22 +71,22 @@ class Mixtures:
 
     Args:
       corpus: The utterances. Those shorter than the crop are followed by zeros;
-        if the model minds, leave them out with `corpus.rows`.
+        `corpus.rows` can leave them out.
       num_sources: Utterances in each example, each of another speaker.
       crop_length: Samples of each, at `sample_rate_hz`.
       sample_rate_hz: Rate that everything is resampled to.
       seed: Seed of every draw.
-      speed_range: Slowest and fastest speed at which a source is played, such
-        as `(0.9, 1.1)`; pitch and formants move with it.
+      speed_range: Slowest and fastest speed of a source, such as `(0.9, 1.1)`;
+        pitch and formants move with it.
       noise: Noises; each example gets one, repeated if it is too short.
-      rirs: RIRs; an example gets those of one room, different ones where it has
-        enough: the first channel, unless the corpus was opened with another.
-      rir_length: Samples of each RIR, cut or followed by zeros, as `rirs` need.
-        Resampling keeps the gain of a RIR.
+      rirs: RIRs; an example gets those of one room, different ones if there
+        are enough. Read is the first channel or that of `open_corpus`.
+      rir_length: Samples of each RIR, cut or followed by zeros. Resampling
+        keeps the gain of a RIR.
       weighting: "utterance" draws each equally often, "duration" in
         proportion to how many crops it fills.
-      max_broken_files: How many different files may be broken before the run
-        is stopped; 0 for evaluation, whose set must not change unnoticed.
+      max_broken_files: How many different files may be broken before an error;
+        0 for evaluation, whose set must not change.
     """
     _check_positive(
       num_sources=num_sources,
@@ -110,12 +103,28 @@ class Mixtures:
       raise ValueError(
         f"speed_range is {speed_range}, expected 0 < slowest <= fastest"
       )
-    _check_corpora(corpus, noise, rirs, num_sources, sample_rate_hz)
+    for name, other in (("noise", noise), ("rirs", rirs)):
+      if other is not None and not len(other):
+        raise CorpusError(f"the corpus given as {name} is empty")
+    if len(corpus) and len(corpus.speakers) < num_sources:
+      raise CorpusError(
+        f"{corpus.title} has {len(corpus.speakers)} speakers, too few for"
+        f" mixtures of {num_sources} different ones"
+      )
+    if (low := (corpus.rate_hz < sample_rate_hz).sum()) > 0:
+      logging.warning(
+        "%d of %d utterances have a rate below %d Hz, so no high frequencies",
+        low,
+        len(corpus),
+        sample_rate_hz,
+      )
     self.seed = seed
     self._corpus, self._noise = corpus, noise
     self._num_sources, self._crop_length = num_sources, crop_length
-    self._sample_rate_hz = sample_rate_hz
     self._speed_range = speed_range or (1.0, 1.0)
+    self._read_crop = functools.partial(
+      read_row, sample_rate_hz=sample_rate_hz, length=crop_length
+    )
     crop_s = crop_length / sample_rate_hz if weighting == "duration" else None
     self._rows = sampling.Rows(corpus, seed=seed, seconds_per_draw=crop_s)
     self.epoch_size = self._rows.epoch_size
@@ -124,8 +133,8 @@ class Mixtures:
     self._rirs = rirs and rirs.first_channel()
     if self._rirs is not None and rir_length is not None:
       self._rooms = sampling.Rooms(self._rirs, seed=seed)
-      # RIRs are few and long: keep those in use, at most 32 MiB.
-      # An error is not kept: a file that broke is replaced each time.
+      # RIRs are few and long: those in use are kept, at most 32 MiB. Errors
+      # are not: a file that broke is replaced each time.
       self._read_rir = functools.lru_cache(max(2**23 // rir_length, 1))(
         functools.partial(_read_rir, self._rirs, rir_length, sample_rate_hz)
       )
@@ -165,46 +174,37 @@ class Mixtures:
       "speaker": self._corpus.speaker[rows],
     }
     if self._noise is not None:
-      example["noise"] = self._read_noise(
-        int(drawn["noise_row"]), float(drawn["noise_share"])
-      )
+      example["noise"] = self._read_noise(drawn)
     if self._rirs is not None:
-      rir_rows = drawn["rir_row"].copy()
-      example["rir"] = np.stack(
-        [self._rir(rir_rows, source) for source in range(len(rows))]
-      )
+      rows = drawn["rir_row"].copy()
+      rirs = [self._rir(rows, source) for source in range(len(rows))]
+      example["rir"] = np.stack(rirs)
     return example
-
-  def _read_crop(self, corpus: Corpus, row: int, **options) -> np.ndarray:
-    options |= {"sample_rate_hz": self._sample_rate_hz}
-    return read_row(corpus, row, length=self._crop_length, **options)
 
   def _read_source(self, drawn, rows: np.ndarray, source: int) -> np.ndarray:
     """The crop of a source; `rows` then says which was read."""
-    corpus = self._corpus
-    others = set(corpus.speaker[np.delete(rows, source)].tolist())
+    speaker = self._corpus.speaker
+    others = set(speaker[np.delete(rows, source)].tolist())
+    candidates = sampling.following(int(rows[source]), len(speaker))
     rows[source], crop = self._tolerance.first_readable(
-      corpus,
-      (
-        row
-        for row in sampling.following(int(rows[source]), len(corpus))
-        if corpus.speaker[row] not in others
-      ),
+      self._corpus,
+      (row for row in candidates if speaker[row] not in others),
       functools.partial(
         self._read_crop,
-        corpus,
+        self._corpus,
         share=float(drawn["share"][source]),
         speed=float(drawn["speed"][source]),
       ),
     )
     return crop
 
-  def _read_noise(self, row: int, share: float) -> np.ndarray:
+  def _read_noise(self, drawn) -> np.ndarray:
     """A crop of a noise; a noise that is too short is repeated."""
-    noise: Any = self._noise
-    read = functools.partial(self._read_crop, noise, share=share)
+    noise, share = self._noise, float(drawn["noise_share"])
     _, crop = self._tolerance.first_readable(
-      noise, sampling.following(row, len(noise)), read
+      noise,
+      sampling.following(int(drawn["noise_row"]), len(noise)),
+      functools.partial(self._read_crop, noise, share=share),
     )
     if len(crop) == self._crop_length:
       return crop
@@ -218,7 +218,7 @@ class Mixtures:
 
     def candidates():
       yield first
-      # The next of the same room, those that no other source has before.
+      # The next of the same room, first those that no other source has.
       yield from sorted(
         list(sampling.following(first, len(room)))[1:],
         key=lambda row: (room[row] != room[first], row in others),
@@ -248,7 +248,7 @@ class PremixedCrops:
   ):
     """Takes a pre-mixed corpus or an opened mixture list.
 
-    A mixture shorter than the crop is followed by zeros; up to
+    Mixtures shorter than the crop are followed by zeros; up to
     `max_broken_files` broken ones are replaced by the next.
     """
     _check_positive(crop_length=crop_length)
@@ -286,11 +286,9 @@ class PremixedCrops:
 class PremixedWhole:
   """Whole mixtures, in the order of the corpus, for evaluation.
 
-  A mixture is cut down to a multiple of `length_multiple`, at most
-  `max_length`, at `sample_rate_hz`, and never padded:
-  zeros would count in a network's normalisation over time. With `buckets`
-  a batch holds one length only, so a compiled function meets as many shapes
-  as there are lengths. The index of an example is its row. Every mixture once:
+  A mixture is cut to a multiple of `length_multiple`, at most `max_length`,
+  at `sample_rate_hz`, and never padded. `buckets` are the lengths that occur,
+  one in each batch. The index of an example is its row. Every mixture once:
   `batches(whole, batch_size=4, buckets=whole.buckets,
   num_examples=whole.epoch_size)`.
   """
@@ -308,8 +306,8 @@ class PremixedWhole:
   ):
     """Works out the lengths, see above.
 
-    Multiples of half a second to two seconds work well; a mixture shorter
-    than one keeps its length. `max_length` bounds memory.
+    A mixture shorter than `length_multiple` keeps its length; `max_length`
+    bounds memory.
     """
     if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
       raise ValueError(
@@ -356,10 +354,8 @@ def _named(corpus: Corpus, crop: np.ndarray, length: np.int32) -> Example:
 
 
 def _check_premixed(corpus: Corpus) -> Corpus:
-  if not corpus.is_premixed:
+  if not corpus.is_premixed or not len(corpus):
     raise CorpusError(f"{corpus.title}: holds no mixtures")
-  if not len(corpus):
-    raise CorpusError(f"{corpus.title}: holds no mixture")
   return corpus
 
 
@@ -369,31 +365,11 @@ def _check_positive(**options: int) -> None:
       raise ValueError(f"{name} is {value}, expected at least 1")
 
 
-def _check_corpora(corpus, noise, rirs, num_sources, sample_rate_hz) -> None:
-  for name, other in (("noise", noise), ("rirs", rirs)):
-    if other is not None and not len(other):
-      raise CorpusError(f"the corpus given as {name} is empty")
-  if len(corpus) and len(corpus.speakers) < num_sources:
-    raise CorpusError(
-      f"{corpus.title} has {len(corpus.speakers)} speakers, too few for"
-      f" mixtures of {num_sources} different ones"
-    )
-  if (low := (corpus.rate_hz < sample_rate_hz).sum()) > 0:
-    logging.warning(
-      "%d of %d utterances have a rate below %d Hz and nothing above half"
-      " their own rate",
-      low,
-      len(corpus),
-      sample_rate_hz,
-    )
-
-
 def _read_rir(
   rirs: Corpus, length: int, sample_rate_hz: int, row: int
 ) -> np.ndarray:
   """A RIR from its beginning, cut or followed by zeros."""
   rir = read_row(rirs, row, sample_rate_hz=sample_rate_hz, length=length)
-  # Fewer samples a second sum to less: scaled so that a convolution has the
-  # same gain at any rate.
+  # A convolution has the same gain at any rate.
   rir = rir * np.float32(float(rirs.rate_hz[row]) / sample_rate_hz)
   return pad_to(rir, length)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import os
 from collections.abc import Callable
 from typing import Any
@@ -28,26 +30,27 @@ def open_sound(path: str) -> soundfile.SoundFile:
 
 def reason_of(error: Exception) -> str:
   """The first reason that libsndfile or the system gives, on one line."""
-  reasons = (getattr(error, n, None) for n in ("strerror", "error_string"))
-  reason = next(filter(None, reasons), str(error))
-  return " ".join(reason.split()).rstrip(".")
+  for name in ("strerror", "error_string"):
+    if reason := getattr(error, name, None):
+      return " ".join(reason.split()).rstrip(".")
+  return " ".join(str(error).split())
 
 
 def read_file(
   path: str, start: int, length: int, *, channel: int | None = None
 ) -> np.ndarray:
-  """Part of an audio file, decoding nothing else.
+  """Part of an audio file; nothing else is decoded.
 
   Args:
     path: Any file that soundfile reads.
     start: First sample.
     length: Number of samples.
-    channel: The channel to take; None averages all channels, which is right
-      for speech and wrong for RIRs.
+    channel: The channel to take. None averages all, which suits speech but
+      not RIRs.
 
   Returns:
-    float32 samples at the file's own rate, shape `[length]`. Integer formats
-    lie in [-1, 1); floating-point formats are returned as they are.
+    float32 `[length]` at the file's own rate: integer formats in [-1, 1),
+    floating-point formats as they are.
 
   Raises:
     CorpusError: If the file cannot be opened, ends before `start + length`,
@@ -89,7 +92,7 @@ def one_channel(
 
 @functools.cache
 def channel_reader(channel: int | None) -> Reader:
-  """Reads a channel; the same function each time, so that corpora can join."""
+  """Reads a channel; the same function each time, for `concatenate`."""
   if channel is None:
     return read_file
   return functools.partial(read_file, channel=channel)
@@ -107,6 +110,35 @@ def parts_reader(folders: tuple[str, ...]) -> Reader:
   return read
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+  """The text of a file, line ends as they are."""
+  try:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+      return file.read()
+  except (OSError, UnicodeDecodeError) as error:
+    raise CorpusError(f"{path}: cannot be read ({error})") from None
+
+
+def read_csv(
+  path: str | os.PathLike[str],
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+  """Column names of a CSV file, and number and values of each line."""
+  reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+  rows = []
+  try:
+    names = list(reader.fieldnames or ())
+    for row in reader:
+      if None in row or None in row.values():
+        raise CorpusError(
+          f"{path}: line {reader.line_num}: has not {len(names)} values as"
+          " the header has"
+        )
+      rows.append((reader.line_num, row))
+  except csv.Error as error:
+    raise CorpusError(f"{path}: cannot be read ({error})") from None
+  return names, rows
+
+
 def read_names(path: str | os.PathLike[str]) -> list[str]:
   """The names in a text file, one a line; blank lines and `#` lines skipped.
 
@@ -114,16 +146,12 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
     path: The file.
 
   Returns:
-    The names, stripped, in the file's order.
+    The names, stripped, in the order of the file.
 
   Raises:
-    CorpusError: If the file cannot be read or names nothing.
+    CorpusError: If the file cannot be read or has no name.
   """
-  try:
-    with open(path, encoding="utf-8") as file:
-      names = [line.strip() for line in file]
-  except (OSError, UnicodeDecodeError) as error:
-    raise CorpusError(f"{path}: no readable list of names ({error})") from None
+  names = [line.strip() for line in read_text(path).split("\n")]
   names = [name for name in names if name and not name.startswith("#")]
   if not names:
     raise CorpusError(f"{path}: names nothing; expected one name a line")

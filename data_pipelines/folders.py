@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from data_pipelines import scanning
 from data_pipelines.files import CorpusError, channel_reader
-from data_pipelines.scan_cache import Headers
-from data_pipelines.scanning import Problem, ScanReport
+from data_pipelines.scanning import Problem
 from data_pipelines.table import Corpus, concatenate
 
 
@@ -24,15 +24,14 @@ def scan_librispeech(
 ) -> Corpus:
   """LibriSpeech, or anything laid out `speaker/chapter/utterance.flac`.
 
-  Transcripts come from the `speaker-chapter.trans.txt` of each chapter, where
-  there is one. A speaker in two subsets is one speaker.
+  Transcripts come from `speaker-chapter.trans.txt` in each chapter, if any.
 
   Args:
     root: The folder of a subset such as `train-clean-100`, or a folder of
       such subsets.
-    split: Subsets to take from a folder of them: "train" takes all whose name
-      begins with `train-`, "train-clean-100+dev-clean" just these. None takes
-      all there are, training and test speech alike.
+    split: Subsets of such a folder: "train" takes all that begin with
+      `train-`, "train-clean-100+dev-clean" these two, None all, also those to
+      test on.
     cache_dir: Where to remember the scan; None takes the user's cache folder.
 
   Returns:
@@ -55,14 +54,15 @@ def scan_librispeech(
       for subset in dict.fromkeys(chosen)
     )
 
-  def check(headers: Headers):
-    for path in headers.path:
-      if path.count("/") not in (2, 3):
-        yield Problem(path, "misplaced", "not speaker/chapter/utterance")
-
-  headers, report = scanning.scan(root, cache_dir=cache_dir, check=check)
-  text = _transcripts(root, headers)
-  return _corpus(root, headers, report, lambda path: path.split("/")[-3], text)
+  corpus = _scan(
+    root,
+    cache_dir=cache_dir,
+    speaker_of=lambda path: path.split("/")[-3],
+    depths=(2, 3),
+    expected="speaker/chapter/utterance",
+  )
+  columns = dict(corpus.columns) | {"text": _transcripts(root, corpus.path)}
+  return dataclasses.replace(corpus, columns=columns)
 
 
 def librispeech_subsets(root: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -94,14 +94,13 @@ def scan_speaker_folders(
   """
   root = scanning.require_folder(root, what="a folder for each speaker")
 
-  def check(headers: Headers):
-    for path in headers.path:
-      if "/" not in path:
-        yield Problem(path, "misplaced", "not in the folder of a speaker")
-
-  headers, report = scanning.scan(root, cache_dir=cache_dir, check=check)
-  return _corpus(
-    root, headers, report, lambda path: path.split("/")[0], channel=channel
+  return _scan(
+    root,
+    cache_dir=cache_dir,
+    channel=channel,
+    speaker_of=lambda path: path.split("/")[0],
+    depths=range(1, 1000),
+    expected="in the folder of a speaker",
   )
 
 
@@ -115,39 +114,47 @@ def scan_folder(
 
   Args:
     root: The folder.
-    channel: The channel to read; None averages all, but of RIRs the mixing
-      takes the first.
+    channel: The channel to read; None averages all, of RIRs it is the first.
     cache_dir: As for `scan_librispeech`.
 
   Returns:
-    The corpus; a file's "speaker" is the folder it lies in, so the RIRs of a
-    room that has its own folder are known to belong together.
+    The corpus; the "speaker" of a file is its folder, for RIRs the room.
 
   Raises:
     CorpusError: If the folder is missing or holds no usable file.
   """
   root = scanning.require_folder(root, what="a folder of audio files")
-  headers, report = scanning.scan(root, cache_dir=cache_dir)
-  return _corpus(root, headers, report, posixpath.dirname, channel=channel)
+  return _scan(
+    root, cache_dir=cache_dir, channel=channel, speaker_of=posixpath.dirname
+  )
 
 
-def _corpus(
+def _scan(
   root: str,
-  headers: Headers,
-  report: ScanReport,
+  *,
+  cache_dir: str | os.PathLike[str] | None,
   speaker_of: Callable[[str], str],
-  text: list[str] | None = None,
   channel: int | None = None,
+  depths: Sequence[int] = range(1000),
+  expected: str = "",
 ) -> Corpus:
-  """The table of one recording a file."""
+  """A recording for each file that lies at one of the depths."""
+
+  def check(headers):
+    for path, *_ in headers:
+      if path.count("/") not in depths:
+        yield Problem(path, "misplaced", f"not {expected}")
+
+  headers, report = scanning.scan(root, cache_dir=cache_dir, check=check)
+  paths = [header.path for header in headers]
   return Corpus(
-    path=headers.path,
-    start=np.zeros(len(headers.path)),
-    length=headers.length,
-    rate_hz=headers.rate_hz,
+    path=paths,
+    start=np.zeros(len(paths)),
+    length=[header.length for header in headers],
+    rate_hz=[header.rate_hz for header in headers],
     columns={
-      "speaker": [speaker_of(path) for path in headers.path],
-      "text": text or [""] * len(headers.path),
+      "speaker": [speaker_of(path) for path in paths],
+      "text": [""] * len(paths),
     },
     root=root,
     report=report,
@@ -155,9 +162,9 @@ def _corpus(
   )
 
 
-def _transcripts(root: str, headers: Headers) -> list[str]:
+def _transcripts(root: str, paths: Iterable[str]) -> list[str]:
   """The text of each file, "" where no transcript names it."""
-  chapters = sorted({posixpath.dirname(path) for path in headers.path})
+  chapters = {posixpath.dirname(path) for path in paths}
 
   def read(chapter: str) -> dict[str, str]:
     speaker, number = chapter.split("/")[-2:]
@@ -173,4 +180,4 @@ def _transcripts(root: str, headers: Headers) -> list[str]:
   with concurrent.futures.ThreadPoolExecutor(scanning.NUM_THREADS) as pool:
     for found in pool.map(read, chapters):
       texts.update(found)
-  return [texts.get(posixpath.splitext(path)[0], "") for path in headers.path]
+  return [texts.get(posixpath.splitext(path)[0], "") for path in paths]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from data_pipelines import scan_cache, scanning
-from data_pipelines.files import CorpusError, channel_reader
+from data_pipelines.files import (
+  CorpusError,
+  channel_reader,
+  read_csv,
+  read_text,
+)
+from data_pipelines.scanning import Header
 from data_pipelines.table import Corpus
 
 
@@ -52,38 +57,28 @@ def read_manifest(
     raise CorpusError(f"{path}: lists no recording{of_split}")
   names = _columns_of(path, rows)
   root = os.path.dirname(path) if root is None else os.path.abspath(root)
-  found = _headers(path, root, rows, cache_dir)
-  places = [_place(path, *row, found) for row in rows]
+  table = scan_cache.table_path(path, "headers.json", cache_dir)
+  found = scanning.probe_all(root, (row["path"] for _, row in rows), table)
+  starts, lengths = zip(
+    *(_place(path, *row, found[row[1]["path"]]) for row in rows), strict=True
+  )
   return Corpus(
     path=[row["path"] for _, row in rows],
-    start=[start for start, _, _ in places],
-    length=[length for _, length, _ in places],
-    rate_hz=[rate_hz for _, _, rate_hz in places],
+    start=starts,
+    length=lengths,
+    rate_hz=[found[row["path"]].rate_hz for _, row in rows],
     columns={name: [row[name] for _, row in rows] for name in names},
     root=root,
     reader=channel_reader(channel),
   )
 
 
-def _rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: str) -> Iterable[tuple[int, dict[str, Any]]]:
   """Number and values of each line that is not empty."""
-  try:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-      if path.endswith((".json", ".jsonl")):
-        for number, line in enumerate(file, 1):
-          if line.strip():
-            yield number, _parsed(path, number, line)
-        return
-      reader = csv.DictReader(file)
-      for row in reader:
-        if None in row or None in row.values():
-          raise CorpusError(
-            f"{path}: line {reader.line_num}: has not"
-            f" {len(reader.fieldnames or [])} values as the header has"
-          )
-        yield reader.line_num, row
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
-    raise CorpusError(f"{path}: cannot be read ({error})") from None
+  if not path.endswith((".json", ".jsonl")):
+    return read_csv(path)[1]
+  lines = enumerate(read_text(path).split("\n"), 1)
+  return [(n, _parsed(path, n, line)) for n, line in lines if line.strip()]
 
 
 def _parsed(path: str, number: int, line: str) -> dict[str, Any]:
@@ -113,64 +108,33 @@ def _columns_of(path: str, rows: list[tuple[int, dict]]) -> list[str]:
       raise CorpusError(
         f"{path}: line {number}: {', '.join(odd)} must be in all lines or none"
       )
-    for name in ("speaker", "text"):
-      if name in row:
-        row[name] = "" if row[name] is None else str(row[name])
+    for name in {"speaker", "text"} & row.keys():
+      row[name] = "" if row[name] is None else str(row[name])
   return names
 
 
-def _headers(path, root, rows, cache_dir):
-  """Length, rate and error of each file by its path."""
-  listing, lines = {}, {}
-  for number, row in rows:
-    name = row["path"]
-    lines.setdefault(name, number)
-    try:
-      stat = os.stat(os.path.join(root, name))
-    except OSError as error:
-      raise CorpusError(
-        f"{path}: line {number}: {name}: {error.strerror}"
-      ) from None
-    listing[name] = (name, stat.st_size, stat.st_mtime_ns)
-  cache_dir = scan_cache.writable_cache(path, cache_dir)
-  known = scan_cache.load(cache_dir) if cache_dir else None
-  headers = scanning.read_headers(root, sorted(listing.values()), known=known)
-  if cache_dir and not scan_cache.same(headers, known):
-    scan_cache.save(cache_dir, headers)
-  found = {}
-  for name, length, rate_hz, error in zip(
-    headers.path, headers.length, headers.rate_hz, headers.error, strict=True
-  ):
-    if error or not length:
-      raise CorpusError(
-        f"{path}: line {lines[name]}: {name}: {error or 'is empty'}"
-      )
-    found[name] = int(length), int(rate_hz)
-  return found
+def _place(path: str, number: int, row: dict, header: Header):
+  """First sample and number of samples of a line."""
+  where = f"{path}: line {number}"
+  if header.error:
+    raise CorpusError(f"{where}: {header.path}: {header.error}")
 
-
-def _place(path, number, row, found) -> tuple[int, int, int]:
-  """First sample, samples and rate of a line."""
-  total, rate_hz = found[row["path"]]
-  values = {}
-  for name in ("start", "length"):
+  def samples(name: str, default: int) -> int:
     value = row.get(name)
     if value is None or value == "":
-      continue
+      return default
     try:
-      values[name] = int(value)
-      good = float(value) == values[name] >= (name == "length")
-    except (TypeError, ValueError):
-      good = False
-    if not good:
-      raise CorpusError(
-        f"{path}: line {number}: {name} is {value!r}, no number of samples"
-      )
-  start = values.get("start", 0)
-  length = values.get("length", total - start)
-  if length < 1 or start + length > total:
+      if float(value) == int(value):
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+      pass
+    raise CorpusError(f"{where}: {name} is {value!r}, no number of samples")
+
+  start = samples("start", 0)
+  length = samples("length", header.length - start)
+  if start < 0 or length < 1 or start + length > header.length:
     raise CorpusError(
-      f"{path}: line {number}: samples {start} to {start + length} wanted,"
-      f" but {row['path']} has {total}"
+      f"{where}: samples {start} to {start + length} wanted, but"
+      f" {header.path} has {header.length}"
     )
-  return start, length, rate_hz
+  return start, length

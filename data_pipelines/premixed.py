@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
 
 from data_pipelines import scanning
 from data_pipelines.files import CorpusError, parts_reader
-from data_pipelines.scan_cache import Headers
-from data_pipelines.scanning import Problem
+from data_pipelines.scanning import Header, Problem
 from data_pipelines.table import Corpus
 
 
@@ -36,10 +37,8 @@ def scan_wsj0_mix(
   Returns:
     As `scan_premixed`.
   """
-  root = _descend(root, f"{num_sources}speakers")
-  folder = os.path.join(root, f"wav{sample_rate_hz // 1000}k", mode, split)
   return scan_premixed(
-    folder,
+    _place(root, f"{num_sources}speakers", sample_rate_hz, mode, split),
     mixture="mix",
     num_sources=num_sources,
     sample_rate_hz=sample_rate_hz,
@@ -62,8 +61,8 @@ def scan_librimix(
   Args:
     root: The folder that holds `Libri2Mix`, or that folder itself.
     split: "train-100", "train-360", "dev" or "test".
-    mode: "min" or "max".
-    sample_rate_hz: 8000 or 16000: the folder `wav8k` or `wav16k`.
+    mode: As for `scan_wsj0_mix`.
+    sample_rate_hz: As for `scan_wsj0_mix`.
     num_sources: 2 or 3: the folder `Libri2Mix` or `Libri3Mix`.
     mixture: "mix_clean" (the speakers), "mix_both" (and noise) or
       "mix_single" (the first speaker and noise).
@@ -72,10 +71,8 @@ def scan_librimix(
   Returns:
     As `scan_premixed`.
   """
-  root = _descend(root, f"Libri{num_sources}Mix")
-  folder = os.path.join(root, f"wav{sample_rate_hz // 1000}k", mode, split)
   return scan_premixed(
-    folder,
+    _place(root, f"Libri{num_sources}Mix", sample_rate_hz, mode, split),
     mixture=mixture,
     num_sources=1 if mixture == "mix_single" else num_sources,
     sample_rate_hz=sample_rate_hz,
@@ -104,86 +101,69 @@ def scan_premixed(
     cache_dir: As for `scan_wsj0_mix`.
 
   Returns:
-    The mixtures of which every part is there, with the same length and rate,
-    as rows with the parts "mixture", "s1", "s2" ... and perhaps "noise", and
-    the column "name", the path of each file in its folder. Others are reported.
+    The mixtures whose parts "mixture", "s1", "s2" ... and perhaps "noise" all
+    have the same length and rate, with the column "name", the path of the file
+    in its folder. Others are reported.
 
   Raises:
     CorpusError: If a folder is missing or no mixture can be used.
   """
   sources = tuple(f"s{i + 1}" for i in range(num_sources))
-  folders = [mixture, *sources] + ([noise] if noise else [])
-  folder = scanning.require_folder(
-    folder, what=f"a folder with {', '.join(folders)}"
-  )
+  folders = (mixture, *sources, *([noise] if noise else []))
+  needed = f"a folder with {', '.join(folders)}"
+  folder = scanning.require_folder(folder, what=needed)
   for name in folders:
     if not os.path.isdir(os.path.join(folder, name)):
-      raise CorpusError(
-        f"{folder}: has no folder {name}; it needs {', '.join(folders)}"
-      )
+      raise CorpusError(f"{folder}: has no folder {name}; expected {needed}")
   headers, report = scanning.scan(
     folder,
     cache_dir=cache_dir,
     check=lambda headers: _unmatched(headers, folders),
-    top_folders=tuple(folders),
+    top_folders=folders,
   )
-  inside = np.array([p.startswith(f"{mixture}/") for p in headers.path])
-  rate_hz = headers.rate_hz[inside]
-  if (odd := rate_hz != sample_rate_hz).any():
-    logging.warning(
-      "%s: %d mixtures are not at %d Hz, for one %s",
-      folder,
-      odd.sum(),
-      sample_rate_hz,
-      headers.path[inside][odd][0],
-    )
-  names = [path.partition("/")[2] for path in headers.path[inside]]
-  parts = ("mixture", *sources) + (("noise",) if noise else ())
+  headers = [h for h in headers if h.path.startswith(f"{mixture}/")]
+  if odd := [h.path for h in headers if h.rate_hz != sample_rate_hz]:
+    message = "%s: %d mixtures are not at %d Hz, such as %s"
+    logging.warning(message, folder, len(odd), sample_rate_hz, odd[0])
+  names = [header.path.partition("/")[2] for header in headers]
   return Corpus(
     path=[f"*/{name}" for name in names],
     start=np.zeros(len(names)),
-    length=headers.length[inside],
-    rate_hz=rate_hz,
+    length=[header.length for header in headers],
+    rate_hz=[header.rate_hz for header in headers],
     columns={"name": names},
     root=folder,
     report=report,
-    reader=parts_reader(tuple(folders)),
-    parts=parts,
+    reader=parts_reader(folders),
+    parts=("mixture", *sources, *(["noise"] if noise else [])),
   )
 
 
-def _descend(root: str | os.PathLike[str], name: str) -> str:
-  """`root/name`, or `root` if that is the folder of this name."""
+def _place(root, name: str, sample_rate_hz: int, mode: str, split: str) -> str:
+  """A split's folder in `root/name`, or in `root` if that has the name."""
   root = scanning.require_folder(root, what=f"a folder with {name}")
-  inner = os.path.join(root, name)
-  if os.path.isdir(inner):
-    return inner
-  if os.path.basename(root) == name:
-    return root
-  raise CorpusError(f"{root}: has no folder {name}")
+  if os.path.isdir(os.path.join(root, name)):
+    root = os.path.join(root, name)
+  elif os.path.basename(root) != name:
+    raise CorpusError(f"{root}: has no folder {name}")
+  return os.path.join(root, f"wav{sample_rate_hz // 1000}k", mode, split)
 
 
-def _unmatched(headers: Headers, folders: list[str]):
+def _unmatched(headers: list[Header], folders) -> Iterator[Problem]:
   """Drops every file of a mixture of which not all parts fit."""
-  parts = {}
-  for path, length, rate_hz in zip(
-    headers.path, headers.length, headers.rate_hz, strict=True
-  ):
+  parts = collections.defaultdict(dict)
+  for path, length, rate_hz, _ in headers:
     folder, _, name = path.partition("/")
-    parts.setdefault(name, {})[folder] = (int(length), int(rate_hz))
+    parts[name][folder] = f"{length} at {rate_hz} Hz" if length else ""
   for name, found in parts.items():
-    missing = [folder for folder in folders if folder not in found]
-    bad = [folder for folder, part in found.items() if part[0] == 0]
-    detail = None
-    if missing:
+    if missing := [folder for folder in folders if folder not in found]:
       detail = f"not in {', '.join(missing)}"
-    elif bad:
+    elif bad := [folder for folder in folders if not found[folder]]:
       detail = f"unusable in {', '.join(bad)}"
     elif len(set(found.values())) > 1:
-      detail = "lengths or rates differ: " + ", ".join(
-        f"{folder} {found[folder][0]} at {found[folder][1]} Hz"
-        for folder in folders
-      )
-    if detail:
-      for folder in found:
-        yield Problem(f"{folder}/{name}", "unmatched", detail)
+      different = ", ".join(f"{folder} {found[folder]}" for folder in folders)
+      detail = f"lengths or rates differ: {different}"
+    else:
+      continue
+    for folder in found:
+      yield Problem(f"{folder}/{name}", "unmatched", detail)

@@ -1,13 +1,12 @@
 """Draws that examples are made of, as functions of an example's index.
 
-Example `i` of a run is a pure function of `(seed, i)` and the corpus. No
-generator has to be advanced or saved: a run is resumed by counting on from
-where it stopped, and any host can work out any example.
+Example `i` of a run is a pure function of `(seed, i)` and the corpus: no
+generator is advanced or saved, and any host can make any example.
 
-`shuffle` visits all rows in a new order each epoch without holding the order
-in memory. `uniform` hashes counters into numbers in [0, 1), one for each use,
-so that a new use never shifts another. `Rows` and `Rooms` draw rows of a
-corpus with them, and `Blocks` makes draws cheap.
+`shuffle` visits all rows in a new order each epoch without an array of them.
+`uniform` hashes counters into numbers in [0, 1); one counter is the use, so
+that a new use never changes another. `Rows` and `Rooms` draw rows of a corpus
+with them, and `Blocks` makes draws cheap.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
   hide_accelerators()
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)
-  # tf.random.experimental.index_shuffle is this op, but takes no seed for
-  # each index. Consecutive seeds give related orders, hence the hash; with
-  # four rounds neighbours stay neighbours too often, hence the eight.
+  # tf.random.experimental.index_shuffle is this op without a seed for each
+  # index. Consecutive seeds give related orders, hence the hash; with four
+  # rounds neighbours stay neighbours too often, hence eight.
   seeds = bits(seed, _EPOCH, epoch[:, None], np.arange(3)).astype(np.int64)
   with tf.device("CPU"):
     return tf.raw_ops.RandomIndexShuffle(
@@ -77,11 +76,11 @@ def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
 def shuffle_groups(
   index: np.ndarray, *, size: int, seed: int, group: int
 ) -> np.ndarray:
-  """As `shuffle`, and no group of steps visits a thing twice.
+  """As `shuffle`, but no group of steps visits a thing twice.
 
-  An epoch ends with the last full group; the few things left over are others
-  in each epoch. Groups begin at multiples of `group`: with the batch size as
-  group, a walk through speakers gives batches of distinct speakers.
+  Groups begin at multiples of `group`: with the batch size, a walk through
+  speakers gives batches of distinct ones. An epoch ends with the last full
+  group, without a few things that are others in each epoch.
   """
   if not 1 <= group <= size:
     raise ValueError(f"group is {group}, expected 1 to the size, {size}")
@@ -123,14 +122,14 @@ class Rows:
   ):
     """Prepares the tables.
 
-    `seconds_per_draw`, such as the duration of the crop, draws rows in
-    proportion to their duration in these units, rounded up.
+    With `seconds_per_draw`, rows are drawn in proportion to their duration in
+    these units, rounded up.
     """
     if not len(corpus):
       raise CorpusError(f"{corpus.title} is empty")
     self.seed = seed
     self.speaker = corpus.speaker
-    # A slot is a chance to be drawn; slots of a speaker lie side by side.
+    # A slot is a chance to be drawn; those of a speaker lie side by side.
     slots = np.argsort(corpus.speaker, kind="stable")
     if seconds_per_draw is not None:
       seconds = corpus.length[slots] / corpus.rate_hz[slots]
@@ -159,7 +158,7 @@ class Rows:
     used = self.speaker[rows]
     free = self.epoch_size - self._count[used].sum(axis=1)
     slot = below(free, self.seed, index, _OTHER, use, 0)
-    # Count on past the slots of the used speakers, first ones first.
+    # Skip the slots of the used speakers in their order.
     for speaker in np.sort(used, axis=1).T:
       slot += np.where(slot >= self._first[speaker], self._count[speaker], 0)
     return self._slots[slot]
@@ -168,9 +167,8 @@ class Rows:
     self, index: np.ndarray, speaker: np.ndarray, count: int
   ) -> np.ndarray:
     """Rows [B, count] of `speaker` [B], different where there are enough."""
-    return _shuffled_members(
-      self._slots, self._first, self._count, self.seed, _SAME
-    )(index, speaker, count)
+    groups = self._slots, self._first, self._count
+    return _members(groups, index, speaker, count, self.seed, _SAME)
 
   def same_speaker(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Another row of each row's speaker, [B]; the same if it has no other."""
@@ -179,47 +177,41 @@ class Rows:
 
 
 class Rooms:
-  """Draws RIRs of one room for all sources of an example.
-
-  Rows with the same "speaker" (the folder of a scanned corpus) belong to the
-  same room.
-  """
+  """Draws RIRs of one room, a "speaker" of the corpus, for each example."""
 
   def __init__(self, rirs: Corpus, *, seed: int):
     """Prepares the tables."""
     self.seed = seed
     self.room = rirs.speaker
-    self._order = np.argsort(rirs.speaker, kind="stable")
+    order = np.argsort(rirs.speaker, kind="stable")
     count = np.bincount(rirs.speaker, minlength=len(rirs.speakers))
-    self._members = _shuffled_members(
-      self._order, np.cumsum(count) - count, count, seed, _RIR
-    )
+    self._groups = order, np.cumsum(count) - count, count
 
   def draw(self, index: np.ndarray, num_sources: int) -> np.ndarray:
     """Rows [B, S] of a room, which is drawn in proportion to its RIRs."""
-    drawn = below(len(self._order), self.seed, index, _ROOM)
-    return self._members(index, self.room[self._order[drawn]], num_sources)
+    order = self._groups[0]
+    drawn = order[below(len(order), self.seed, index, _ROOM)]
+    room = self.room[drawn]
+    return _members(self._groups, index, room, num_sources, self.seed, _RIR)
 
 
-def _shuffled_members(order, first, count, seed, stream):
-  """Draws `num` members of a group, each once before any comes again."""
+def _members(groups, index, group, num, seed, stream) -> np.ndarray:
+  """Rows [B, num] of groups [B], each row once before any comes again.
 
-  def draw(index, group, num):
-    rows = np.empty((len(index), num), dtype=np.int64)
-    for b, g in enumerate(group):
-      # Sorting random keys: a permutation of the members.
-      keys = bits(seed, index[b], stream, np.arange(int(count[g])))
-      rows[b] = np.resize(order[first[g] + np.argsort(keys)], num)
-    return rows
-
-  return draw
+  `groups` are the rows sorted by group, and of each group the place of its
+  first row and the number of its rows.
+  """
+  order, first, count = groups
+  rows = np.empty((len(index), num), dtype=np.int64)
+  for b, g in enumerate(group):
+    # Sorting random keys: a permutation of the members.
+    keys = bits(seed, index[b], stream, np.arange(int(count[g])))
+    rows[b] = np.resize(order[first[g] + np.argsort(keys)], num)
+  return rows
 
 
 class Blocks:
-  """Draws for 64 examples at once, and remembers the latest.
-
-  A vectorised draw costs about as much for 64 examples as for one.
-  """
+  """Draws for 64 examples at once, which costs about as much as for one."""
 
   _SIZE = 64
 

@@ -1,33 +1,43 @@
-"""Looks at every file of a corpus once, and remembers what it saw."""
+"""Finds the audio files of a folder and checks their headers."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import soundfile
 from absl import logging
 
 from data_pipelines import scan_cache
 from data_pipelines.files import CorpusError, open_sound, reason_of
-from data_pipelines.scan_cache import Headers
 
-# soundfile opens a file by its content, so a FLAC file called x.wav is read.
+# Which format a file has does not matter: soundfile looks at its content.
 AUDIO_SUFFIXES = frozenset(
   ".aif .aifc .aiff .au .caf .flac .mp3 .nist .oga .ogg .opus .rf64 .snd"
   " .sph .w64 .wav .wave".split()
 )
-_REPORT_NAME = ".scan_problems.txt"
+_REPORT_NAME = "problems.txt"
+_TABLE_NAME = "headers.json"
 _MAX_NAMED = 3
+#: The error of a file without samples.
+EMPTY = "no samples"
 #: Files looked at in parallel: reading waits for disks and networks.
 NUM_THREADS = 8
 # libsndfile's answer where the header gives no length.
 _UNKNOWN_LENGTH = 2**62
+
+
+class Header(NamedTuple):
+  """What the header of a file says."""
+
+  path: str  # Relative to the scanned root.
+  length: int  # Samples; 0 if the file is empty or broken.
+  rate_hz: int  # 0 if the file is broken.
+  error: str  # Why it cannot be used, or "".
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +76,7 @@ class ScanReport:
 
 
 def require_folder(root: str | os.PathLike[str], *, what: str) -> str:
-  """The path as a string, if it is a folder; else a CorpusError."""
+  """The absolute path of a folder; CorpusError if it is none."""
   root = os.fspath(root)
   if not os.path.exists(root):
     raise CorpusError(f"{root}: no such folder; expected {what}")
@@ -76,16 +86,15 @@ def require_folder(root: str | os.PathLike[str], *, what: str) -> str:
 
 
 def list_audio(
-  root: str, top_folders: Sequence[str] | None = None
+  root: str, top_folders: Sequence[str] = ()
 ) -> tuple[list[tuple[str, int, int]], list[Problem]]:
-  """Audio files under a folder by suffix: sorted (path, bytes, mtime in ns).
+  """Audio files by suffix as sorted (path, bytes, mtime in ns), and problems.
 
-  Problems come second. Links are followed, names with a dot in front skipped.
+  Links are followed; names that begin with a dot are skipped.
   """
   found, problems = [], []
 
-  # Folders on the way down are known by identity, so a link to one of them
-  # cannot lead round in circles.
+  # `ancestors` identify the folders above, so that links make no circles.
   def walk(folder: str, prefix: str, ancestors: frozenset) -> None:
     try:
       entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -117,7 +126,6 @@ def list_audio(
 
   stat = os.stat(root)
   walk(root, "", frozenset({(stat.st_dev, stat.st_ino)}))
-  # The order of the whole path, not of the folders: the same everywhere.
   return sorted(found), problems
 
 
@@ -125,132 +133,111 @@ def probe(path: str) -> tuple[int, int, str]:
   """Samples, rate and error of a file; its last sample must be there."""
   try:
     if os.path.getsize(path) == 0:
-      return 0, 0, ""
+      return 0, 0, EMPTY
     with open_sound(path) as file:
       length, rate_hz = file.frames, file.samplerate
       if length >= _UNKNOWN_LENGTH:
         return 0, 0, "the header does not say how long the file is"
-      if length > 0:
-        file.seek(length - 1)
-        if len(file.read(1, dtype="float32")) != 1:
-          return 0, 0, f"ends before the {length} samples of its header"
-      return max(length, 0), rate_hz, ""
+      if length <= 0:
+        return 0, rate_hz, EMPTY
+      file.seek(length - 1)
+      if len(file.read(1, dtype="float32")) != 1:
+        return 0, 0, f"ends before the {length} samples of its header"
+      return length, rate_hz, ""
   except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
     return 0, 0, reason_of(error)
 
 
-def probe_all(root: str, paths: np.ndarray) -> dict[str, tuple[int, int]]:
-  """Samples and rate of the files of a list; an error if one is unusable."""
-  names = sorted(set(paths.ravel().tolist()))
-  with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
-    found = pool.map(lambda name: probe(os.path.join(root, name)), names)
-    probed = dict(zip(names, found, strict=True))
-  for name, (length, _, error) in probed.items():
-    if error or not length:
-      raise CorpusError(
-        f"{os.path.join(root, name)}: {error or 'is empty'}; the list needs it"
-      )
-  return {name: entry[:2] for name, entry in probed.items()}
-
-
 def read_headers(
-  root: str,
-  listing: Sequence[tuple[str, int, int]],
-  *,
-  known: Headers | None = None,
-) -> Headers:
-  """Probes files in parallel, but none that is known and unchanged."""
-  earlier = {}
-  if known is not None:
-    columns = [column.tolist() for column in vars(known).values()]
-    earlier = {row[:3]: row[3:] for row in zip(*columns, strict=True)}
-  unknown = [entry for entry in listing if entry not in earlier]
-  if len(unknown) > 10_000:
-    logging.info("%s: reading %d headers ...", root, len(unknown))
-  began = time.monotonic()
-  with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
-    results = pool.map(
-      lambda entry: probe(os.path.join(root, entry[0])), unknown
-    )
-    earlier.update(zip(unknown, results, strict=True))
-  if unknown:
-    logging.info(
-      "%s: read %d headers in %.1f s, %d were known",
-      root,
-      len(unknown),
-      time.monotonic() - began,
-      len(listing) - len(unknown),
-    )
-  rows = [entry + earlier[entry] for entry in listing]
-  dtypes = (object, np.int64, np.int64, np.int64, np.int32, object)
-  return Headers(
-    *(np.array([row[i] for row in rows], d) for i, d in enumerate(dtypes))
+  root: str, listing: Iterable[tuple[str, int, int]], table: str | None = None
+) -> list[Header]:
+  """Headers of listed files, read in parallel.
+
+  `table` is a file that remembers them: only new and changed ones are read.
+  """
+  known = scan_cache.load(table)
+  stats = {path: stat for path, *stat in listing}
+  unknown = [p for p in stats if known.get(p, ())[:2] != stats[p]]
+  logging.info(
+    "%s: reading %d headers of %d files", root, len(unknown), len(stats)
   )
+  with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+    found = pool.map(lambda path: probe(os.path.join(root, path)), unknown)
+    fresh = dict(zip(unknown, found, strict=True))
+  rows = {
+    path: [*stat, *fresh[path]] if path in fresh else known[path]
+    for path, stat in stats.items()
+  }
+  if fresh or (rows and len(rows) != len(known)):
+    scan_cache.save(table, rows)
+  return [Header(path, *row[2:]) for path, row in rows.items()]
+
+
+def probe_all(
+  root: str, paths: Iterable[str], table: str | None = None
+) -> dict[str, Header]:
+  """Headers of named files; one that cannot be used has an `error`."""
+  listing = []
+  for path in sorted(set(paths)):
+    try:
+      stat = os.stat(os.path.join(root, path))
+      listing.append((path, stat.st_size, stat.st_mtime_ns))
+    except OSError:  # The reason is found when the header is read.
+      listing.append((path, 0, 0))
+  return {header.path: header for header in read_headers(root, listing, table)}
 
 
 def scan(
   root: str,
   *,
   cache_dir: str | os.PathLike[str] | None = None,
-  check: Callable[[Headers], Iterable[Problem]] = lambda headers: (),
-  top_folders: Sequence[str] | None = None,
-) -> tuple[Headers, ScanReport]:
-  """The sound files under a folder, with every problem reported by name.
+  check: Callable[[list[Header]], Iterable[Problem]] = lambda headers: (),
+  top_folders: Sequence[str] = (),
+) -> tuple[list[Header], ScanReport]:
+  """The usable files under a folder; every problem is reported by name.
 
-  The headers are kept in the cache folder and read again only where a path,
-  size or time of change differs; nothing is written into `root`, which is
-  absolute. Broken and empty files, and those that `check` drops, are left
-  out; a file whose rate is not that of most files is kept and reported.
-  Problems are also logged. No usable file at all is a `CorpusError`.
+  Headers are remembered in the cache folder and read again only where a path,
+  size or time of change differs; nothing is written into `root`. Broken and
+  empty files, and those that `check` drops, are left out; a file of an unusual
+  rate is kept and reported. CorpusError if no file is usable.
   """
   listing, problems = list_audio(root, top_folders)
-  cache_dir = scan_cache.writable_cache(
-    os.path.join(root, *(top_folders or ())), cache_dir
-  )
-  known = scan_cache.load(cache_dir) if cache_dir else None
-  headers = read_headers(root, listing, known=known)
-  if cache_dir and listing and not scan_cache.same(headers, known):
-    scan_cache.save(cache_dir, headers)
-  problems += _header_problems(headers)
-  problems += check(headers)
+  place = os.path.join(root, *top_folders)
+  table = scan_cache.table_path(place, _TABLE_NAME, cache_dir)
+  headers = read_headers(root, listing, table)
+  problems += [*_header_problems(headers), *check(headers)]
   problems.sort(key=lambda problem: (problem.path, problem.kind))
   report = ScanReport(root, len(listing), tuple(problems))
   if problems:
-    report = _write_report(report, cache_dir)
+    report = _write_report(report, table)
     logging.warning("%s", report.summary())
   dropped = {problem.path for problem in problems if problem.dropped}
-  usable = np.array([path not in dropped for path in headers.path], dtype=bool)
-  if not usable.any():
+  usable = [header for header in headers if header.path not in dropped]
+  if not usable:
     first = f"; {problems[0].path}: {problems[0].detail}" if problems else ""
     raise CorpusError(
       f"{root}: none of its {len(listing)} audio files can be used{first}"
     )
-  columns = {name: column[usable] for name, column in vars(headers).items()}
-  return Headers(**columns), report
+  return usable, report
 
 
-def _header_problems(headers: Headers) -> list[Problem]:
+def _header_problems(headers: list[Header]) -> Iterator[Problem]:
   """Broken and empty files, and those of an unusual rate."""
-  problems = []
-  rates = headers.rate_hz[headers.length > 0]
-  usual = Counter(rates.tolist()).most_common(1)[0][0] if len(rates) else 0
-  for path, length, rate_hz, error in zip(
-    headers.path, headers.length, headers.rate_hz, headers.error, strict=True
-  ):
-    if error:
-      problems.append(Problem(path, "broken", error))
-    elif length == 0:
-      problems.append(Problem(path, "empty", "no samples"))
+  rates = Counter(header.rate_hz for header in headers if header.length)
+  usual = rates.most_common(1)[0][0] if rates else 0
+  for path, length, rate_hz, error in headers:
+    if not length:
+      yield Problem(path, "broken" if error != EMPTY else "empty", error)
     elif rate_hz != usual:
       detail = f"{rate_hz} Hz, most files have {usual}"
-      problems.append(Problem(path, "odd rate", detail, dropped=False))
-  return problems
+      yield Problem(path, "odd rate", detail, dropped=False)
 
 
-def _write_report(report: ScanReport, cache_dir: str | None) -> ScanReport:
-  if cache_dir is None:
+def _write_report(report: ScanReport, table: str | None) -> ScanReport:
+  """Writes all problems beside the table of headers."""
+  if table is None:
     return report
-  path = os.path.join(cache_dir, _REPORT_NAME)
+  path = os.path.join(os.path.dirname(table), _REPORT_NAME)
   try:
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
       for problem in report.problems:

@@ -16,31 +16,10 @@ __all__ = ["Batch", "Stream", "StreamIterator"]
 Batch = dict[str, np.ndarray]
 
 
-def default_num_threads() -> int:
-  """The cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
-def check_hosts(batch_size: int, process_index: int, process_count: int) -> int:
-  """The examples of a batch that one host reads; raises if they are uneven."""
-  if not 0 <= process_index < process_count:
-    raise ValueError(
-      f"process_index is {process_index}, expected 0 to {process_count - 1}"
-    )
-  if batch_size < 1 or batch_size % process_count:
-    raise ValueError(
-      f"batch_size is {batch_size}, expected a multiple of the"
-      f" {process_count} hosts"
-    )
-  return batch_size // process_count
-
-
 class Stream:
   """Batches `read(first)`, `read(first + 1)` ... in this order.
 
-  Batches are read in parallel, a batch a thread, ahead of their use. Each
+  Batches are read in parallel, one a thread, before they are used. Each
   iteration starts anew.
   """
 
@@ -52,14 +31,17 @@ class Stream:
     stop: int | None,
     num_threads: int | None,
   ):
-    """Sets up the pipeline; nothing is read yet.
+    """Stores the options; nothing is read yet.
 
-    `read` is called from several threads and gives batches of the same names
-    and dtypes; `stop` None never stops; `num_threads` None is one a core.
+    `read` is called from several threads. None is for `stop` no end, and for
+    `num_threads` one a core that this process may use.
     """
+    if num_threads is None:
+      allowed = getattr(os, "sched_getaffinity", None)
+      num_threads = len(allowed(0)) if allowed else os.cpu_count() or 1
     self._read, self._first = read, first
     self._stop = np.iinfo(np.int64).max if stop is None else stop
-    self._num_threads = num_threads or default_num_threads()
+    self._num_threads = num_threads
 
   def __len__(self) -> int:
     """Number of batches."""
@@ -73,10 +55,10 @@ class Stream:
 
 
 class _Work:
-  """What the threads of tf.data do: read, and leave the batch for pick-up.
+  """What the threads of tf.data do: they read a batch and leave it here.
 
-  Only step numbers travel through TensorFlow, so batches are not copied, and
-  an error arrives as itself and not as a text within TensorFlow's own.
+  TensorFlow passes on step numbers only, so that batches are not copied and
+  errors keep their type.
   """
 
   def __init__(self, read):
@@ -104,8 +86,8 @@ class _Work:
 class StreamIterator(Iterator[Batch]):
   """One pass through a `Stream`.
 
-  An error of the reading function is raised by `next` at its step, as it is,
-  and again at every later call.
+  `next` raises an error of the reading function at its step, and again at
+  every later call.
   """
 
   def __init__(self, read, first, stop, num_threads):
@@ -119,7 +101,7 @@ class StreamIterator(Iterator[Batch]):
       lambda step: tf.numpy_function(work.do, [step], tf.int64),
       num_parallel_calls=num_threads,
       deterministic=True,
-    ).prefetch(2)  # Batches kept ready beyond those being read.
+    ).prefetch(2)
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
@@ -136,14 +118,13 @@ class StreamIterator(Iterator[Batch]):
     except StopIteration:
       raise
     except BaseException as error:
-      # Ctrl-C or a signal handler. The frames of the traceback would keep
-      # TensorFlow's iterator, and so its threads, until Python is gone, and
-      # the process would hang in the end.
+      # Ctrl-C or a signal handler. The traceback would keep TensorFlow's
+      # iterator and its threads alive, and the process would never end.
       interrupt = error.with_traceback(None)
     if interrupt is not None:
       self.close()
       raise interrupt
-    if self._work.closed:  # By another thread, or because Python ends.
+    if self._work.closed:  # By another thread or the end of Python.
       raise StopIteration
     result = self._work.pick_up(step)
     if isinstance(result, Exception):
@@ -153,12 +134,12 @@ class StreamIterator(Iterator[Batch]):
     return result
 
   def close(self) -> None:
-    """Stops reading; batches in the making are dropped."""
+    """Stops reading; batches that are being read are dropped."""
     self._work.close()
     self._steps = iter(())
 
   def __del__(self):
-    # Without this the threads would read on until their buffer is full.
+    # Otherwise the threads read on until their buffer is full.
     self._work.closed = True
 
 
@@ -167,6 +148,6 @@ _OPEN: weakref.WeakSet[StreamIterator] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-  """Ends reading before Python does: a thread that waits for it never ends."""
+  """Ends all reading before Python ends, or its threads would not end."""
   for iterator in list(_OPEN):
     iterator.close()

@@ -23,10 +23,9 @@ Column = Any
 class Corpus:
   """A table of recordings with named columns, and how to read one.
 
-  A recording is an utterance, a noise, a room impulse response, a mixture
-  with its sources, or cached features: `reader` returns `[T]`, or `[P, T]`
-  where it stacks the `parts` of a row. Scanned corpora are sorted by path,
-  so the table is the same on every machine that holds the files.
+  A recording is an utterance, a noise, a RIR, a mixture with its sources, or
+  cached features. Scanned corpora are sorted by path, so that the table is the
+  same on every machine with these files.
 
   Attributes:
     path: Path of each row relative to `root` (objects of type str), or any
@@ -36,9 +35,9 @@ class Corpus:
     rate_hz: Sample rate, or frame rate of cached features, int32.
     columns: Further columns by name, of str (kept as objects) or numbers,
       such as "speaker", "text" or "session".
-    root: Put in front of every path when it is read.
-    reader: Reads `(full path, first sample, number of samples)` of a row, in
-      any thread; the default opens an audio file.
+    root: Folder that paths start from.
+    reader: Reads `(full path, first sample, number of samples)` in any thread;
+      gives `[T]`, or `[P, T]` of stacked parts. The default reads audio files.
     report: What the scan found (`scanning.ScanReport`), if there was one.
     parts: What the reader stacks. Mixtures have "mixture", "s1", "s2" ... and
       perhaps "noise".
@@ -93,10 +92,8 @@ class Corpus:
     if column in _TYPES:
       return getattr(self, column)
     if column not in self.columns:
-      raise CorpusError(
-        f"{self.title} has no column {column}; it has"
-        f" {', '.join([*_TYPES, *self.columns])}"
-      )
+      names = ", ".join([*_TYPES, *self.columns])
+      raise CorpusError(f"{self.title} has no column {column}; it has {names}")
     return self.columns[column]
 
   @property
@@ -122,7 +119,7 @@ class Corpus:
 
   @property
   def speakers(self) -> tuple[str, ...]:
-    """Names of the speakers, sorted; one without a name if there are none."""
+    """Names of the speakers, sorted; ("",) without a column "speaker"."""
     return self._speaker[1]
 
   @property
@@ -147,12 +144,12 @@ class Corpus:
   def read(
     self, row: int, start: int = 0, length: int | None = None
   ) -> np.ndarray:
-    """Samples `start` to `start + length` of a row, and no others.
+    """Reads a part of a recording, and nothing else.
 
     Args:
       row: Row of the table.
-      start: First sample, counted from the beginning of the recording.
-      length: Number of samples; None reads to the end of the recording.
+      start: First sample, from the beginning of the recording.
+      length: Number of samples; None reads to the end.
 
     Returns:
       float32 at `rate_hz[row]`, `[length]`, or `[P, length]` of stacked parts.
@@ -161,19 +158,16 @@ class Corpus:
       CorpusError: If the file is damaged; the message names it.
       ValueError: If the recording has no such samples.
     """
-    total = int(self.length[row])
+    total, path = int(self.length[row]), self.full_path(row)
     length = total - start if length is None else length
     if start < 0 or length < 0 or start + length > total:
       raise ValueError(
-        f"{self.path[row]}: samples {start} to {start + length} wanted of"
-        f" {total}"
+        f"{path}: samples {start} to {start + length} wanted of {total}"
       )
-    return self.reader(
-      self.full_path(row), int(self.start[row]) + start, length
-    )
+    return self.reader(path, int(self.start[row]) + start, length)
 
   def rows(self, rows) -> Corpus:
-    """The table of some rows, by indices or by a mask; speakers renumbered."""
+    """The table of some rows, by indices or a mask; speakers renumbered."""
     kept: dict[str, Any] = {name: self[name][rows] for name in _TYPES}
     columns = {name: values[rows] for name, values in self.columns.items()}
     return dataclasses.replace(self, **kept, columns=columns)
@@ -186,17 +180,15 @@ class Corpus:
     """The rows of some speakers, renumbered from 0.
 
     Args:
-      speakers: Names to keep, or the path of a file with one name a line;
-        None keeps all. Every name must be in the corpus.
-      exclude: Names to leave out, or such a file. A name that the corpus
-        lacks is reported, not refused: there is nothing to leave out.
+      speakers: Names to keep, or a file with one name a line; None keeps all.
+      exclude: Names to leave out, or such a file. Unknown ones are reported.
 
     Returns:
       The corpus of those rows.
 
     Raises:
       CorpusError: If there is no column "speaker", a speaker to keep is
-        missing, no name to exclude is known, or nothing is left.
+        missing, none to exclude is known, or nobody is left.
     """
     known = set(self["speaker"])
     kept = known
@@ -209,28 +201,20 @@ class Corpus:
         )
     if exclude is not None:
       unwanted = _names(exclude)
-      if unwanted and not unwanted & known:
-        raise CorpusError(
-          f"{self.title} has none of the speakers to exclude"
-          f" ({_few(sorted(unwanted))}); it has {_few(self.speakers)}"
-        )
-      if unwanted - known:
-        logging.warning(
-          "speakers to exclude that %s does not have: %s",
-          self.title,
-          _few(sorted(unwanted - known)),
-        )
+      if unknown := sorted(unwanted - known):
+        message = f"{self.title} has no speaker {_few(unknown)} to exclude"
+        if not unwanted & known:
+          raise CorpusError(f"{message}; it has {_few(self.speakers)}")
+        logging.warning("%s", message)
       kept = kept - unwanted
     if not kept:
       raise CorpusError(f"no speaker of {self.title} is left")
-    wanted = np.array([name in kept for name in self.speakers])
-    return self.rows(wanted[self.speaker])
+    return self.rows(np.array([name in kept for name in self["speaker"]]))
 
   def first_channel(self) -> Corpus:
-    """The corpus with the first channel instead of the channels' average.
+    """The corpus with the first channel instead of the average of all.
 
-    RIRs of several microphones must not be averaged: they can cancel. A
-    corpus that was opened with `channel` stays as it is.
+    Averaged RIRs can cancel. A corpus opened with `channel` does not change.
     """
     channel = inspect.signature(self.reader).parameters.get("channel")
     if channel is None or channel.default is not None:
@@ -244,42 +228,39 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
   """Several corpora as one; a speaker of the same name is the same speaker.
 
   Args:
-    corpora: Corpora that are read in the same way.
+    corpora: Corpora with the same reader.
 
   Returns:
     All rows in the order given, with the columns that all have, and paths
-    from the deepest common folder where all have a folder.
+    from the deepest common folder.
 
   Raises:
     ValueError: If there is no corpus, or they have different readers.
   """
   corpora = list(corpora)
-  if not corpora:
-    raise ValueError("no corpus to concatenate")
-  if any(corpus.reader is not corpora[0].reader for corpus in corpora):
-    raise ValueError("corpora with different readers cannot be concatenated")
+  if len({corpus.reader for corpus in corpora}) != 1:
+    raise ValueError("only corpora of one reader can be concatenated")
   roots = [corpus.root for corpus in corpora]
-  root = ""
-  if all(roots) and len({os.path.isabs(root) for root in roots}) == 1:
-    root = os.path.commonpath(roots)
-  joined: dict[str, Any] = {
-    name: np.concatenate([corpus[name] for corpus in corpora])
-    for name in _TYPES
-  }
-  if any(roots):
-    paths = [
-      corpus.full_path(row) for corpus in corpora for row in range(len(corpus))
-    ]
-    if root:
-      paths = [os.path.relpath(path, root) for path in paths]
-    joined["path"] = np.array(paths, dtype=object)
+  common = ""
+  if len({os.path.isabs(root) for root in roots}) == 1:
+    common = os.path.commonpath(roots)
+  paths = [
+    corpus.full_path(row) for corpus in corpora for row in range(len(corpus))
+  ]
+  if common:
+    paths = [os.path.relpath(path, common) for path in paths]
   columns = {
     name: np.concatenate([corpus[name] for corpus in corpora])
-    for name in corpora[0].columns
-    if all(name in corpus.columns for corpus in corpora)
+    for name in (*_TYPES, *corpora[0].columns)
+    if all(name in _TYPES or name in c.columns for c in corpora)
   }
+  places: dict[str, Any] = {name: columns.pop(name) for name in _TYPES}
   return dataclasses.replace(
-    corpora[0], **joined, columns=columns, root=root, report=None
+    corpora[0],
+    **places | {"path": paths},
+    columns=columns,
+    root=common,
+    report=None,
   )
 
 
@@ -288,15 +269,13 @@ def hold_out(
 ) -> tuple[Corpus, Corpus]:
   """Splits a corpus in two, of which the second is for validation.
 
-  Every tenth value of a column goes to the second part, more where that
-  would be too few.
+  Every tenth value of a column goes to the second part, or more if needed.
 
   Args:
     corpus: The corpus.
     column: The parts share no value of this column. None takes "speaker"
       (of noises and rooms: the folder) if there are enough, else "path".
-    at_least: How many values each part needs, such as the number of speakers
-      of a mixture.
+    at_least: How many values each part needs.
 
   Returns:
     The rest, and what was held out.
@@ -331,7 +310,7 @@ def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:
 
   Args:
     one: A corpus.
-    other: Another; those without a column "speaker" share none.
+    other: Another; without a column "speaker" they share none.
 
   Returns:
     The names, sorted.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import hashlib
 import io
 import json
 import os
@@ -41,14 +40,13 @@ def from_tfds(
 ) -> Corpus:
   """A prepared tfds dataset.
 
-  It must have been prepared in a format with random access, for instance by
-  `build_tfds`, or by `tfds.builder(name, file_format="array_record")
-  .download_and_prepare()`. Records are decoded in the threads that read. The
-  first time every record is looked at to learn its length; those of
-  `build_tfds` say it, and their audio is decoded only where it is wanted.
+  It must have a format with random access: prepare it by `build_tfds` or by
+  `tfds.builder(name, file_format="array_record").download_and_prepare()`.
+  Records are decoded in the threads that read. The first time, all records are
+  decoded to find their lengths, but not those of `build_tfds`.
 
-  Integer audio is taken to have 16 bits, as tfds has it whatever its dtype,
-  and divided by 32768. Audio of two dimensions is `[time, channels]`.
+  Integer audio is divided by 32768: tfds has 16 bits whatever the dtype. Audio
+  of two dimensions is `[time, channels]`.
 
   Args:
     where: Name of the dataset, with config and version if wanted, and
@@ -60,19 +58,18 @@ def from_tfds(
     text: Feature with the transcript, if there is one.
     rate_hz: Sample rate, where the dataset does not state it.
     channel: The channel to read; None averages all.
-    data_dir: Where the dataset lies, a folder or, untested, a bucket
-      (`gs://`); None is where tfds keeps its datasets.
-    cache_dir: Where to remember the table; None takes the user's cache
-      folder.
+    data_dir: Folder of the dataset or, untested, a bucket (`gs://`); None is
+      where tfds keeps its datasets.
+    cache_dir: Where to remember the table; None takes the user's cache folder.
 
   Returns:
-    The corpus, in the order of the dataset, with all features that are single
-    numbers or texts as columns. Records that are empty or broken are reported
-    and left out.
+    The corpus, in the order of the dataset, with a column for each feature
+    that is a number or text. Empty and broken records are reported and left
+    out.
 
   Raises:
-    CorpusError: If the dataset cannot be opened so, lacks a feature, or none
-      of its records can be used.
+    CorpusError: If the dataset cannot be opened, lacks a feature, or has no
+      usable record.
   """
   hide_accelerators()
   name, _, folder = where.partition("@")
@@ -98,11 +95,11 @@ def from_tfds(
     if key != audio and feature.shape == ()
   }
   info = epath.Path(builder.data_path) / "dataset_info.json"
-  table = _remembered(
-    [title, len(source), str(info), info.stat().mtime, audio, names],
-    cache_dir,
-    lambda: _scan(records, names),
-  )
+  key = [title, len(source), str(info), info.stat().mtime, audio, names]
+  kept_in = scan_cache.table_path(json.dumps(key), "records.json", cache_dir)
+  if not (table := scan_cache.load(kept_in)):
+    table = _scan(records, names)
+    scan_cache.save(kept_in, table)
   if not table["number"]:
     raise CorpusError(f"{title}: none of its {len(source)} records can be used")
   rates = table.pop("rate_hz", [rate_hz] * len(table["number"]))
@@ -129,12 +126,15 @@ def _opened(name: str, split: str, data_dir) -> tuple[Any, Any]:
     return builder, builder.as_data_source(
       split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-  except Exception as error:  # tfds raises a kind of error for every cause.
-    reason = " ".join(str(error).split())[:300]
+  except Exception as error:  # tfds raises errors of any kind.
     raise CorpusError(
-      f"tfds dataset {name}, split {split}: cannot be opened ({reason});"
-      " prepare it with file_format='array_record'"
+      f"tfds dataset {name}, split {split}: cannot be opened"
+      f" ({_short(error)}); prepare it with file_format='array_record'"
     ) from None
+
+
+def _short(error: Exception) -> str:
+  return " ".join(str(error).split())[:300]
 
 
 def _audio_of(features: Mapping[str, Any], name: str) -> str:
@@ -155,20 +155,19 @@ class _Records:
   def __init__(self, source, features, title: str, audio: str):
     self.source, self.title, self.audio = source, title, audio
     self._features = features
-    # Data sources do not promise to be safe in threads; decoding is.
+    # Data sources may not be thread-safe; decoding is.
     self._lock = threading.Lock()
 
   def record(self, number: int, names: Iterable[str]) -> dict[str, Any]:
-    """Some features of a record; all others are not decoded."""
+    """Some features of a record; the others are not decoded."""
     try:
       with self._lock:
         raw = self.source[number]
       features = {name: self._features[name] for name in names}
       return tfds.features.FeaturesDict(features).deserialize_example_np(raw)
-    except Exception as error:  # Whatever a damaged record may raise.
-      reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # Damaged records raise errors of any kind.
       raise CorpusError(
-        f"{self.title}/{number}: cannot be read ({reason})"
+        f"{self.title}/{number}: cannot be read ({_short(error)})"
       ) from None
 
   def __call__(
@@ -224,11 +223,11 @@ def _scan(records: _Records, names: Mapping[str, str]) -> dict[str, list]:
   rows = [row for row in found if not isinstance(row, CorpusError)]
   if problems:
     logging.warning(
-      "%s: %d of %d records left out: %s",
+      "%s: %d of %d records left out, such as %s",
       records.title,
       len(problems),
       total,
-      "; ".join(problems[:3]) + (" ..." if len(problems) > 3 else ""),
+      "; ".join(problems[:3]),
     )
   columns = {"number", "length", *names.values()}
   return {key: [row[key] for row in rows] for key in sorted(columns)}
@@ -238,26 +237,3 @@ def _plain(value: Any) -> Any:
   """A number or a string."""
   value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
   return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _remembered(key: list, cache_dir, make) -> dict[str, list]:
-  """The remembered table of a dataset, or a new one."""
-  digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-  folder = scan_cache.writable_cache("tfds", cache_dir)
-  path = os.path.join(folder, f"records_{digest}.json") if folder else None
-  if path and os.path.exists(path):
-    try:
-      with open(path, encoding="utf-8") as file:
-        return {name: list(values) for name, values in json.load(file).items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-      logging.warning("%s: ignored, it is damaged (%s)", path, error)
-  table = make()
-  if path:
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-      with open(partial, "w", encoding="utf-8") as file:
-        json.dump(table, file)
-      os.replace(partial, path)
-    except OSError as error:
-      logging.warning("%s: cannot be written (%s)", path, error)
-  return table

@@ -1,10 +1,9 @@
 """The built-in corpus: procedural voices with words, no files needed.
 
-Each speaker has a pitch, a vocal tract and a manner of speaking of their own;
-each utterance is drawn from a grammar of some ninety words and rendered by a
-source-filter model when it is read. A row is a pure function of the seed, the
-split and the row's own number, whatever the size of the corpus and the sample
-rate it is heard at.
+Each speaker has a pitch, a vocal tract and a manner of speaking; utterances
+are drawn from a grammar of some ninety words and rendered by a source-filter
+model when they are read. What a row says is a pure function of the seed, the
+split, the speaker's number and the number of the utterance.
 """
 
 import threading
@@ -12,8 +11,13 @@ import threading
 import numpy as np
 
 from data_pipelines._lexicon import PRONUNCIATIONS
-from data_pipelines._speakers import PITCH_RANGE_HZ, Speaker, draw_speaker
-from data_pipelines._utterances import compose, make_tracks
+from data_pipelines._utterances import (
+  PITCH_RANGE_HZ,
+  Speaker,
+  compose,
+  draw_speaker,
+  make_tracks,
+)
 from data_pipelines._vocal_tract import render
 from data_pipelines.table import Corpus
 
@@ -34,7 +38,7 @@ _SPEAKER, _UTTERANCE = 0, 1
 
 
 def speaker_of(*, seed: int, split: str, number: int) -> Speaker:
-  """The speaker with a number.
+  """What is particular to a speaker.
 
   Args:
     seed: Seed of the corpus.
@@ -42,7 +46,7 @@ def speaker_of(*, seed: int, split: str, number: int) -> Speaker:
     number: Number of the speaker within the split, from 0.
 
   Returns:
-    What is particular to the speaker.
+    The speaker.
 
   Example:
     >>> speaker = speaker_of(seed=0, split="train", number=3)
@@ -57,7 +61,7 @@ def _generator(seed, split, *place):
 
 
 class _Renderer:
-  """Reads a row by synthesising it."""
+  """Synthesises a row when it is read."""
 
   def __init__(self, seed, split, rate_hz, longest_s, cache_bytes):
     self._seed, self._split = seed, split
@@ -66,13 +70,13 @@ class _Renderer:
     self._lock = threading.Lock()
 
   def compose(self, who, number):
-    """Words and timing of an utterance, and the generator to go on with."""
+    """An utterance, its speaker, and the generator to go on with."""
     rng = _generator(self._seed, self._split, _UTTERANCE, who, number)
     speaker = speaker_of(seed=self._seed, split=self._split, number=who)
     return compose(speaker, rng, self._longest_s), speaker, rng
 
   def num_samples(self, utterance):
-    """Samples of an utterance; all of it fits in."""
+    """Samples of an utterance."""
     return int(np.floor(utterance.duration_s * self._rate_hz))
 
   def _render(self, path, start, length):
@@ -85,7 +89,7 @@ class _Renderer:
       rate_hz=self._rate_hz,
       num_samples=num_samples,
       start=start,
-      length=num_samples - start if length is None else length,
+      length=num_samples if length is None else length,
     )
 
   def __call__(self, path, start, length):
@@ -113,10 +117,9 @@ def make_voices(
 ) -> Corpus:
   """A corpus of procedural voices.
 
-  Signals have a natural level, about -26 dB root mean square in vowels, and
-  lie in [-1, 1]. Speakers and utterances are numbered: a larger corpus of the
-  same seed and split begins with the same speakers, each with the same
-  utterances. The words and timing do not depend on the sample rate.
+  Signals lie in [-1, 1], with about -26 dB root mean square in vowels. A larger
+  corpus of the same seed and split begins with the same speakers, each with
+  the same utterances. Words and timing do not depend on the sample rate.
 
   Args:
     num_speakers: Number of speakers.
@@ -126,8 +129,7 @@ def make_voices(
     utterances_per_speaker: Number of rows of each speaker.
     utterance_s: Longest duration of an utterance, at least 1.5 seconds; most
       are up to half a second shorter, as no word is cut.
-    cache_mb: Keep this much synthesised signal in memory, so that the rows
-      read first are not synthesised again. None is kept by default.
+    cache_mb: Memory for synthesised rows; those read first are kept.
 
   Returns:
     The corpus, rows in the order of speakers, with "speaker" and "text".
@@ -144,19 +146,15 @@ def make_voices(
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}, expected one of {SPLITS}")
-  if min(num_speakers, utterances_per_speaker) < 1:
-    raise ValueError(
-      "num_speakers and utterances_per_speaker must be at least 1, got"
-      f" {num_speakers} and {utterances_per_speaker}"
-    )
-  if seed < 0:
-    raise ValueError(f"seed must not be negative, got {seed}")
-  if not 8000 <= sample_rate_hz <= 48000:
-    raise ValueError(
-      f"sample_rate_hz must be in 8000 to 48000, got {sample_rate_hz}"
-    )
-  if utterance_s < 1.5:
-    raise ValueError(f"utterance_s must be at least 1.5, got {utterance_s}")
+  for name, value, low, high in (
+    ("num_speakers", num_speakers, 1, np.inf),
+    ("utterances_per_speaker", utterances_per_speaker, 1, np.inf),
+    ("seed", seed, 0, np.inf),
+    ("sample_rate_hz", sample_rate_hz, 8000, 48000),
+    ("utterance_s", utterance_s, 1.5, np.inf),
+  ):
+    if not low <= value <= high:
+      raise ValueError(f"{name} is {value}, expected {low} to {high}")
   renderer = _Renderer(
     seed, split, sample_rate_hz, utterance_s, int(cache_mb * 2**20)
   )

@@ -69,37 +69,40 @@ def test_dropped_iterators_stop_reading():
   assert len(reads) == count
 
 
-@pytest.mark.parametrize("end", ["exit", "interrupt"])
-def test_process_ends_while_reading(end):
+def test_process_ends_while_reading():
   """However a program stops, threads that read do not keep it alive."""
-  code = f"""
+  code = """
     import sys, time
     import numpy as np
     from data_pipelines.stream import Stream
 
     def read(step):
       time.sleep(0.02)
-      return {{"x": np.zeros((100, 1000))}}
+      return {"x": np.zeros((100, 1000))}
 
     iterator = iter(Stream(read, first=0, stop=None, num_threads=4))
     for step in range(100_000):
       next(iterator)
       if step == 5:
         print("ready", flush=True)
-        if {end!r} == "exit":
+        if sys.argv[1] == "exit":
           sys.exit(0)
   """
   root = pathlib.Path(__file__).parents[2]
-  process = subprocess.Popen(
-    [sys.executable, "-c", textwrap.dedent(code)],
-    env=os.environ | {"PYTHONPATH": str(root)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  assert process.stdout.readline() == "ready\n"
-  if end == "interrupt":
-    process.send_signal(signal.SIGINT)
-  _, errors = process.communicate(timeout=60)
-  assert ("KeyboardInterrupt" in errors) == (end == "interrupt")
-  assert process.returncode == (0 if end == "exit" else -signal.SIGINT)
+  processes = {
+    end: subprocess.Popen(
+      [sys.executable, "-c", textwrap.dedent(code), end],
+      env=os.environ | {"PYTHONPATH": str(root)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for end in ("exit", "interrupt")
+  }
+  for end, process in processes.items():
+    assert process.stdout.readline() == "ready\n"
+    if end == "interrupt":
+      process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert ("KeyboardInterrupt" in errors) == (end == "interrupt")
+    assert process.returncode == (0 if end == "exit" else -signal.SIGINT)

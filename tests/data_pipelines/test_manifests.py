@@ -57,7 +57,7 @@ def test_json_lines(files):
   [
     ("x.csv", "path\nnone.wav\n", "line 2: none.wav: No such file"),
     ("x.csv", "path\nx.csv\n", "line 2: x.csv: "),
-    ("x.csv", "path,start\naudio/a.wav,-1\n", "line 2: start is '-1', no"),
+    ("x.csv", "path,start\naudio/a.wav,-1\n", "line 2: samples -1 to"),
     ("x.csv", "path,length\naudio/a.wav,1.5\n", "line 2: length is '1.5', no"),
     ("x.csv", "path,length\naudio/a.wav,9999\n", "line 2: samples 0 to 9999"),
     ("x.csv", "path,text\naudio/a.wav\n", "line 2: has not 2 values"),

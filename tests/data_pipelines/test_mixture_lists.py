@@ -36,7 +36,7 @@ def same_lists(one, other):
   ) and np.allclose(one.gain_db, other.gain_db, atol=6e-4)
 
 
-def test_all_pairs_of_different_speakers(mixtures):
+def test_all_pairs_of_different_speakers(corpus, mixtures):
   # 4 speakers of 3 utterances: 6 pairs of speakers, 9 of utterances each.
   assert len(mixtures) == 54
   speakers = [[path.split("/")[0] for path in row] for row in mixtures.path]
@@ -47,6 +47,8 @@ def test_all_pairs_of_different_speakers(mixtures):
   )
   # Which one comes first is drawn.
   assert 10 < sum(a < b for a, b in speakers) < 44
+  assert same_lists(mixtures, mixture_lists.make_pair_list(corpus, seed=3))
+  assert not same_lists(mixtures, mixture_lists.make_pair_list(corpus, seed=4))
 
 
 def test_levels(corpus, mixtures, opened):
@@ -88,18 +90,12 @@ def test_the_level_of_the_files_does_not_matter(tmp_path):
 
 
 def test_active_rms():
-  rate_hz = 8000
   speech = np.sin(np.arange(8000) * 0.3)
-  pause = 1e-4 * np.ones(24000)
-  level = mixture_lists.active_rms(np.concatenate([speech, pause]), rate_hz)
+  signal = np.concatenate([speech, 1e-4 * np.ones(24000)])
+  level = mixture_lists.active_rms(signal, 8000)
   assert level == pytest.approx(np.sqrt(0.5), rel=0.01)
-  assert mixture_lists.active_rms(np.zeros(100), rate_hz) == 0
-  assert mixture_lists.active_rms(np.array([0.5]), rate_hz) == 0.5
-
-
-def test_same_seed_same_list(corpus, mixtures):
-  assert same_lists(mixtures, mixture_lists.make_pair_list(corpus, seed=3))
-  assert not same_lists(mixtures, mixture_lists.make_pair_list(corpus, seed=4))
+  assert mixture_lists.active_rms(np.zeros(100), 8000) == 0
+  assert mixture_lists.active_rms(np.array([0.5]), 8000) == 0.5
 
 
 def test_every_mixture_has_an_id_of_its_own(tmp_path, write_audio):
@@ -120,46 +116,39 @@ def test_every_mixture_has_an_id_of_its_own(tmp_path, write_audio):
 
 
 def test_drawn_mixtures(corpus):
-  mixtures = mixture_lists.make_pair_list(
-    corpus, num_sources=3, num_examples=40, seed=1
-  )
+  options = {"num_sources": 3, "num_examples": 40}
+  mixtures = mixture_lists.make_pair_list(corpus, **options)
   assert mixtures.path.shape == (40, 3)
   for row in mixtures.path:
     assert len({path.split("/")[0] for path in row}) == 3
   assert len({frozenset(row) for row in mixtures.path.tolist()}) == 40
-  # 4 triples of speakers times 27: that many, and no more.
-  mixture_lists.make_pair_list(corpus, num_sources=3, num_examples=108)
-  with pytest.raises(CorpusError, match="found 108 different mixtures"):
-    mixture_lists.make_pair_list(corpus, num_sources=3, num_examples=109)
+  # 6 pairs of speakers times 9: that many, and no more.
+  mixture_lists.make_pair_list(corpus, num_examples=54)
+  with pytest.raises(CorpusError, match="found 54 different mixtures"):
+    mixture_lists.make_pair_list(corpus, num_examples=55)
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
-def test_written_and_read_back(corpus, tmp_path, mode):
-  mixtures = mixture_lists.make_pair_list(corpus, mode=mode)
+def test_written_and_read_back(corpus, tmp_path):
+  mixtures = mixture_lists.make_pair_list(corpus, mode="max")
   path = tmp_path / "list.csv"
   mixture_lists.write_list(mixtures, path)
   back = mixture_lists.read_list(path)
   assert same_lists(mixtures, back)
   mixture_lists.write_list(back, tmp_path / "again.csv")
   assert path.read_bytes() == (tmp_path / "again.csv").read_bytes()
-  one = mixture_lists.open_list(mixtures, corpus.root).read(5)
-  other = mixture_lists.open_list(back, corpus.root).read(5)
-  np.testing.assert_allclose(one, other, atol=2e-4)
-
-
-def test_max_mode_pads_the_shorter(corpus):
-  mixtures = mixture_lists.make_pair_list(corpus, mode="max")
   opened = mixture_lists.open_list(mixtures, corpus.root)
+  other = mixture_lists.open_list(back, corpus.root)
+  np.testing.assert_allclose(opened.read(5), other.read(5), atol=2e-4)
+  # Of mode "max", the shorter is followed by zeros.
   length = dict(zip(corpus.path, corpus.length, strict=True))
   for m in range(0, 54, 7):
-    _, *sources = opened.read(m)
-    for path, source in zip(mixtures.path[m], sources, strict=True):
+    parts = opened.read(m)
+    for path, source in zip(mixtures.path[m], parts[1:], strict=True):
       assert len(source) == mixtures.length[m] >= length[path]
       assert np.all(source[length[path] :] == 0)
       assert np.any(source[length[path] - 5 : length[path]] != 0)
-    np.testing.assert_array_equal(
-      opened.read(m, 2900, 250), np.stack([_, *sources])[:, 2900:3150]
-    )
+    part = opened.read(m, 2900, 250)
+    np.testing.assert_array_equal(part, parts[:, 2900:3150])
 
 
 def test_batches(mixtures, opened):
@@ -188,7 +177,7 @@ def test_list_and_files_must_fit(corpus, mixtures, tmp_path, write_audio):
   with pytest.raises(CorpusError, match=r"10-100-0000\.flac: .*No such file"):
     mixture_lists.open_list(mixtures, corpus.root)
   write_audio("small/10/100/10-100-0000.flac", num_samples=2000)
-  with pytest.raises(CorpusError, match=r"10-100-0000.*: its files .* shorter"):
+  with pytest.raises(CorpusError, match=r"100-0000\.flac under .* is shorter"):
     mixture_lists.open_list(mixtures, corpus.root)
   write_audio("small/10/100/10-100-0000.flac", 3000, rate_hz=16000)
   with pytest.raises(CorpusError, match="of another rate"):
@@ -201,18 +190,18 @@ def test_bad_csv(tmp_path):
   path = tmp_path / "list.csv"
   header = "id,rate_hz,length,path_1,start_1,length_1,gain_db_1\n"
   for text, message in (
-    ("", "has no column id, length, path_1"),
+    ("", "has no column id, rate_hz, length, path_1"),
     (header, "lists no mixture"),
     (header + "a,8000,x,p,0,5,0\n", "line 2: invalid literal"),
-    (header + "a,8000,5,p,0,5\n", "line 2: float"),
-    (header + "a,8000,5,p,0,5,nan\n", "line 2: a: a gain_db is no finite"),
-    (header + "a,8000,5,p,0,5,-inf\n", "line 2: a: a gain_db is no finite"),
-    (header + "a,8000,5,p,-1,5,0\n", "line 2: a: the start .* negative"),
-    (header + "a,8000,5,p,0,-5,0\n", "line 2: a: the length .* negative"),
-    (header + "a,8000,-5,p,0,5,0\n", "line 2: a: length is below 1"),
-    (header + "a,0,5,p,0,5,0\n", "line 2: a: rate_hz is below 1"),
-    (header + "a,8000,5,p,0,5,0\n" * 2, "line 3: a: .* earlier mixture"),
-    (header + f"a,{2**40},5,p,0,5,0\n", "a number that is far too large"),
+    (header + "a,8000,5,p,0,5\n", "line 2: has not 7 values"),
+    (header + "a,8000,5,p,0,5,nan\n", "mixture a: a gain_db is no finite"),
+    (header + "a,8000,5,p,0,5,-inf\n", "mixture a: a gain_db is no finite"),
+    (header + "a,8000,5,p,-1,5,0\n", "mixture a: the start .* negative"),
+    (header + "a,8000,5,p,0,-5,0\n", "mixture a: the length .* negative"),
+    (header + "a,8000,-5,p,0,5,0\n", "mixture a: length is below 1"),
+    (header + "a,0,5,p,0,5,0\n", "mixture a: rate_hz is below 1"),
+    (header + "a,8000,5,p,0,5,0\n" * 2, "mixture a: .* earlier mixture"),
+    (header + f"a,{2**40},5,p,0,5,0\n", "line 2: .*out of bounds"),
     (header.replace("start_1", "begin"), "has no column start_1"),
   ):
     path.write_text(text)
@@ -222,12 +211,11 @@ def test_bad_csv(tmp_path):
     mixture_lists.read_list(tmp_path / "none.csv")
 
 
-def test_list_made_by_hand_is_checked_when_it_is_opened(corpus, mixtures):
+def test_list_made_by_hand_is_checked(mixtures):
   gain_db = mixtures.gain_db.copy()
   gain_db[7, 1] = np.nan
-  bad = dataclasses.replace(mixtures, gain_db=gain_db)
   with pytest.raises(CorpusError, match=f"mixture {mixtures.id[7]}: a gain_db"):
-    mixture_lists.open_list(bad, corpus.root)
+    dataclasses.replace(mixtures, gain_db=gain_db)
 
 
 def test_bad_corpora(corpus, tmp_path, write_audio):
@@ -266,3 +254,80 @@ def test_committed_list_is_what_the_script_writes(jaxsep_data, tmp_path):
   mixture_lists.write_list(mixtures, tmp_path / "list.csv")
   committed = LISTS / "libri_test_other_2mix.csv"
   assert (tmp_path / "list.csv").read_bytes() == committed.read_bytes()
+
+
+# The lists of WSJ0-2mix and LibriMix.
+
+
+@pytest.fixture
+def root(tmp_path, write_audio):
+  for name, seed in (("ann/a", 1), ("bea/b", 2), ("cid/c", 3)):
+    write_audio(f"wsj/{name}.wav", num_samples=3000 + 500 * seed, seed=seed)
+  return tmp_path / "wsj"
+
+
+MODES = pytest.mark.parametrize(
+  ("mode", "length"), [("min", 3500), ("max", 4000)]
+)
+
+
+@MODES
+def test_wsj0_mix(root, mode, length):
+  path = root / "mix_2_spk_tt.txt"
+  path.write_text("ann/a.wav 1.7 bea/b.wav -1.7\ncid/c.wav 0 ann/a.wav 0\n\n")
+  mixtures = mixture_lists.read_wsj0_mix(path, root, mode=mode)
+  assert mixtures.id.tolist() == ["a_1.7_b_-1.7", "c_0_a_0"]
+  mixture, *sources = mixture_lists.open_list(mixtures, root).read(0)
+  assert len(mixture) == length
+  np.testing.assert_allclose(mixture, sources[0] + sources[1], atol=1e-6)
+  assert np.abs([mixture, *sources]).max() == pytest.approx(0.9, rel=1e-4)
+  # White noise has no pauses, so its active level is its level.
+  level = [source[:3500].std() for source in sources]
+  assert 20 * np.log10(level[0] / level[1]) == pytest.approx(3.4, abs=0.15)
+
+
+@MODES
+def test_librimix(root, mode, length):
+  path = root / "libri2mix_test-clean.csv"
+  path.write_text(
+    "mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain,"
+    "noise_path,noise_gain\n"
+    "a_b,ann/a.wav,0.5,bea/b.wav,1.25,tt/n.wav,0.7\n"
+  )
+  mixtures = mixture_lists.read_librimix(path, root, mode=mode)
+  opened = mixture_lists.open_list(mixtures, root)
+  assert opened["name"].tolist() == ["a_b"]
+  corpus = corpora.scan_speaker_folders(root)
+  expected = np.zeros((2, length), np.float32)
+  for row, gain in enumerate((0.5, 1.25)):
+    samples = gain * corpus.read(row)[:length]
+    expected[row, : len(samples)] = samples
+  mixture, *sources = opened.read(0)
+  np.testing.assert_allclose(sources, expected, rtol=1e-5)
+  np.testing.assert_allclose(mixture, expected.sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "lists no mixture"),
+    ("ann/a.wav 1 bea/b.wav\n", "line 1: expected a path and a level"),
+    ("ann/a.wav x\n", "line 1: expected a path and a level"),
+    ("ann/a.wav 1\nann/a.wav 1 bea/b.wav 1\n", "line 2: .* each of 1 sources"),
+    ("ann/none.wav 1\n", "none.wav: .*the list needs it"),
+  ],
+)
+def test_bad_lists(root, text, message):
+  (root / "list.txt").write_text(text)
+  with pytest.raises(CorpusError, match=message):
+    mixture_lists.read_wsj0_mix(root / "list.txt", root)
+
+
+def test_bad_metadata(root):
+  path = root / "list.csv"
+  path.write_text("mixture_ID,source_1_path,source_1_gain\nx,ann/a.wav,y\n")
+  with pytest.raises(CorpusError, match="line 2: the gains of x"):
+    mixture_lists.read_librimix(path, root)
+  path.write_text("id\nx\n")
+  with pytest.raises(CorpusError, match="has no columns mixture_ID"):
+    mixture_lists.read_librimix(path, root)

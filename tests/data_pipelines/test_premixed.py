@@ -3,24 +3,23 @@
 import numpy as np
 import pytest
 import soundfile
+from small_batches import assert_hosts_equal, assert_same, take
 
 from data_pipelines import corpora
+from data_pipelines.batches import batches
 from data_pipelines.corpora import CorpusError
+from data_pipelines.examples import PremixedCrops, PremixedWhole
 
 
 @pytest.fixture
 def make_mixtures(write_audio):
   """Writes a folder of mixtures with the given parts, each its own noise."""
 
-  def make(folder, parts, num_mixtures=3, rate_hz=8000):
-    for number in range(num_mixtures):
-      for seed, part in enumerate(parts):
-        write_audio(
-          f"{folder}/{part}/mix{number}.wav",
-          num_samples=2000 + 500 * number,
-          rate_hz=rate_hz,
-          seed=10 * number + seed,
-        )
+  def make(folder, parts, lengths=(2000, 2500, 3000), rate_hz=8000):
+    for seed, part in enumerate(parts):
+      for number, length in enumerate(lengths):
+        path = f"{folder}/{part}/mix{number}.wav"
+        write_audio(path, length, rate_hz, seed=10 * number + seed)
 
   return make
 
@@ -70,7 +69,7 @@ def test_librimix(tmp_path, make_mixtures, mixture, num_parts, has_noise):
 
 def test_what_does_not_fit_is_left_out(tmp_path, make_mixtures, write_audio):
   folder = "2speakers/wav8k/min/tr"
-  make_mixtures(folder, ["mix", "s1", "s2"], num_mixtures=5)
+  make_mixtures(folder, ["mix", "s1", "s2"], range(2000, 4500, 500))
   (tmp_path / folder / "s2/mix0.wav").unlink()
   (tmp_path / folder / "s1/mix1.wav").write_bytes(b"")
   write_audio(f"{folder}/mix/mix2.wav", num_samples=77)
@@ -87,7 +86,7 @@ def test_what_does_not_fit_is_left_out(tmp_path, make_mixtures, write_audio):
 
 def test_missing_folders(tmp_path, make_mixtures):
   make_mixtures("2speakers/wav8k/min/tr", ["mix", "s1"])
-  with pytest.raises(CorpusError, match="has no folder s2; it needs mix"):
+  with pytest.raises(CorpusError, match="has no folder s2; expected a"):
     corpora.scan_wsj0_mix(tmp_path, split="tr")
   with pytest.raises(CorpusError, match="min/cv: no such folder"):
     corpora.scan_wsj0_mix(tmp_path, split="cv")
@@ -96,3 +95,81 @@ def test_missing_folders(tmp_path, make_mixtures):
   with pytest.raises(CorpusError, match="has no column speaker"):
     make_mixtures("2speakers/wav8k/min/tr", ["s2"])
     corpora.open_corpus(f"wsj0_mix:{tmp_path}", split="tr", exclude=["x"])
+
+
+def test_training(tmp_path, make_mixtures):
+  lengths = range(1000, 2800, 300)
+  make_mixtures("2speakers/wav8k/min/tr", ["mix", "s1", "s2"], lengths)
+  corpus = corpora.scan_wsj0_mix(tmp_path)
+
+  def first(count, **here):
+    examples = PremixedCrops(
+      corpus, crop_length=1500, sample_rate_hz=8000, seed=1
+    )
+    return take(batches(examples, batch_size=4, **here), count)
+
+  taken = first(6)
+  assert {k: (v.shape, v.dtype.name) for k, v in taken[0].items()} == {
+    "index": ((4,), "uint32"),
+    "mixture": ((4, 1500), "float32"),
+    "reference": ((4, 2, 1500), "float32"),
+    "length": ((4,), "int32"),
+    "mask": ((4,), "bool"),
+  }
+  whole = [corpus.read(row) for row in range(6)]
+  for batch in taken:
+    for mixture, reference, length in zip(
+      batch["mixture"], batch["reference"], batch["length"], strict=True
+    ):
+      parts = np.stack([mixture, *reference])
+      assert np.all(parts[:, length:] == 0)
+      # One file and one place for all parts.
+      assert any(
+        np.array_equal(parts[:, :length], w[:, start : start + length])
+        for w in whole
+        for start in range(w.shape[1] - length + 1)
+      )
+  for one, other in zip(taken[4:], first(2, start_step=4), strict=True):
+    assert_same(one, other)
+  assert_hosts_equal(lambda **here: first(1, **here), 2)
+  (tmp_path / "2speakers/wav8k/min/tr/s2/mix3.wav").write_bytes(b"")
+  for one, other in zip(taken, first(6), strict=True):
+    for i in range(4):
+      # The longest crops are of m2 to m5; those of m3 are now of m4.
+      same = np.array_equal(one["mixture"][i], other["mixture"][i])
+      assert same == (not np.isin(one["mixture"][i, :900], whole[3]).all())
+
+
+def test_evaluation(tmp_path, make_mixtures):
+  lengths = [450, 1000, 1400, 1499, 2000, 2700, 2100]
+  parts = "mix_both s1 s2 noise".split()
+  make_mixtures("Libri2Mix/wav8k/min/dev", parts, lengths)
+  corpus = corpora.scan_librimix(tmp_path, split="dev", mixture="mix_both")
+
+  def whole(max_length=None, **here):
+    examples = PremixedWhole(
+      corpus, sample_rate_hz=8000, length_multiple=500, max_length=max_length
+    )
+    here |= {"num_examples": 7, "buckets": examples.buckets}
+    return batches(examples, batch_size=2, **here)
+
+  seen = {}
+  for batch in whole():
+    assert batch["noise"].shape == batch["mixture"].shape
+    for i in np.flatnonzero(batch["mask"]):
+      row = int(batch["index"][i])
+      assert row not in seen
+      length = seen[row] = int(batch["length"][i])
+      assert batch["mixture"].shape[1] == length
+      parts = [batch["mixture"][i], *batch["reference"][i], batch["noise"][i]]
+      np.testing.assert_array_equal(
+        np.stack(parts), corpus.read(row, 0, length)
+      )
+  expected = [450, 1000, 1000, 1000, 2000, 2500, 2000]
+  assert [seen[row] for row in range(7)] == expected
+  assert len(whole()) == 5
+  cut = {batch["mixture"].shape[1] for batch in whole(max_length=1200)}
+  assert cut == {450, 1000}
+  assert_hosts_equal(lambda **here: list(whole(**here)), 2)
+  with pytest.raises(CorpusError, match="holds no mixtures"):
+    PremixedWhole(corpora.open_corpus("voices"), sample_rate_hz=8000)

@@ -108,9 +108,11 @@ def test_speakers_differ_and_all_is_visited():
 
 def test_others_are_uniform_over_the_rows_of_other_speakers():
   corpus = table(SPEAKER)
-  rows = draws(corpus, np.arange(len(corpus) * 600))["row"]
-  first_is_0 = corpus.speaker[rows[:, 0]] == 0
-  count = np.bincount(rows[first_is_0, 1], minlength=len(corpus))
+  rows, index = sampling.Rows(corpus, seed=1), np.arange(len(corpus) * 600)
+  first = rows.walk(index)
+  second = rows.another_speaker(index, first[:, None], 1)
+  first_is_0 = corpus.speaker[first] == 0
+  count = np.bincount(second[first_is_0], minlength=len(corpus))
   others = np.flatnonzero(corpus.speaker != 0)
   assert count[corpus.speaker == 0].sum() == 0
   expected = first_is_0.sum() / len(others)

@@ -111,7 +111,10 @@ def test_table_is_remembered(data_dir, tmp_path, monkeypatch):
 
 def test_any_corpus_is_packed_and_read_back(data_dir, librispeech, tmp_path):
   corpus = corpora.scan_librispeech(librispeech)
-  build_tfds.build({"train": corpus}, name="libri", data_dir=tmp_path / "t")
+  splits = {"train": corpus, "one": corpus.rows([3])}
+  build_tfds.build(splits, name="libri", data_dir=tmp_path / "t")
+  one = corpora.open_corpus(f"tfds:libri@{tmp_path}/t", split="one")
+  assert one["file"].tolist() == [corpus.path[3]]
   packed = corpora.open_corpus(f"tfds:libri@{tmp_path}/t")
   assert list(packed.columns) == ["file", "speaker", "text"]
   for name in ("speaker", "text", "length", "rate_hz"):
@@ -122,7 +125,7 @@ def test_any_corpus_is_packed_and_read_back(data_dir, librispeech, tmp_path):
   for row, samples in enumerate(read):
     np.testing.assert_array_equal(samples, corpus.read(row, 7, 900))
   with pytest.raises(CorpusError, match="is there already"):
-    build_tfds.build({"train": corpus}, name="libri", data_dir=tmp_path / "t")
+    build_tfds.build(splits, name="libri", data_dir=tmp_path / "t")
 
 
 def test_stacked_parts_and_odd_samples_are_packed_exactly(data_dir, tmp_path):

@@ -1,10 +1,9 @@
 import concurrent.futures
 import dataclasses
-import time
 
-import librosa
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.signal
 import scipy.stats
 
@@ -63,16 +62,37 @@ def formants_of(signal, rate_hz=RATE_HZ):
   """First three resonances by linear prediction."""
   emphasised = np.append(signal[0], signal[1:] - 0.95 * signal[:-1])
   emphasised = emphasised * np.hamming(len(emphasised))
-  roots = np.roots(librosa.lpc(emphasised.astype(float), order=10))
+  levels = np.correlate(emphasised, emphasised, "full")[len(emphasised) - 1 :]
+  predictor = scipy.linalg.solve_toeplitz(levels[:10], levels[1:11])
+  roots = np.roots(np.append(1.0, -predictor))
   roots = roots[roots.imag > 0]
   centres = np.angle(roots) * rate_hz / (2 * np.pi)
   widths = -np.log(np.abs(roots)) * rate_hz / np.pi
   return np.sort(centres[(widths < 500) & (centres > 150)])[:3]
 
 
+def frames_of(signal, size):
+  """Frames of a signal, one every 10 ms, the first around its start."""
+  padded = np.pad(signal, size // 2)
+  return np.lib.stride_tricks.sliding_window_view(padded, size)[::80]
+
+
 def pitch_of(signal):
-  window = dict(frame_length=512, hop_length=80)
-  return librosa.pyin(signal, fmin=60, fmax=420, sr=RATE_HZ, **window)[0]
+  """Pitch every 10 ms: the peak of the windows' autocorrelation."""
+  window = np.hanning(512)
+
+  def correlation(x):
+    levels = np.fft.irfft(np.abs(np.fft.rfft(x, 1024)) ** 2)[..., :200]
+    return levels / (levels[..., :1] + 1e-12)
+
+  found = correlation(frames_of(signal, 512) * window) / correlation(window)
+  lags = np.arange(RATE_HZ // 420, RATE_HZ // 60)
+  # Multiples of the period are as good, so short lags are preferred.
+  best = lags[np.argmax(found[:, lags] - 0.02 * np.log2(lags), axis=1)]
+  rows = np.arange(len(best))
+  below, peak, above = (found[rows, best + step] for step in (-1, 0, 1))
+  curvature = below - 2 * peak + above - 1e-12
+  return RATE_HZ / (best + 0.5 * (below - above) / curvature)
 
 
 # Reference: what is heard is what was asked for.
@@ -93,33 +113,24 @@ def test_steady_pitch_is_exact(f0_hz):
     assert spectrum[between].max() < 1e-2 * spectrum[near].max()
 
 
-def test_pitch_follows_the_contour():
-  errors, seen = [], 0
-  for number in range(6):
+def test_pitch_follows_the_contour_and_the_speaker():
+  errors = []
+  for number in range(4):
     speaker = speaker_of(seed=3, split="valid", number=number)
     rng = np.random.default_rng(number)
     utterance = _utterances.compose(speaker, rng, 2.5)
     tracks = _utterances.make_tracks(utterance, speaker, rng)
-    signal = sound(tracks, speaker)
-    found = pitch_of(signal)
-    times_s = np.arange(len(found)) * 0.01
-    moment = (times_s * _utterances.CONTROL_HZ).astype(int)
+    mean_hz = np.median(tracks.f0_hz[tracks.voicing > 0.1])
+    assert abs(np.log2(mean_hz / speaker.f0_hz)) < 4 / 12
+    found = pitch_of(sound(tracks, speaker))
+    moment = np.arange(len(found)) * _utterances.CONTROL_HZ // 100
     moment = np.minimum(moment, len(tracks.f0_hz) - 1)
-    loud = np.isfinite(found) & (tracks.voicing[moment] > 0.5)
+    loud = tracks.voicing[moment] > 0.5
     errors.append(np.log2(found[loud] / tracks.f0_hz[moment][loud]) * 12)
-    seen += loud.sum()
   errors = np.abs(np.concatenate(errors))
-  assert seen > 400
+  assert len(errors) > 250
   assert np.median(errors) < 0.35
   assert np.mean(errors < 1.0) > 0.9
-
-
-def test_mean_pitch_is_the_speakers():
-  voices = make_voices(num_speakers=6, utterances_per_speaker=1, seed=5)
-  for row in range(len(voices)):
-    speaker = speaker_of(seed=5, split="train", number=row)
-    median_hz = np.nanmedian(pitch_of(voices.read(row)))
-    assert abs(np.log2(median_hz / speaker.f0_hz)) < 4 / 12
 
 
 @pytest.mark.parametrize("vowel", ["iy", "aa", "uw", "ae"])
@@ -139,11 +150,10 @@ def test_a_shorter_tract_raises_every_formant():
     tracks = steady(400, voicing=1.0, formants_hz=formants, f0_hz=100.0)
     found.append(formants_of(sound(tracks, speaker)[800:-800]))
   np.testing.assert_allclose(found[1] / found[0], 1.2, rtol=0.06)
-  rng = np.random.default_rng(0)
-  utterance = _utterances.compose(plain_speaker(), rng, 3.0)
+  utterance = _utterances.compose(speaker, np.random.default_rng(0), 3.0)
   short, long = (
     _utterances.make_tracks(utterance, speaker, np.random.default_rng(1))
-    for speaker in (plain_speaker(tract_scale=1.2), plain_speaker())
+    for speaker in (speaker, plain_speaker(f0_hz=100.0))
   )
   np.testing.assert_allclose(short.formants_hz, 1.2 * long.formants_hz)
 
@@ -169,8 +179,7 @@ def test_speech_has_the_rhythm_of_syllables_and_pauses():
   voices = make_voices(num_speakers=12, **options)
   rhythm, silent = [], []
   for row in range(len(voices)):
-    window = dict(frame_length=256, hop_length=80)
-    level = librosa.feature.rms(y=voices.read(row), **window)[0]
+    level = np.sqrt((frames_of(voices.read(row), 256) ** 2).mean(axis=1))
     power = np.abs(np.fft.rfft((level - level.mean()) * np.hanning(len(level))))
     power, rate = power**2, np.fft.rfftfreq(len(level), 0.01)
     rhythm.append(power[(rate > 2) & (rate < 8)].sum() / power.sum())
@@ -192,13 +201,13 @@ def test_rows_do_not_depend_on_what_else_was_read():
   assert again.speakers[:3] == voices.speakers
 
 
-@pytest.mark.parametrize("start, length", [(0, 1), (4001, 9999), (12345, 8000)])
 @pytest.mark.parametrize("rate_hz", [8000, 22050])
-def test_parts_equal_the_whole(start, length, rate_hz):
+def test_parts_equal_the_whole(rate_hz):
   voices = make_voices(num_speakers=1, sample_rate_hz=rate_hz)
   whole = voices.read(2)
-  part = voices.read(2, start, length)
-  np.testing.assert_allclose(part, whole[start : start + length], atol=1e-6)
+  for start, length in [(0, 1), (4001, 9999), (12345, 8000)]:
+    part = voices.read(2, start, length)
+    np.testing.assert_allclose(part, whole[start : start + length], atol=1e-6)
 
 
 def test_cache_changes_nothing_for_any_thread():
@@ -225,14 +234,9 @@ def test_splits_seeds_and_speakers_differ():
     for number in range(200)
   ]
   assert len(set(speakers)) == len(speakers)
-  names = [
-    make_voices(num_speakers=3, utterances_per_speaker=1, split=split).speakers
-    for split in SPLITS
-  ]
-  assert len(set().union(*names)) == 9
-  signals = [
-    make_voices(num_speakers=1, split=s).read(0, 0, 8000) for s in SPLITS
-  ]
+  voices = [make_voices(num_speakers=3, split=split) for split in SPLITS]
+  assert len(set().union(*(v.speakers for v in voices))) == 9
+  signals = [v.read(0, 0, 8000) for v in voices]
   assert np.abs(np.corrcoef(signals) - np.eye(3)).max() < 0.3
 
 
@@ -265,14 +269,6 @@ def test_same_speech_at_every_rate():
 # Edge: text, length and level.
 
 
-def test_text_is_what_is_said():
-  voices = make_voices(num_speakers=10, utterances_per_speaker=5)
-  words = [word for text in voices["text"] for word in text.split()]
-  assert set(words) <= set(PRONUNCIATIONS)
-  assert len(set(words)) > 60
-  assert 40 <= len(PRONUNCIATIONS) <= 100
-
-
 @pytest.mark.parametrize("utterance_s", [1.5, 4.0, 12.0])
 def test_utterances_are_as_long_as_asked(utterance_s):
   voices = make_voices(
@@ -282,9 +278,12 @@ def test_utterances_are_as_long_as_asked(utterance_s):
   assert seconds.max() <= utterance_s
   assert np.median(seconds) > utterance_s - 0.8
   assert all(voices["text"])
+  words = {word for text in voices["text"] for word in text.split()}
+  assert words <= set(PRONUNCIATIONS)
+  assert len(words) > min(15 * utterance_s, 60)
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 44100, 48000])
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 48000])
 def test_level_and_type_at_every_rate(rate_hz):
   voices = make_voices(num_speakers=4, sample_rate_hz=rate_hz)
   for row in (0, 15, 25, 35):
@@ -296,29 +295,19 @@ def test_level_and_type_at_every_rate(rate_hz):
     assert 0.02 < signal.std() < 0.12
 
 
-def test_many_are_synthesised_faster_than_they_last():
-  voices = make_voices(num_speakers=5)
-  voices.read(0)
-  started, seconds = time.thread_time(), 0.0
-  for row in range(0, 50, 5):
-    seconds += len(voices.read(row)) / RATE_HZ
-  # A quarter of the aim, for machines that are slow or busy.
-  assert seconds / (time.thread_time() - started) > 40
-
-
 # Failure.
 
 
 @pytest.mark.parametrize(
-  "options, message",
+  "name, value",
   [
-    (dict(split="dev"), "split is 'dev', expected one of"),
-    (dict(utterances_per_speaker=0), "must be at least 1"),
-    (dict(seed=-1), "seed must not be negative"),
-    (dict(sample_rate_hz=96000), "sample_rate_hz must be in 8000 to 48000"),
-    (dict(utterance_s=1.0), "utterance_s must be at least 1.5"),
+    ("split", "dev"),
+    ("utterances_per_speaker", 0),
+    ("seed", -1),
+    ("sample_rate_hz", 96000),
+    ("utterance_s", 1.0),
   ],
 )
-def test_bad_options_are_refused(options, message):
-  with pytest.raises(ValueError, match=message):
-    make_voices(**(dict(num_speakers=2) | options))
+def test_bad_options_are_refused(name, value):
+  with pytest.raises(ValueError, match=f"{name} is '?{value}"):
+    make_voices(**{name: value})
