@@ -22,36 +22,14 @@ MODULES = sorted(
   for package in (jaxsep, data_pipelines)
   for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
 )
-PACKAGES = [
-  f"jaxsep.{name}"
-  for name in (
-    "audio",
-    "cli",
-    "conversion",
-    "dsp",
-    "inference",
-    "json_values",
-    "losses",
-    "metrics",
-    "model_io",
-    "models",
-    "simulate",
-    "tasks",
-    "train",
-  )
-] + [
-  f"data_pipelines.{name}"
-  for name in (
-    "batches",
-    "corpora",
-    "mixture_lists",
-    "stream",
-    "tfds_corpora",
-    "voices",
-  )
-]
-# Whose example needs what the extra "test" does not install; it has a test of
-# its own, which says so where it is skipped.
+PACKAGES = """
+  jaxsep.audio jaxsep.cli jaxsep.conversion jaxsep.dsp jaxsep.inference
+  jaxsep.json_values jaxsep.losses jaxsep.metrics jaxsep.model_io jaxsep.models
+  jaxsep.simulate jaxsep.tasks jaxsep.train data_pipelines.batches
+  data_pipelines.corpora data_pipelines.mixture_lists data_pipelines.stream
+  data_pipelines.tfds_corpora data_pipelines.voices
+""".split()
+# The example needs a package that the extra "test" does not install.
 APART = ("pesq",)
 
 
@@ -84,21 +62,6 @@ def public_methods():
           yield pytest.param(value, id=f"{package}.{class_name}.{name}")
 
 
-def check_text(value):
-  """A docstring with a first line, the parameters and what is returned."""
-  text = inspect.getdoc(value)
-  assert text, "has no docstring"
-  assert text.splitlines()[0].endswith("."), "one line, one meaning"
-  if not inspect.isfunction(value):
-    return
-  signature = inspect.signature(value)
-  for parameter in signature.parameters:
-    if parameter not in ("self", "cls"):
-      assert f"{parameter.lstrip('*')}:" in text, (
-        f"parameter {parameter} is not documented"
-      )
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_lists_its_public_names(package):
   module = importlib.import_module(package)
@@ -119,30 +82,34 @@ def test_list_of_public_names_is_checked(name):
   assert private or listed == (name in PACKAGES)
 
 
+def check_first_line(value):
+  text = inspect.getdoc(value)
+  assert text and text.splitlines()[0].endswith("."), "one line, one meaning"
+  return text
+
+
 @pytest.mark.parametrize(("module", "name"), list(public_names()))
 def test_public_name_is_documented(module, name):
   value = getattr(module, name)
   if not (inspect.isclass(value) or inspect.isroutine(value)):
     return  # A constant or a type alias: described where it is defined.
-  check_text(value)
-  if inspect.isfunction(value):
-    returns = inspect.signature(value).return_annotation
-    text = inspect.getdoc(value)
-    if returns not in (None, "None", inspect.Signature.empty):
-      assert "Returns:" in text or "Yields:" in text, f"{name}: no Returns"
+  text = check_first_line(value)
+  if not inspect.isfunction(value):
+    return
+  signature = inspect.signature(value)
+  for parameter in signature.parameters:
+    assert f"{parameter}:" in text, f"{parameter} is not documented"
+  if signature.return_annotation not in (None, "None", signature.empty):
+    assert "Returns:" in text or "Yields:" in text, f"{name}: no Returns"
 
 
 @pytest.mark.parametrize("method", list(public_methods()))
 def test_public_method_is_documented(method):
-  text = inspect.getdoc(method)
-  assert text and text.splitlines()[0].endswith("."), "one line, one meaning"
+  check_first_line(method)
 
 
 def run_examples(module, *, apart):
-  """Runs the examples of a module: those that have a test apart, or the rest.
-
-  Returns how many lines ran.
-  """
+  """Runs the examples of a module, those in APART or the rest; counts lines."""
   runner = doctest.DocTestRunner(
     optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
   )
@@ -170,12 +137,20 @@ def test_example_of_pesq_runs():
 
 def test_python_in_the_readme_runs(tmp_path, monkeypatch):
   source = (ROOT / "README.md").read_text()
+  # Small models in the place of those of the usual size.
+  small = "num_blocks=1, num_repeats=1"
+  for usual, quick in [
+    ("TemporalConvNet(", f"TemporalConvNet({small}, "),
+    ("num_sources=2)", f"masker=models.TemporalConvNet({small}))"),
+  ]:
+    assert usual in source
+    source = source.replace(usual, quick)
   blocks = re.findall(r"^```python\n(.*?)^```", source, re.M | re.S)
   assert blocks
   masker = jaxsep.models.TemporalConvNet(num_blocks=1, num_repeats=1)
   model = jaxsep.models.ConvTasNet(masker=masker)
   signal = np.random.default_rng(0).normal(size=(1, 2, 800)).astype("float32")
-  variables = model.init(jax.random.key(0), signal[:, 0])
+  variables = jax.jit(model.init)(jax.random.key(0), signal[:, 0])
   jaxsep.save(
     tmp_path / "quickstart/model", model, variables, sample_rate_hz=8000
   )

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 from typing import Any
 
@@ -135,8 +134,7 @@ def test_all_collections_but_those_of_the_loss(tmp_path, net):
   "options",
   [
     {"sizes": (3, (1, None)), "limit": 0.5, "dtype": jnp.bfloat16},
-    {"limit": float("inf"), "sizes": (), "act": jnp.tanh},
-    {"inner": nn.Dense(3, use_bias=False)},
+    {"inner": nn.Dense(3, use_bias=False), "sizes": (), "act": jnp.tanh},
   ],
 )
 def test_every_option_comes_back(tmp_path, options):
@@ -270,17 +268,6 @@ def test_what_can_be_saved_is_known_before(net):
     model_io.check_savable(nn.Dense(1), keys)
 
 
-def test_losses_load_without_models():
-  code = (
-    "import sys; from jaxsep import losses; "
-    "assert not {'flax', 'jaxsep.model_io', 'safetensors'} & set(sys.modules); "
-    "import jaxsep; assert callable(jaxsep.load); "
-    "assert 'jaxsep.model_io' in sys.modules; "
-    "assert 'tensorflow' not in sys.modules"
-  )
-  subprocess.run([sys.executable, "-c", code], check=True)
-
-
 # Failures.
 
 
@@ -330,14 +317,13 @@ def test_damaged_config(folder, content):
 @pytest.mark.parametrize(
   ("values", "message"),
   [
-    ({"format_version": 99}, r"by a newer jaxsep \(.*\), whose folders"),
-    ({"format_version": 1}, r"by an older jaxsep \(.*\), whose folders"),
+    ({"format_version": 99}, "format version 99"),
     ({"model": None}, "damaged: 'model' is None"),
     ({"sample_rate_hz": "8000"}, "damaged: 'sample_rate_hz' is '8000'"),
     ({"sample_rate_hz": -1}, "sample_rate_hz must be a positive integer"),
     ({"model": {"class": "Net", "options": {"bogus": 1}}}, "bogus"),
     ({"model": {"class": "Net", "options": {"size": "8"}}}, "config.json: "),
-    ({"files": {"notes": "0"}}, "has no notes"),
+    ({"files": {"notes": "0"}}, "it has no notes"),
   ],
 )
 def test_impossible_config(folder, values, message):
@@ -353,7 +339,7 @@ def test_damaged_weights(folder):
     path.write_bytes(damaged)
     expect(folder, "params.safetensors is damaged")
   path.unlink()
-  expect(folder, "has no params.safetensors")
+  expect(folder, "it has no params.safetensors")
 
 
 def test_weights_of_another_model(folder):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 
 import numpy as np
 import soundfile
@@ -10,7 +9,7 @@ import soundfile
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
-  "fetch or export it again, or take what is there with allow_truncated"
+  "fetch or export it again, or read what is there with allow_truncated"
 )
 
 
@@ -19,18 +18,10 @@ class AudioError(ValueError):
 
 
 def states_no_size(size: int) -> bool:
-  """Whether a size in a header stands for one that was not known.
+  """Whether a size in a header, in bytes, stands for "not known".
 
-  Args:
-    size: Bytes of a chunk, or of the whole file, as in the header.
-
-  Returns:
-    Whether it is within 64 KiB of 2^31 or below 2^32, as from programs that
-    write into a pipe, or more than any file has.
-
-  Example:
-    >>> states_no_size(0x7FFFF000), states_no_size(3_000_000_000)
-    (True, False)
+  Programs that write into a pipe state about 2^31 or 2^32, or more bytes than
+  any file has.
   """
   signed = abs(size - 2**31) <= 2**16
   return signed or 2**32 - 2**16 <= size < 2**32 or size >= 2**62
@@ -49,16 +40,19 @@ def check_finite(block, path, position, rate):
   )
 
 
-def check_end(file, path):
-  """Refuses a file of which the last sample is not there."""
-  notes = file.extra_info
-  for stated, actual in re.findall(r"(\d+) \(should be (\d+)\)", notes):
+def check_length(file, handle, path):
+  """Refuses a file whose samples are not as many as its header announces.
+
+  libsndfile reads such files; what it notices is in its log, `extra_info`.
+  """
+  log = file.extra_info
+  for stated, actual in re.findall(r"(\d+) \(should be (\d+)\)", log):
     if int(actual) < int(stated) and not states_no_size(int(stated)):
       raise AudioError(
         f"{path}: is cut off: {stated} bytes announced, {actual} there; "
         f"{FIX_LENGTH}"
       )
-  if "lacks an end-of-stream" in notes:
+  if "lacks an end-of-stream" in log:
     raise AudioError(f"{path}: is cut off: its end is missing; {FIX_LENGTH}")
   if file.format == "FLAC":
     try:
@@ -72,53 +66,16 @@ def check_end(file, path):
         f"ones are not there; {FIX_LENGTH}"
       )
     file.seek(0)
-
-
-def check_riff(handle, path):
-  """Refuses a WAV file whose header and size disagree."""
-  total = handle.seek(0, os.SEEK_END)
-  handle.seek(0)
-  magic = handle.read(12)
-  if magic[:4] not in (b"RIFF", b"RF64") or magic[8:] != b"WAVE":
-    return
-  long_size = None
-  position = 12
-  while position + 8 <= total:
-    handle.seek(position)
-    name, size = struct.unpack("<4sI", handle.read(8))
-    if name == b"ds64":
-      sizes = handle.read(16)
-      if len(sizes) < 16:
-        raise AudioError(f"{path}: is cut off within its header; {FIX_LENGTH}")
-      long_size = struct.unpack("<8xQ", sizes)[0]
-    if name == b"data":
-      break
-    position += 8 + size + size % 2
-  else:
-    return
-  if size == 0xFFFFFFFF and long_size is not None:
-    size = long_size
-  there = total - position - 8
-  is_stated = magic[:4] == b"RF64" or not states_no_size(size)
-  if there < size and is_stated:
-    raise AudioError(
-      f"{path}: is cut off: {size} bytes of samples announced, {there} "
-      f"there; {FIX_LENGTH}"
+  stop = re.search(r"marker (?:\(\w+\) )?at position (\d+)", log)
+  if stop and file.format in ("WAV", "WAVEX", "RF64"):
+    # Does not move the position, which libsndfile shares.
+    after = os.pread(
+      handle.fileno(), _MAX_TRAILER_BYTES + 1, int(stop.group(1))
     )
-  handle.seek(position + 8 + min(size, there) + size % 2)
-  if there - size > _MAX_TRAILER_BYTES and not _is_chunk(handle, total):
-    raise AudioError(
-      f"{path}: its header is wrong: {size} bytes of samples announced, "
-      f"{there} there; the recorder may not have finished it: repair the "
-      "header, for example with ffmpeg -ignore_length 1 -i"
-    )
-
-
-def _is_chunk(handle, total):
-  """Whether a chunk, or padding, stands at the position of a RIFF file."""
-  position = handle.tell()
-  head = handle.read(_MAX_TRAILER_BYTES)
-  if not head.strip(b"\0"):
-    return True
-  size = int.from_bytes(head[4:8], "little")
-  return all(32 <= byte < 127 for byte in head[:4]) and size <= total - position
+    # Zeros are padding; a few bytes are tags; anything else is sound.
+    if len(after) > _MAX_TRAILER_BYTES and after.strip(b"\0"):
+      raise AudioError(
+        f"{path}: its header is wrong: there are more samples than it "
+        "announces; the recorder may not have finished it: repair the header, "
+        "for example with ffmpeg -ignore_length 1 -i"
+      )

@@ -11,7 +11,7 @@ import soundfile
 
 from jaxsep.audio import _checks
 from jaxsep.audio._checks import AudioError
-from jaxsep.audio._signal import resample
+from jaxsep.audio._signal import resample_blocks
 from jaxsep.typing import Float
 
 
@@ -86,14 +86,14 @@ def read(
     ((1, 8000), 8000)
   """
   with _open(path, allow_truncated) as file:
-    rate, num_channels = file.samplerate, file.channels
-    blocks = _blocks(file, path, 1 << 20, allow_truncated)
-    empty = np.zeros((num_channels, 0), np.float32)
-    signal = np.concatenate([empty, *blocks], axis=-1)
-  if sample_rate_hz is None:
-    return signal, rate
-  signal = resample(signal, orig_rate_hz=rate, target_rate_hz=sample_rate_hz)
-  return signal, sample_rate_hz
+    rate = file.samplerate if sample_rate_hz is None else sample_rate_hz
+    blocks = resample_blocks(
+      _blocks(file, path, 1 << 20, allow_truncated),
+      orig_rate_hz=file.samplerate,
+      target_rate_hz=rate,
+    )
+    empty = np.zeros((file.channels, 0), np.float32)
+    return np.concatenate([empty, *blocks], axis=-1), rate
 
 
 def read_blocks(
@@ -137,9 +137,6 @@ def _open(path, allow_truncated):
   except OSError as error:
     raise AudioError(f"{path}: cannot be opened: {error.strerror}") from error
   with handle:
-    if not allow_truncated:
-      _checks.check_riff(handle, path)
-      handle.seek(0)
     try:
       # By number: given a name, soundfile goes by its extension.
       file = soundfile.SoundFile(handle.fileno(), closefd=False)
@@ -149,15 +146,15 @@ def _open(path, allow_truncated):
         "damaged; convert it to WAV or FLAC"
       ) from error
     with file:
-      if file.frames == 0:
-        raise AudioError(f"{path}: holds no samples; record or export it again")
       if file.frames > 2**62:
         raise AudioError(
           f"{path}: does not say how long it is, as written into a pipe; "
           "convert it to WAV"
         )
       if not allow_truncated:
-        _checks.check_end(file, path)
+        _checks.check_length(file, handle, path)
+      if file.frames == 0:
+        raise AudioError(f"{path}: holds no samples; record or export it again")
       yield file
 
 

@@ -36,91 +36,60 @@ def to_mono(
   return signal[channel]
 
 
-def resample(
-  signal: Float[np.ndarray, "channel time"],
-  *,
-  orig_rate_hz: int,
-  target_rate_hz: int,
-  length: int | None = None,
-) -> Float[np.ndarray, "channel new_time"]:
-  """Changes the sample rate of a signal; any two rates.
-
-  Args:
-    signal: Signal, shape `[C, T]`.
-    orig_rate_hz: Its rate.
-    target_rate_hz: The rate to have.
-    length: Samples to return: the end is cut or filled with zeros. None for
-      the exact duration, rounded up.
-
-  Returns:
-    Signal, shape `[C, length]`.
-
-  Raises:
-    ValueError: If a rate is not a positive whole number.
-  """
-  blocks = resample_blocks(
-    [signal],
-    orig_rate_hz=orig_rate_hz,
-    target_rate_hz=target_rate_hz,
-    length=length,
-  )
-  empty = np.zeros((len(signal), 0), np.float32)
-  return np.concatenate([empty, *blocks], axis=-1)
-
-
 def resample_blocks(
   blocks: Iterable[Float[np.ndarray, "channel _time"]],
   *,
   orig_rate_hz: int,
   target_rate_hz: int,
-  length: int | Callable[[], int] | None = None,
+  length: Callable[[], int] | None = None,
 ) -> Iterator[Float[np.ndarray, "channel _time"]]:
-  """Changes the sample rate of a signal that comes in blocks.
+  """Changes the sample rate of a signal that comes in blocks; any two rates.
 
   Args:
     blocks: Consecutive segments, shape `[C, any]`.
     orig_rate_hz: Their rate.
     target_rate_hz: The rate to have.
-    length: As in `resample`, or a function that gives it when the blocks have
-      ended.
+    length: Called when the blocks have ended, gives the total number of
+      samples to yield: the end is cut or filled with zeros. None for the exact
+      duration, rounded up.
 
   Yields:
     Consecutive segments at the new rate, shape `[C, any]`.
 
   Raises:
     ValueError: If a rate is not a positive whole number.
+
+  Example:
+    >>> blocks = [np.zeros((1, 100), np.float32)] * 3
+    >>> change = {"orig_rate_hz": 8000, "target_rate_hz": 16000}
+    >>> np.concatenate([*resample_blocks(blocks, **change)], axis=1).shape
+    (1, 600)
   """
   for rate in (orig_rate_hz, target_rate_hz):
     if rate < 1 or rate != int(rate):
       raise ValueError(f"rate {rate} must be a positive whole number of Hz")
-  taken = given = num_channels = 0
-  stream = None
+  taken = given = 0
+  rest = stream = None
   for block in blocks:
-    if not num_channels:
-      num_channels = block.shape[0]
+    if rest is None:
+      rest = np.zeros((len(block), 0), np.float32)
       if orig_rate_hz != target_rate_hz:
         stream = soxr.ResampleStream(
-          orig_rate_hz, target_rate_hz, num_channels, dtype="float32"
+          orig_rate_hz, target_rate_hz, len(block), dtype="float32"
         )
     taken += block.shape[1]
     if stream is not None:
       block = stream.resample_chunk(np.ascontiguousarray(block.T)).T
-    if isinstance(length, int):
-      block = block[:, : length - given]
     if block.shape[1]:
       given += block.shape[1]
       yield block
-  if not num_channels:
+  if rest is None:
     return
-  if length is None:
-    total = -(-taken * target_rate_hz // orig_rate_hz)
-  else:
-    total = length if isinstance(length, int) else length()
-  rest = np.zeros((num_channels, 0), np.float32)
   if stream is not None:
     rest = stream.resample_chunk(np.ascontiguousarray(rest.T), last=True).T
-    rest = rest[:, : max(0, total - given)]
-  missing = max(0, total - given - rest.shape[1])
-  rest = np.pad(rest, ((0, 0), (0, missing)))
-  if rest.shape[1]:
+  total = length() if length else -(-taken * target_rate_hz // orig_rate_hz)
+  missing = max(0, total - given)
+  rest = rest[:, :missing]
+  rest = np.pad(rest, ((0, 0), (0, missing - rest.shape[1])))
+  if missing:
     yield rest

@@ -54,9 +54,9 @@ class Writer(contextlib.AbstractContextManager):
   Samples go to a hidden file beside the target, which takes the target's name
   when the `with` block ends and is deleted when it ends in an exception.
 
-  WAV holds 32-bit float by default, which has no highest level. With integer
-  encodings, samples beyond full scale are clipped, counted in `num_clipped`,
-  and reported in one warning at the end.
+  WAV holds 32-bit float by default, which cannot clip. Integer encodings clip
+  samples beyond full scale, count them in `num_clipped`, and report them in one
+  warning at the end.
 
   Attributes:
     path: The target.
@@ -84,8 +84,7 @@ class Writer(contextlib.AbstractContextManager):
         as RF64, which must be decided at the start.
 
     Raises:
-      AudioError: If the format, the encoding, the rate, the number of channels
-        or the place is not possible.
+      AudioError: If an argument is out of range, or the file cannot be made.
     """
     self.path = pathlib.Path(path)
     self.num_clipped = 0
@@ -105,7 +104,8 @@ class Writer(contextlib.AbstractContextManager):
     if container == "WAV":
       size = (num_samples or 0) * num_channels * width
       container = "RF64" if size > 2**32 - 2**16 else "WAV"
-    # libsndfile does not say what it cannot hold.
+    # libsndfile does not say what it cannot hold: the highest rate, the
+    # number of channels, and the step of the rates.
     top, most, step = 2**31 - 1, 1024, 1
     if container == "FLAC":
       top, most, step = 655_350, 8, 10 if sample_rate_hz >= 2**16 else 1

@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 
 import jaxsep
-from jaxsep.cli._console import UsageError, complain, user_mistakes
+from jaxsep.cli._console import (
+  UsageError,
+  complain,
+  parse_channel,
+  user_mistakes,
+)
 
 __all__ = ["main", "run"]
 
@@ -21,6 +26,20 @@ class _Parser(argparse.ArgumentParser):
 
   def error(self, message):
     raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _at_most(limit):
+  """Parses a positive number of the same type as the limit."""
+
+  def number(text):
+    value = type(limit)(text)
+    if not 0 < value <= limit:
+      raise argparse.ArgumentTypeError(
+        f"must be above 0 and at most {limit}, got {text}"
+      )
+    return value
+
+  return number
 
 
 def _adders(parser):
@@ -41,6 +60,7 @@ def _add_separate(parser):
   )
   add(
     "--channel",
+    type=parse_channel,
     default="mix",
     help="mix for the mean of all (default), or a number from 1",
   )
@@ -48,22 +68,22 @@ def _add_separate(parser):
   add(
     "--encoding",
     choices=["float", "pcm16", "pcm24"],
-    help="default: float in WAV, which cannot clip, 24 bits in FLAC",
+    help="default: float in WAV, which cannot clip; 24 bits in FLAC",
   )
   flag("--overwrite", help="replace files of the same name")
   flag("--allow_truncated", help="use what is there of cut-off files")
   add(
     "--chunk_s",
-    type=float,
-    help="seconds per call of the model (default: 8; with --stream 1, or 0.02"
-    " from a pipe)",
+    type=_at_most(3600.0),
+    help="seconds of audio per call of the model (default: 8; with --stream 1"
+    " from a file, 0.02 from a pipe)",
   )
   add(
     "--overlap_s",
     type=float,
     help="seconds that neighbouring chunks share (default: a quarter)",
   )
-  add("--batch_size", type=int, help="chunks at a time")
+  add("--batch_size", type=_at_most(1 << 20), help="chunks per call")
   flag("--quiet", help="no progress bar and no notes")
   flag(
     "--stream",
@@ -73,10 +93,10 @@ def _add_separate(parser):
   add(
     "--raw",
     choices=["int16", "float32"],
-    help="samples of a pipe that is not WAV; little-endian",
+    help="type of the samples of a pipe that is not WAV; little-endian",
   )
-  add("--sample_rate_hz", type=int, help="of --raw")
-  add("--num_channels", type=int, help="of --raw (default: 1)")
+  add("--sample_rate_hz", type=_at_most(1 << 20), help="of --raw")
+  add("--num_channels", type=_at_most(1024), help="of --raw (default: 1)")
 
 
 def _add_info(parser):
@@ -88,7 +108,11 @@ def _add_score(parser):
   add("--reference", nargs="+", required=True, help="files of true sources")
   add("--estimate", nargs="+", required=True, help="separated, in any order")
   add("--mixture", help="adds the improvements over this file")
-  add("--channel", help="of files with several: mix, or a number from 1")
+  add(
+    "--channel",
+    type=parse_channel,
+    help="of files with several: mix, or a number from 1",
+  )
   flag("--trim", help="cut all to the shortest length")
   flag("--allow_truncated", help="use what is there of cut-off files")
   flag("--stoi", help="adds STOI")

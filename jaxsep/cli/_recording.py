@@ -1,5 +1,8 @@
-"""A recording on its way to the model and back."""
+"""What `separate` does with any recording, whole or as a stream."""
 
+import argparse
+import collections
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -8,6 +11,7 @@ from jaxsep import audio
 from jaxsep.cli._console import UsageError
 
 Blocks = Iterable[np.ndarray]
+Path = pathlib.Path
 
 
 class Recording:
@@ -59,3 +63,31 @@ def check_channel(channel: str | int, num_channels: int, path: object) -> None:
   if channel != "mix" and int(channel) >= num_channels:
     there = "1 channel" if num_channels == 1 else f"{num_channels} channels"
     raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")
+
+
+def prepare_outputs(
+  inputs: list[Path], num_sources: int, options: argparse.Namespace
+) -> dict[Path, list[Path]]:
+  """Paths of the outputs of each input, in a folder made for them."""
+  folder = Path(options.output_dir)
+  targets = {
+    path: [
+      folder / f"{path.stem}_{number}.{options.format}"
+      for number in range(1, num_sources + 1)
+    ]
+    for path in inputs
+  }
+  planned = [target for path in inputs for target in targets[path]]
+  sources = {path.resolve() for path in inputs}
+  for target, count in collections.Counter(planned).items():
+    if count > 1:
+      raise UsageError(f"{target}: two inputs would be written to this name")
+    if target.resolve() in sources:
+      raise UsageError(f"{target}: is an input; choose another --output_dir")
+    if target.exists() and not options.overwrite:
+      raise UsageError(
+        f"{target}: exists already; choose another --output_dir or add"
+        " --overwrite"
+      )
+  folder.mkdir(parents=True, exist_ok=True)
+  return targets

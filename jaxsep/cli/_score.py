@@ -7,11 +7,7 @@ import math
 import numpy as np
 
 from jaxsep import audio, dsp, metrics
-from jaxsep.cli._console import (
-  UsageError,
-  note,
-  parse_channel,
-)
+from jaxsep.cli._console import UsageError, note
 from jaxsep.cli._recording import check_channel
 
 
@@ -68,12 +64,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _read(names, options):
   """All files as one array `[files, T]`, and their rate."""
-  channel = options.channel and parse_channel(options.channel)
-  signals, rates = [], []
-  for name in names:
-    signal, rate = audio.read(name, allow_truncated=options.allow_truncated)
-    signals.append(signal)
-    rates.append(rate)
+  channel = options.channel
+  signals, rates = zip(
+    *(audio.read(n, allow_truncated=options.allow_truncated) for n in names),
+    strict=True,
+  )
+  for name, rate in zip(names, rates, strict=True):
     if rate != rates[0]:
       raise UsageError(
         f"{name}: {rate} Hz, but {names[0]}: {rates[0]} Hz; resample them to"
@@ -86,17 +82,16 @@ def _read(names, options):
       raise UsageError(
         f"{name}: has {len(signal)} channels; say which with --channel"
       )
-    # Beside files with several channels, those with one are used as they are.
-    chosen = 0
     if channel is not None and (len(signal) > 1 or is_mono):
       check_channel(channel, len(signal), name)
-      chosen = channel
-    rows.append(audio.to_mono(signal, channel=chosen))
-  lengths = [len(row) for row in rows]
-  shortest = min(lengths)
-  if max(lengths) > shortest:
-    odd = next(i for i, length in enumerate(lengths) if length != lengths[0])
-    line = f"{names[odd]}: {lengths[odd]} samples, but {names[0]}: {lengths[0]}"
+      rows.append(audio.to_mono(signal, channel=channel))
+    else:  # A file with one channel beside files with several.
+      rows.append(signal[0])
+  shortest = min(map(len, rows))
+  for name, row in zip(names, rows, strict=True):
+    if len(row) == len(rows[0]):
+      continue
+    line = f"{name}: {len(row)} samples, but {names[0]}: {len(rows[0])}"
     if not options.trim:
       raise UsageError(f"{line}; --trim cuts all to the shortest")
     note(f"{line}; all cut to {shortest}")

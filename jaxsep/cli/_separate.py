@@ -1,7 +1,6 @@
 """`jaxsep separate`."""
 
 import argparse
-import collections
 import contextlib
 import pathlib
 import warnings
@@ -15,11 +14,11 @@ from jaxsep.cli._console import (
   UsageError,
   complain,
   note,
-  parse_channel,
   user_mistakes,
 )
-from jaxsep.cli._recording import Recording, check_channel
+from jaxsep.cli._recording import Recording, check_channel, prepare_outputs
 
+_CHUNK_S = 8.0
 _BAR = (
   "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio"
   " [{elapsed}<{remaining}]"
@@ -29,25 +28,22 @@ _BAR = (
 def run(options: argparse.Namespace) -> int:
   """Separates each file; goes on to the next one when one is damaged."""
   if options.stream:
-    return _separate_stream.run(options, _plan_outputs)
+    return _separate_stream.run(options)
   _check(options)
-  channel = parse_channel(options.channel)
   inputs = [pathlib.Path(name) for name in options.files]
   abouts = [
     audio.info(path, allow_truncated=options.allow_truncated) for path in inputs
   ]
   for path, about in zip(inputs, abouts, strict=True):
-    check_channel(channel, about.num_channels, path)
+    check_channel(options.channel, about.num_channels, path)
   loaded = model_io.load(options.model)
-  targets = _plan_outputs(inputs, loaded.model.num_sources, options)
-  pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+  targets = prepare_outputs(inputs, loaded.model.num_sources, options)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
     try:
       with user_mistakes(), warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", UserWarning)
-        heard = Recording(channel)
-        _separate(path, about, targets[path], heard, loaded, options)
+        _separate(path, about, targets[path], loaded, options)
     except UsageError as error:
       failed = True
       complain(error)
@@ -60,61 +56,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options):
-  """Refuses sizes out of range, and what only a stream can do."""
+  """Refuses options that do not go together, and what only a stream can do."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
   for name in ("raw", "sample_rate_hz", "num_channels"):
     if getattr(options, name) is not None:
       raise UsageError(f"--{name} needs --stream")
-  if options.chunk_s is None:
-    options.chunk_s = 8.0
-  if not 0.1 <= options.chunk_s <= 3600:
-    raise UsageError(
-      f"--chunk_s must be from 0.1 to 3600 seconds, got {options.chunk_s:g}"
-    )
+  options.chunk_s = options.chunk_s or _CHUNK_S
+  if options.chunk_s < 0.1:
+    raise UsageError("--chunk_s below 0.1 seconds needs --stream")
   if not 0 <= (options.overlap_s or 0) <= 0.9 * options.chunk_s:
     raise UsageError(
       "--overlap_s must be from 0 to 0.9 of --chunk_s"
       f" {options.chunk_s:g}, got {options.overlap_s:g}"
     )
-  if options.batch_size is not None and options.batch_size < 1:
-    raise UsageError(f"--batch_size must be positive: {options.batch_size}")
   if options.format == "flac" and options.encoding == "float":
     raise UsageError("FLAC holds no float: choose --encoding=pcm24, or WAV")
 
 
-def _plan_outputs(inputs, num_sources, options):
-  """Paths of the outputs of each input; refuses to overwrite."""
-  folder = pathlib.Path(options.output_dir)
-  targets = {
-    path: [
-      folder / f"{path.stem}_{number}.{options.format}"
-      for number in range(1, num_sources + 1)
-    ]
-    for path in inputs
-  }
-  planned = [target for path in inputs for target in targets[path]]
-  sources = {path.resolve() for path in inputs}
-  for target, count in collections.Counter(planned).items():
-    if count > 1:
-      raise UsageError(f"{target}: two inputs would be written to this name")
-    if target.resolve() in sources:
-      raise UsageError(f"{target}: is an input; choose another --output_dir")
-    if target.exists() and not options.overwrite:
-      raise UsageError(
-        f"{target}: exists already; choose another --output_dir or add"
-        " --overwrite"
-      )
-  return targets
-
-
-def _separate(path, about, targets, heard, loaded, options):
+def _separate(path, about, targets, loaded, options):
   """Reads, resamples, separates, resamples back and writes one file."""
 
   def tell(text):
     if not options.quiet:
       note(f"{path}: {text}")
 
+  heard = Recording(options.channel)
   rate, model_rate = about.sample_rate_hz, loaded.sample_rate_hz
   if about.num_channels > 1 and heard.channel == "mix":
     tell(
@@ -128,7 +95,9 @@ def _separate(path, about, targets, heard, loaded, options):
       f"{rate} Hz, but the model takes {model_rate} Hz: outputs hold nothing"
       f" above {model_rate // 2} Hz"
     )
-  overlap_s = options.overlap_s
+  overlap = options.overlap_s
+  if overlap is not None:
+    overlap = round(overlap * model_rate)
   with contextlib.ExitStack() as stack:
     bar = stack.enter_context(
       tqdm.tqdm(
@@ -155,10 +124,7 @@ def _separate(path, about, targets, heard, loaded, options):
         loaded.model,
         loaded.variables,
         (block[0] for block in blocks),
-        cut=inference.Overlapping(
-          round(options.chunk_s * model_rate),
-          None if overlap_s is None else round(overlap_s * model_rate),
-        ),
+        cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
         batch_size=options.batch_size,
         progress=lambda count: bar.update(count / model_rate),
       )
@@ -169,7 +135,7 @@ def _separate(path, about, targets, heard, loaded, options):
     ):
       for writer, source in zip(writers, block, strict=True):
         writer.write(source[np.newaxis])
-  if heard.energy < 1e-3 * heard.energy_of_channels and heard.channel == "mix":
+  if heard.channel == "mix" and heard.energy < 1e-3 * heard.energy_of_channels:
     tell("its channels cancel each other; choose one with --channel")
   elif not heard.energy:
     tell("is silent; so are the outputs")

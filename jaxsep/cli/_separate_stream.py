@@ -11,9 +11,9 @@ import types
 import numpy as np
 
 from jaxsep import audio, inference, model_io
-from jaxsep.cli._console import UsageError, note, parse_channel
-from jaxsep.cli._recording import Recording, check_channel
-from jaxsep.cli._stream_input import Pipe, Stopper
+from jaxsep.cli._console import UsageError, note
+from jaxsep.cli._recording import Recording, check_channel, prepare_outputs
+from jaxsep.cli._stopper import Stopper
 from jaxsep.cli._stream_output import Files, Stdout
 
 # Short chunks of a pipe for a low latency, long ones of a file for speed.
@@ -21,40 +21,16 @@ _PIPE_CHUNK_S = 0.02
 _FILE_CHUNK_S = 1.0
 # Half-life of the past in the level of the outputs.
 _HALF_LIFE_S = 20.0
-# The least RMS for the model, as in `inference.separate`, and that of silence.
+# A softer input is raised to this RMS, as in `inference.separate`; below the
+# second one, it is silence.
 _MODEL_LEVEL = 0.1
 _SILENCE = 1e-4
 
 
-def _check(options):
-  """Refuses options that do not go together."""
-  piped = options.files == ["-"]
-  if len(options.files) > 1:
-    raise UsageError("--stream takes one input: a file, or - for a pipe")
-  for name in ("overlap_s", "batch_size"):
-    if getattr(options, name) is not None:
-      raise UsageError(f"--{name} is not for --stream")
-  if options.format != "wav":
-    raise UsageError("--stream writes WAV: leave out --format")
-  if options.chunk_s is not None and not 0 < options.chunk_s <= 60:
-    raise UsageError(
-      "--chunk_s must be above 0 and at most 60 seconds with --stream, got"
-      f" {options.chunk_s:g}"
-    )
-  if options.raw and (options.sample_rate_hz is None or not piped):
-    raise UsageError("--raw is for - as input, and needs --sample_rate_hz")
-  for name in ("sample_rate_hz", "num_channels"):
-    value = getattr(options, name)
-    if value is not None and not options.raw:
-      raise UsageError(f"--{name} is for --raw; other inputs tell theirs")
-    if value is not None and not 1 <= value <= 1 << 20:
-      raise UsageError(f"--{name} must be positive, got {value}")
-
-
-def run(options: argparse.Namespace, plan_outputs) -> int:
+def run(options: argparse.Namespace) -> int:
   """Separates one input as it comes; returns the exit code."""
   _check(options)
-  heard = Recording(parse_channel(options.channel))
+  heard = Recording(options.channel)
   loaded = model_io.load(options.model)
   try:
     live = inference.stream(loaded.model)
@@ -64,20 +40,21 @@ def run(options: argparse.Namespace, plan_outputs) -> int:
   seconds = options.chunk_s or (_PIPE_CHUNK_S if is_pipe else _FILE_CHUNK_S)
   hops = seconds * loaded.sample_rate_hz / live.hop_length
   chunk_length = live.hop_length * max(1, round(hops))
-  with Stopper() as stopper:
-    # Compiled before the input is touched: a pipe fills meanwhile.
-    silence = np.zeros((1, chunk_length), np.float32)
-    live.step(loaded.variables, live.init(loaded.variables, 1), silence)
-    source = _open(options, stopper)
-    rate = source.sample_rate_hz
-    check_channel(heard.channel, source.num_channels, options.files[0])
-    blocks = heard.separated(
-      _until_signal(source.blocks(), stopper),
-      functools.partial(_separate, loaded, live, chunk_length),
-      rate=rate,
-      model_rate=loaded.sample_rate_hz,
-    )
-    paths, sink = _make_sink(options, rate, loaded, plan_outputs)
+  # Compiled before the input is touched: a pipe fills meanwhile.
+  silence = np.zeros((1, chunk_length), np.float32)
+  live.step(loaded.variables, live.init(loaded.variables, 1), silence)
+  stopper = Stopper()
+  source = _open(options, stopper)
+  rate = source.sample_rate_hz
+  check_channel(heard.channel, source.num_channels, options.files[0])
+  blocks = heard.separated(
+    _until_signal(source.blocks(), stopper),
+    functools.partial(_separate, loaded, live, chunk_length),
+    rate=rate,
+    model_rate=loaded.sample_rate_hz,
+  )
+  with stopper:
+    paths, sink = _make_sink(options, rate, loaded)
     try:
       with sink:
         for block in blocks:
@@ -91,34 +68,51 @@ def run(options: argparse.Namespace, plan_outputs) -> int:
       f"{sink.num_clipped} samples beyond full scale were clipped;"
       " --encoding=float would keep them"
     )
+  if stopper.signal is not None:
+    name = signal.Signals(stopper.signal).name
+    note(f"ended by {name}; {heard.num_samples / rate:.2f} s are separated")
+    return 128 + stopper.signal
   if source.problem:
     raise UsageError(source.problem)
   if source.remark and not options.quiet:
     note(source.remark)
-  if stopper.signal is None:
-    return 0
-  name = signal.Signals(stopper.signal).name
-  note(f"ended by {name}; {heard.num_samples / rate:.2f} s are separated")
-  return 128 + stopper.signal
+  return 0
+
+
+def _check(options):
+  """Refuses options that do not go together."""
+  if len(options.files) > 1:
+    raise UsageError("--stream takes one input: a file, or - for a pipe")
+  for name in ("overlap_s", "batch_size"):
+    if getattr(options, name) is not None:
+      raise UsageError(f"--{name} is not for --stream")
+  if options.format != "wav":
+    raise UsageError("--stream writes WAV: leave out --format")
+  if options.raw and (options.sample_rate_hz is None or options.files != ["-"]):
+    raise UsageError("--raw is for - as input, and needs --sample_rate_hz")
+  for name in ("sample_rate_hz", "num_channels"):
+    if getattr(options, name) is not None and not options.raw:
+      raise UsageError(
+        f"--{name} is for --raw; other inputs state theirs in a header"
+      )
 
 
 def _open(options, stopper):
   """The input: a pipe, or a file with the same attributes."""
   name = options.files[0]
-  if name != "-":
-    whole = {"allow_truncated": options.allow_truncated}
-    about = audio.info(name, **whole)
-    return types.SimpleNamespace(
-      sample_rate_hz=about.sample_rate_hz,
-      num_channels=about.num_channels,
-      blocks=lambda: audio.read_blocks(name, **whole),
-      problem=None,
-      remark=None,
-    )
-  raw = None
-  if options.raw:
+  if name == "-":
     raw = options.raw, options.sample_rate_hz, options.num_channels or 1
-  return Pipe(sys.stdin.fileno(), stopper, raw)
+    read = functools.partial(stopper.read, sys.stdin.fileno())
+    return audio.Pipe(read, raw if options.raw else None)
+  whole = {"allow_truncated": options.allow_truncated}
+  about = audio.info(name, **whole)
+  return types.SimpleNamespace(
+    sample_rate_hz=about.sample_rate_hz,
+    num_channels=about.num_channels,
+    blocks=lambda: audio.read_blocks(name, **whole),
+    problem=None,
+    remark=None,
+  )
 
 
 def _until_signal(blocks, stopper):
@@ -128,14 +122,14 @@ def _until_signal(blocks, stopper):
       return
 
 
-def _make_sink(options, rate, loaded, plan_outputs):
+def _make_sink(options, rate, loaded):
   """Paths of the outputs, and what writes them."""
   encoding = options.encoding or "float"
   if options.output_dir == "-":
     return [], Stdout(encoding)
-  path = pathlib.Path(options.files[0] if options.files[0] != "-" else "stdin")
-  paths = plan_outputs([path], loaded.model.num_sources, options)[path]
-  pathlib.Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+  name = options.files[0]
+  path = pathlib.Path("stdin" if name == "-" else name)
+  paths = prepare_outputs([path], loaded.model.num_sources, options)[path]
   return paths, Files(paths, sample_rate_hz=rate, encoding=encoding)
 
 

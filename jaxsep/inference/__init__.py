@@ -1,8 +1,8 @@
 """Models applied to recordings of any length, whole or as they come."""
 
 from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
-from jaxsep.inference._running_gains import RunningGains
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._stream import Stream, stream
 

@@ -11,12 +11,11 @@ from jaxsep.typing import Float
 _GAIN_DECAY = 0.95
 # Energy below this share of the recording's level is no evidence.
 _EVIDENCE_FLOOR = 1e-3
-# Weight of how the speakers sound, beside the correlation of the waveforms in
-# the overlap, which is 1 where they agree.
+# Weight of how the speakers sound; equal waveforms in the overlap weigh 1.
 _MEMORY_WEIGHT = 0.05
 
 # A source counts in frames where it is less than 6 dB below the loudest one:
-# what leaks into the output of a silent source belongs to others.
+# the rest may be leakage from other sources.
 _FRAME = 256
 _LOUD = 0.25
 
@@ -36,11 +35,6 @@ class CrossFade:
   """
 
   def __init__(self, num_sources: int):
-    """Starts a recording.
-
-    Args:
-      num_sources: Sources that the model gives.
-    """
     self._start = 0
     self._pending = np.zeros((num_sources, 0), np.float32)
     self._is_first = True

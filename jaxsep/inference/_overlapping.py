@@ -22,13 +22,13 @@ class Chunk:
   Attributes:
     start: Position of its first sample in the recording.
     samples: The samples, shape `[T]`.
-    level: RMS of the recording so far, by which the chunk is scaled for the
-      model; 0 if all was silent. None to have `inference.separate` find it.
+    level: RMS of the recording so far, 0 if all was silent. The chunk is
+      scaled by it for the model; `separate_blocks` sets it.
   """
 
   start: int
   samples: Float[np.ndarray, "time"]
-  level: float | None = None
+  level: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,11 @@ class Overlapping:
   """Cuts a recording into chunks that overlap their neighbours.
 
   Every chunk has the same length: the last one begins early enough to end with
-  the recording. Only a recording that is shorter than a chunk makes a shorter
-  one.
+  the recording. Only a recording shorter than a chunk makes a shorter one.
 
   Neighbours share `overlap` samples or more: where these fall into a pause,
-  the next chunk begins up to three quarters of a chunk earlier, so that the
-  shared part has speech by which to recognise the speakers.
+  the next chunk begins up to three quarters of a chunk earlier, so that they
+  share speech by which to recognise the speakers.
 
   Attributes:
     chunk_length: Samples per chunk; 8 s at 8 kHz by default. Longer chunks
@@ -99,18 +98,15 @@ class Overlapping:
         held = held[hop:]
         start += hop
         samples = held[:chunk_length].copy()
+        yield Chunk(start, samples)
         level = running_level(samples, level)
-        yield Chunk(start, samples, level)
         hop = self._hop(samples, level)
       missing = hop + chunk_length - len(held)
     held = np.concatenate([held, *fresh])
-    if hop == 0:
-      if len(held):
-        yield Chunk(0, held, running_level(held, level))
-    elif len(held) > chunk_length:
-      start += len(held) - chunk_length
-      samples = held[-chunk_length:]
-      yield Chunk(start, samples, running_level(samples, level))
+    unseen = len(held) if hop == 0 else len(held) - chunk_length
+    if unseen > 0:
+      last = held[-chunk_length:]
+      yield Chunk(start + len(held) - len(last), last)
 
   def _hop(self, samples, level):
     """Samples from the start of a chunk to that of the next one."""

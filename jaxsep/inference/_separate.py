@@ -15,7 +15,7 @@ from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._overlapping import Chunk, Overlapping, running_level
 from jaxsep.typing import Array, Float, PyTree
 
-# RMS of the recording as the model gets it.
+# RMS to which a recording is scaled for the model.
 _MODEL_LEVEL = 0.1
 # Shortest input of the model; shorter recordings are padded to it.
 _SHORTEST = 256
@@ -31,26 +31,15 @@ def separate(
   model: nn.Module,
   variables: PyTree,
   mixture: Float[Array, "time"],
-  *,
-  cut: Cut | None = None,
-  join: Join | None = None,
-  batch_size: int | None = None,
-  progress: Progress | None = None,
-  **conditions: Any,
+  **options: Any,
 ) -> Float[np.ndarray, "sources _time"]:
   """Separates a recording of any length that is in memory.
-
-  As `separate_blocks`, which see, for a whole recording.
 
   Args:
     model: Maps `[B, T]` to `[B, S, T]`.
     variables: Its variables, `{"params": ...}`.
     mixture: Recording at the model's sample rate, shape `[T]`.
-    cut: As in `separate_blocks`.
-    join: As in `separate_blocks`.
-    batch_size: As in `separate_blocks`.
-    progress: As in `separate_blocks`.
-    conditions: As in `separate_blocks`.
+    options: Options and conditions of `separate_blocks`.
 
   Returns:
     The sources, shape `[S, T]`, or less if `cut` or `join` leaves samples out.
@@ -71,16 +60,8 @@ def separate(
   mixture = _real(mixture)
   if not mixture.size:
     raise ValueError("the recording has no samples")
-  parts = separate_blocks(
-    model,
-    variables,
-    np.array_split(mixture, -(-len(mixture) // _BLOCK)),
-    cut=cut,
-    join=join,
-    batch_size=batch_size,
-    progress=progress,
-    **conditions,
-  )
+  blocks = np.array_split(mixture, -(-len(mixture) // _BLOCK))
+  parts = separate_blocks(model, variables, blocks, **options)
   return np.concatenate(list(parts), axis=-1)
 
 
@@ -97,17 +78,17 @@ def separate_blocks(
 ) -> Iterator[Float[np.ndarray, "sources _time"]]:
   """Separates a recording that comes in blocks, in constant memory.
 
-  The recording is cut into chunks; a batch of them goes through the model in
-  one call, compiled once, while the next one is read; and the separated chunks
-  are joined. With the defaults, chunks overlap, and each speaker stays in the
-  same output throughout: the order of the sources of a chunk is settled on its
-  overlap with what came before it.
+  The recording is cut into chunks. Batches of chunks go through the model,
+  which is compiled once and computes while the next chunks are read. Then the
+  separated chunks are joined. By default, chunks overlap, and each speaker
+  stays in the same output throughout: the sources of a chunk take the order
+  that fits the chunk before on the overlap.
 
-  Levels come from the recording, not from the model, whose output may have
-  any scale and sign: the sources of a chunk are scaled to add up to it in the
-  least-squares sense, with gains that change little from chunk to chunk. A
-  recording 10 times as loud gives sources 10 times as loud; silence gives
-  silence; and what the model leaves out, such as noise, stays out.
+  The model's outputs may have any scale and sign: the sources of a chunk are
+  scaled to add up to it in the least-squares sense, with gains that change
+  little from chunk to chunk. A recording 10 times as loud gives sources 10
+  times as loud; silence gives silence; and what the model leaves out, such as
+  noise, stays out.
 
   Args:
     model: Maps `[B, T]` to `[B, S, T]` under `apply(variables, mixture)`. It
@@ -116,8 +97,8 @@ def separate_blocks(
     variables: Its variables, `{"params": ...}`.
     blocks: Consecutive parts of one channel at the model's sample rate, each
       of shape `[any]`.
-    cut: Makes chunks from the blocks, as `inference.Overlapping` does; None
-      for `Overlapping()`. Chunks of equal length are compiled once.
+    cut: Makes chunks from the blocks; None for `inference.Overlapping()`.
+      Chunks of equal length are compiled once.
     join: Called with the number of sources, makes what joins the chunks, with
       the methods of `inference.CrossFade`; None for `CrossFade`.
     batch_size: Chunks per call; None for 1 on a CPU and 8 elsewhere.
@@ -127,13 +108,13 @@ def separate_blocks(
       `embedding`: arrays of shape `[1, ...]`, the same for all chunks.
 
   Yields:
-    Consecutive parts of the sources, shape `[S, any]`; together exactly as
-    long as the blocks, if `cut` and `join` leave nothing out.
+    Consecutive parts of the sources, shape `[S, any]`; together as long as the
+    blocks, unless `cut` or `join` leaves samples out.
 
   Raises:
-    ValueError: If an option is out of range, or a block is not one channel
-      of real numbers, or holds NaN or Inf.
-    FloatingPointError: If the model's output does.
+    ValueError: If an option is out of range, or a block is not one channel or
+      holds NaN or Inf.
+    FloatingPointError: If the model's output holds NaN or Inf.
   """
   if batch_size is None:
     batch_size = 1 if jax.default_backend() == "cpu" else 8
@@ -205,10 +186,8 @@ def _with_levels(chunks):
   """The chunks, each with its level."""
   level = 0.0
   for chunk in chunks:
-    if chunk.level is None:
-      level = running_level(chunk.samples, level)
-      chunk = dataclasses.replace(chunk, level=level)
-    yield chunk
+    level = running_level(chunk.samples, level)
+    yield dataclasses.replace(chunk, level=level)
 
 
 def _stack(batch: list[Chunk], rows: int, length: int) -> np.ndarray:
@@ -240,8 +219,6 @@ def _real(samples):
     raise ValueError(
       f"samples {samples.shape} must be [time]; take one channel at a time"
     )
-  if not np.can_cast(samples.dtype, np.float64, "same_kind"):
-    raise ValueError(f"samples must be real numbers, got {samples.dtype}")
   return samples.astype(np.float32, copy=False)
 
 

@@ -23,10 +23,9 @@ class Stream:
     step: `step(variables, state, samples [B, n])` separates the next samples;
       it returns the new state and the estimates `[B, S, n]`. The old state
       stays valid.
-    finish: `finish(variables, state) -> estimates [B, S, latency]` gives the
-      estimates that are still missing after the last sample. Samples after the
-      last chunk that do not fill a hop are passed as `rest [B, r]` and give
-      `r` estimates more.
+    finish: `finish(variables, state, rest=None)` gives the estimates that are
+      still missing after the last sample, `[B, S, latency + r]`. `rest [B, r]`
+      holds the last samples, if they do not fill a hop.
     hop_length: `n` is a multiple of this.
     latency: Samples that the estimates are behind the mixture.
   """
@@ -41,33 +40,29 @@ class Stream:
 def stream(model: nn.Module) -> Stream:
   """Functions that separate a signal chunk by chunk, as it comes.
 
-  The estimates are those of the model on the whole mixture at once, delayed by
+  The estimates are those of the model on the whole mixture, delayed by
   `latency` samples: the first `latency` samples are zeros, and `finish` gives
   as many at the end. A chunk has any multiple of `hop_length` samples; each
-  new size is compiled once. Samples at the end that fill no hop are passed to
-  `finish`. An output sample needs `latency` samples after it, and the rest of
-  their hop.
+  new size is compiled once. An output sample needs `latency` samples after it,
+  and the rest of their hop.
 
   `step` and `finish` are compiled and pure. The state is a plain tree of
   arrays: it can be kept, saved, and sent to another device. NaN, Inf or a huge
-  sample, such as 1e20, disturbs its row for as long as the convolutions look
-  back; a huge one that compression makes a large number also stays in the
-  running statistics, whose weight of it falls with time.
+  sample, such as 1e20, spoils its row for as long as the convolutions look
+  back; a huge one also stays in running statistics, with a falling weight.
 
-  Models in bfloat16 round chunks and the whole differently: their estimates
-  agree to about 2 % of the largest sample.
+  bfloat16 models agree with the whole to about 2 % of the largest sample.
 
   Args:
-    model: A causal model: a `ConvTasNet`, which is one hop late, or a
-      `SpectrogramTasNet`, which is a window less a hop late, with
-      `masker=TemporalConvNet(causal=True)`. Or any module with the numbers
-      `hop_length` and `stream_latency`, `is_causal`, and three methods:
+    model: A `ConvTasNet` (latency: a hop) or a `SpectrogramTasNet` (latency:
+      a window less a hop) with `masker=TemporalConvNet(causal=True)`; or any
+      module with `hop_length`, `stream_latency`, `is_causal`, and
       `stream_init(batch, **conditions) -> state`, a tree of arrays;
       `stream_step(state, mixture [B, n]) -> (state, estimates [B, S, n])`;
       `stream_finish(state, rest=None) -> estimates [B, S, latency + r]`.
 
   Returns:
-    The functions `init`, `step` and `finish`, and two numbers.
+    The functions `init`, `step` and `finish`, `hop_length` and `latency`.
 
   Raises:
     ValueError: If the model needs the future, or has no step.

@@ -32,7 +32,7 @@ DTYPES = {
 
 
 class ModelFolderError(ValueError):
-  """A model folder that cannot be read or written; says why in one line."""
+  """A model folder cannot be read or written; one line says why."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,20 +51,18 @@ def load(
   """Reads a model folder written by `save`.
 
   Args:
-    where: A model folder; a run's folder, of which the best model is read, or
-      the last one if there is no best one; or the name of a model that ships
-      with jaxsep. Folders may be in a bucket (`gs://...`).
-    model_class: The model's class if it is not one of jaxsep's own; also
-      several classes, if others are nested in it, and functions that are
-      among their options.
+    where: A model folder; the folder of a run, for its best model or else its
+      last one; or the name of a model that ships with jaxsep. Folders may be
+      in a bucket (`gs://...`).
+    model_class: The model's class if it is not jaxsep's own; or a list of it,
+      the classes nested in it, and the functions among their options.
 
   Returns:
-    The model, its variables as they were saved, bit for bit, and what was
-    saved with them.
+    The model, its variables bit for bit, and what was saved with them.
 
   Raises:
-    ModelFolderError: If the folder is missing, damaged, of another program or
-      another version of jaxsep, or names a class that is not known.
+    ModelFolderError: If the folder is missing or damaged, was not written by
+      this version of jaxsep, or names an unknown class.
 
   Example:
     >>> import tempfile
@@ -96,10 +94,10 @@ def read_config(folder: epath.Path) -> dict[str, Any]:
     raise ModelFolderError(f"{path} was not written by jaxsep.")
   version = config.get("format_version")
   if version != FORMAT_VERSION:
-    is_newer = isinstance(version, int) and version > FORMAT_VERSION
     raise ModelFolderError(
-      f"{folder} was written by {'a newer' if is_newer else 'an older'} jaxsep"
-      f" ({config.get('jaxsep_version')}), whose folders this one cannot read."
+      f"{folder} has the format version {version}, and this jaxsep reads"
+      f" {FORMAT_VERSION}; it was written by jaxsep"
+      f" {config.get('jaxsep_version')}."
     )
   for name, kind in _FIELDS.items():
     if not isinstance(config.get(name), kind):
@@ -111,12 +109,7 @@ def read_config(folder: epath.Path) -> dict[str, Any]:
 
 def read_checked(path: epath.Path, sha256: str) -> bytes:
   """The content of a file, if it is the one that was saved."""
-  try:
-    content = path.read_bytes()
-  except FileNotFoundError:
-    raise ModelFolderError(f"{path.parent} has no {path.name}.") from None
-  except OSError as error:
-    raise ModelFolderError(f"cannot read {path}: {one_line(error)}") from error
+  content = _read(path)
   if hashlib.sha256(content).hexdigest() != sha256:
     raise ModelFolderError(
       f"{path} is damaged or not the file that {CONFIG} was written with."
@@ -127,10 +120,10 @@ def read_checked(path: epath.Path, sha256: str) -> bytes:
 def _find(where):
   """The model folder that is meant."""
   folder = as_path(where)
+  shipped = _PRETRAINED / folder.name
+  if not folder.exists() and str(where) == folder.name and shipped.exists():
+    return shipped
   if not folder.exists():
-    shipped = _PRETRAINED / str(where)
-    if "/" not in str(where) and (shipped / CONFIG).exists():
-      return shipped
     raise ModelFolderError(f"there is no model folder {folder}.")
   if not folder.is_dir():
     raise ModelFolderError(f"{folder} is a file, not a model folder.")
@@ -143,18 +136,23 @@ def _find(where):
 
 
 def _read_json(folder):
-  path = folder / CONFIG
+  content = _read(folder / CONFIG)
   try:
-    config = json.loads(path.read_text())
+    config = json.loads(content)
+  except ValueError as error:
+    raise ModelFolderError(f"{folder / CONFIG} is damaged: {error}.") from error
+  return config if isinstance(config, dict) else {}
+
+
+def _read(path):
+  try:
+    return path.read_bytes()
   except FileNotFoundError:
     raise ModelFolderError(
-      f"{folder} is not a model folder: it has no {CONFIG}."
+      f"{path.parent} is not a model folder: it has no {path.name}."
     ) from None
   except OSError as error:
     raise ModelFolderError(f"cannot read {path}: {one_line(error)}") from error
-  except ValueError as error:
-    raise ModelFolderError(f"{path} is damaged: {error}.") from error
-  return config if isinstance(config, dict) else {}
 
 
 def _load(folder, classes):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -56,21 +55,21 @@ def save(
   in a bucket is complete when it has its `config.json`, which is written last.
 
   Args:
-    folder: Where to; parent folders are made. May be in a bucket (`gs://...`).
-    model: A module of `jaxsep.models`, or of a class of your own, which has to
-      be passed to `load`.
+    folder: Where to; may be in a bucket (`gs://...`). Parents are made.
+    model: A module of `jaxsep.models`, or of your own class, which has to be
+      passed to `load`.
     variables: All its collections, as `init` returns them. The collection
       `loss_params`, which belongs to a loss, is not written.
     sample_rate_hz: Sample rate of the signals it was trained on.
     task: What it does.
     metadata: Anything that JSON can hold: training data, scores, licence.
-    parts: Models that belong to this one, by name: each a loaded model, or the
-      path of a model folder. They become sub-folders.
+    parts: Models that belong to this one, by name: loaded models, or paths of
+      model folders. They become sub-folders.
     files: Files that belong to this model, by their names in the folder.
-    dtype: `"bfloat16"` stores float32 weights in half the space; they are
-      float32 again when they are loaded. None stores them as they are.
-    overwrite: Whether a model folder that is there may be replaced. A folder
-      with other files in it never is.
+    dtype: `"bfloat16"` stores float32 weights in half the space; `load` makes
+      them float32 again. None stores them as they are.
+    overwrite: Whether to replace a model folder. A folder with other files in
+      it is never replaced.
 
   Raises:
     ModelFolderError: If the folder is taken or cannot be written.
@@ -98,9 +97,8 @@ def save(
     _check_free(folder, overwrite)
     write(folder, content)
   except OSError as error:
-    raise ModelFolderError(
-      f"cannot write {folder}: {one_line(error)}"
-    ) from error
+    message = f"cannot write {folder}: {one_line(error)}"
+    raise ModelFolderError(message) from error
 
 
 def check_savable(model: nn.Module, variables: PyTree) -> None:
@@ -111,9 +109,9 @@ def check_savable(model: nn.Module, variables: PyTree) -> None:
     variables: All its collections, or their `jax.ShapeDtypeStruct`s.
 
   Raises:
-    ValueError: If an option has no lasting name, does not come back equal, or
-      if an array has a type that is not stored or a shape that is not that of
-      the model (where the model has `example_inputs`).
+    ValueError: If an option has no lasting name or does not come back equal,
+      or an array has a type that cannot be stored, or another shape than in
+      the model (if it has `example_inputs`).
 
   Example:
     >>> model = nn.Dense(2, kernel_init=lambda key, shape, dtype: 0.0)
@@ -162,7 +160,7 @@ def _content(saved, parts, files, dtype):
       inside = _content(part, part.parts, part.files, dtype)
     else:
       inside = _copy(as_path(part))
-    content |= {f"{name}/{path}": value for path, value in inside.items()}
+    content |= _inside(name, inside)
   try:
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
   except (TypeError, ValueError) as error:
@@ -175,13 +173,16 @@ def _content(saved, parts, files, dtype):
 def _copy(folder):
   """What a model folder holds, as it is."""
   config = read_config(folder)
-  content = {PARAMS: read_checked(folder / PARAMS, config["params_sha256"])}
-  for name, sha256 in config["files"].items():
-    content[name] = read_checked(folder / name, sha256)
+  sums = {PARAMS: config["params_sha256"], **config["files"]}
+  content = {name: read_checked(folder / name, sums[name]) for name in sums}
   for name in config["parts"]:
-    inside = _copy(folder / name)
-    content |= {f"{name}/{path}": value for path, value in inside.items()}
+    content |= _inside(name, _copy(folder / name))
   return content | {CONFIG: (folder / CONFIG).read_bytes()}
+
+
+def _inside(name, content):
+  """The content of a sub-folder."""
+  return {f"{name}/{path}": value for path, value in content.items()}
 
 
 def _check_names(names):
@@ -213,8 +214,6 @@ def _check_free(folder, overwrite):
   if not folder.is_dir():
     raise ModelFolderError(f"{folder} is a file: choose another folder.")
   entries = {entry.name for entry in folder.iterdir()}
-  if not entries:
-    return
   ours = {CONFIG, PARAMS}
   # Where it is damaged or older, only the two files can be ours.
   with contextlib.suppress(ModelFolderError):
@@ -224,7 +223,7 @@ def _check_free(folder, overwrite):
     raise ModelFolderError(
       f"{folder} holds other files ({some(others)}): choose another folder."
     )
-  if not overwrite:
+  if entries and not overwrite:
     raise ModelFolderError(
       f"{folder} holds a model already: choose another folder or pass "
       "overwrite=True."
@@ -246,12 +245,10 @@ def _write_local(folder: epath.Path, content: Mapping[str, bytes]) -> None:
   """Writes a folder beside its place, then moves it there."""
   place = pathlib.Path(folder).absolute()
   place.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(
-    tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)
-  )
-  try:
-    new, old = temporary / "new", temporary / "old"
-    new.mkdir()
+  with tempfile.TemporaryDirectory(
+    prefix=f".{place.name}-", dir=place.parent, ignore_cleanup_errors=True
+  ) as temporary:
+    new, old = pathlib.Path(temporary, "new"), pathlib.Path(temporary, "old")
     for name, value in content.items():
       (new / name).parent.mkdir(parents=True, exist_ok=True)
       with open(new / name, "wb") as file:
@@ -266,5 +263,3 @@ def _write_local(folder: epath.Path, content: Mapping[str, bytes]) -> None:
       if old.exists():
         os.rename(old, place)
       raise
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)

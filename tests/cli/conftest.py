@@ -33,8 +33,8 @@ def separate(model, tmp_path, capsys):
   """Runs the command; returns exit code, stdout and stderr lines."""
 
   def call(*words):
-    words = ("separate", "--model=any", "--chunk_s=1", *words)
-    code = cli.main([*words, f"--output_dir={tmp_path}/out"])
+    usual = ("--model=any", "--chunk_s=1", f"--output_dir={tmp_path}/out")
+    code = cli.main(["separate", *usual, *words])
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err.splitlines()
 

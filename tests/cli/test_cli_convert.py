@@ -89,12 +89,3 @@ def test_settings_that_cannot_be(convert, tmp_path, word, match):
   assert (code, len(errors)) == (2, 1)
   assert match in errors[0]
   assert not (tmp_path / "out").exists()
-
-
-def test_writes_over_nothing(convert, tmp_path):
-  (tmp_path / "out").mkdir()
-  (tmp_path / "out" / "letter.txt").write_text("dear")
-  code, _, errors = convert(REFERENCE / "asteroid_global.pth")
-  assert code == 2
-  assert "holds other files (letter.txt)" in errors[0]
-  assert (tmp_path / "out" / "letter.txt").read_text() == "dear"

@@ -1,11 +1,9 @@
 """`jaxsep separate` on ordinary files."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from two_bands import RATE, outputs, small_conv_tasnet, tones
+from two_bands import RATE, draw, outputs, small_conv_tasnet, tones
 
 import jaxsep
 from jaxsep import audio, model_io
@@ -75,23 +73,21 @@ def test_channels_that_cancel_are_pointed_out(make, separate):
 
 
 @pytest.mark.parametrize(
-  ("samples", "rate"),
+  "samples",
   [
-    (np.zeros(3 * RATE), 7919),
-    (np.full(1, 0.5), 7919),
-    (np.sign(np.random.default_rng(0).normal(size=3 * RATE)), 8000),
-    (2.0**-15 * (np.random.default_rng(0).normal(size=3 * RATE) > 0), 7919),
+    np.zeros(3 * RATE),
+    np.full(1, 0.5),
+    np.sign(np.random.default_rng(0).normal(size=3 * RATE)),
   ],
-  ids=["silent", "one_sample", "full_scale_bits", "lowest_bit"],
+  ids=["silent", "one_sample", "full_scale_bits"],
 )
-def test_ordinary_files(make, separate, samples, rate):
-  path = make("x.wav", samples, rate, subtype="FLOAT")
+def test_ordinary_files(make, separate, samples):
+  path = make("x.wav", samples, 7919, subtype="FLOAT")
   code, out, err = separate(path)
   assert code == 0
   for name in out:
-    source, source_rate = audio.read(name)
-    assert source.shape == (1, len(samples))
-    assert source_rate == rate
+    source, rate = audio.read(name)
+    assert (source.shape, rate) == ((1, len(samples)), 7919)
     assert np.abs(source).max() <= 4 * np.abs(samples).max()
   silent = not samples.any()
   assert err == ([f"note: {path}: is silent; so are the outputs"] * silent)
@@ -114,8 +110,7 @@ def test_integer_outputs_report_clipping(make, separate):
 def test_a_saved_model(make, separate, tmp_path, monkeypatch):
   monkeypatch.setattr(model_io, "load", load)
   model = small_conv_tasnet(num_sources=3)
-  variables = model.init(jax.random.key(0), jnp.zeros((1, RATE)))
-  jaxsep.save(tmp_path / "model", model, variables, sample_rate_hz=16000)
+  jaxsep.save(tmp_path / "model", model, draw(model), sample_rate_hz=16000)
   path = make("x.wav", tones(3 * RATE).sum(0))
   code, out, _ = separate(path, f"--model={tmp_path}/model")
   assert code == 0

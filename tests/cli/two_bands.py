@@ -23,6 +23,15 @@ def small_conv_tasnet(*, causal=False, **options):
   return ConvTasNet(num_filters=8, masker=masker, **options)
 
 
+def draw(model):
+  """Variables of a model, fast."""
+  generator = np.random.default_rng(0)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 80)))
+  return jax.tree.map(
+    lambda leaf: generator.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes
+  )
+
+
 class Bands(nn.Module):
   """Low and high frequencies; which is first changes from chunk to chunk."""
 

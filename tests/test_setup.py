@@ -1,0 +1,40 @@
+"""What `pip install` is asked to install."""
+
+import pathlib
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+
+SETUP = pathlib.Path(__file__).parents[1] / "setup.py"
+PLATFORMS = [("linux", "x86_64"), ("darwin", "arm64")]
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+  """Requirements by extra; those of the core stand under ''."""
+  given = {}
+  monkeypatch.setattr(setuptools, "setup", given.update)
+  exec(compile(SETUP.read_text(), str(SETUP), "exec"), {"__file__": str(SETUP)})
+  return {"": given["install_requires"], **given["extras_require"]}
+
+
+def names(requirements, system, machine):
+  """Names of the packages that are installed on a platform."""
+  environment = {"sys_platform": system, "platform_machine": machine}
+  parsed = map(Requirement, requirements)
+  return {
+    found.name
+    for found in parsed
+    if not found.marker or found.marker.evaluate(environment)
+  }
+
+
+@pytest.mark.parametrize(("system", "machine"), PLATFORMS)
+def test_requirements_hold_on_each_platform(wanted, system, machine):
+  found = {k: names(v, system, machine) for k, v in wanted.items()}
+  assert all(found.values())
+  tensorflow = found["train"] & {"tensorflow", "tensorflow-cpu"}
+  assert tensorflow == {"tensorflow-cpu" if system == "linux" else "tensorflow"}
+  # pesq compiles C: `make test` tries it apart.
+  assert found["train"] | found["eval"] <= found["test"] | {"pesq"}
