@@ -16,25 +16,22 @@ _FEW = 5
 
 def best_permutation(
   cost: Float[Array, "*batch sources sources"],
-  *,
-  exhaustive: bool | None = None,
 ) -> Int[Array, "*batch sources"]:
   """The assignment of estimates to references with the smallest total cost.
 
-  Each matrix has its own assignment. The result carries no gradient. A NaN in
-  the cost counts as the worst cost there is, as does inf, so that the pairs
-  without one are still assigned well.
+  Each matrix has its own assignment, from all S! permutations up to 5 sources,
+  and by the Hungarian method beyond. The result carries no gradient. NaN and
+  inf count as the worst cost there is, so that the other pairs are still
+  assigned well.
 
   Args:
     cost: Cost of estimate i for reference j at `[..., i, j]`, shape
       `[..., S, S]`.
-    exhaustive: Try all S! permutations, or solve by the Hungarian method.
-      None tries all while S is at most 5.
 
   Returns:
     `permutation[..., j]`, the estimate that belongs to reference j, int32 of
-    shape `[..., S]`. Of equal totals, the exhaustive search takes the one
-    nearest to the order given.
+    shape `[..., S]`. Of equal totals, the first in lexical order wins, up to 5
+    sources.
 
   Raises:
     ValueError: If the last two axes differ.
@@ -49,11 +46,9 @@ def best_permutation(
       f"cost {cost.shape} must be [..., sources, sources]: as many estimates"
       " as references"
     )
-  num_sources = cost.shape[-1]
-  if exhaustive is None:
-    exhaustive = num_sources <= _FEW
+  few = cost.shape[-1] <= _FEW
   cost = _bounded(at_least_float32(cost))
-  return (_try_all if exhaustive else _hungarian)(cost)
+  return (_try_all if few else _hungarian)(cost)
 
 
 def _bounded(cost):

@@ -15,8 +15,8 @@ from jaxsep.typing import Array, Float
 
 # Where an impulse response counts as over, relative to its start.
 _NEGLIGIBLE = 1e-7
-
-_EXTENSIONS = ("odd", "zero")
+# Attenuation of the stop band of `fir`.
+_ATTENUATION_DB = 60.0
 
 
 def butterworth(
@@ -26,17 +26,16 @@ def butterworth(
   cutoff_hz: Cutoff,
   sample_rate_hz: float | int,
   order: int = 8,
-  extension: str = "odd",
 ) -> Float[Array, "*batch time"]:
   """Butterworth filter forwards and backwards in time: no phase, no delay.
 
   The magnitude response of the filter acts twice: 6 dB down at a cut-off
   frequency, with twice the slope of `order`. It is computed as a product of
-  spectra, and differs from a recursion in both directions
-  (`scipy.signal.sosfiltfilt`) by rounding alone, except near the ends: within
-  the length of the impulse response, the output depends on the `extension`.
-  Any length from one sample on is filtered. A NaN spreads over its whole
-  signal.
+  spectra and equals a recursion in both directions
+  (`scipy.signal.sosfiltfilt`) up to rounding. At both ends the signal is
+  continued, turned by 180 degrees about its last sample, so that a segment of
+  a recording starts without a click. Any length from one sample on is filtered.
+  A NaN spreads over its whole signal.
 
   Args:
     signal: Signal, shape `[..., T]`.
@@ -45,10 +44,6 @@ def butterworth(
     sample_rate_hz: Sample rate of the signal.
     order: Order of the analogue prototype, which is the order of the filter
       for the first two bands, and half of it for the others, as in SciPy.
-    extension: What is assumed before the start and after the end: "odd"
-      continues the signal turned by 180 degrees about its last sample, then
-      holds the last value, so that a segment of a recording starts without a
-      click; "zero" assumes silence.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -67,16 +62,11 @@ def butterworth(
   edges = band_edges(band, cutoff_hz, sample_rate_hz=sample_rate_hz)
   if order < 1:
     raise ValueError(f"order {order} must be at least 1")
-  if extension not in _EXTENSIONS:
-    raise ValueError(
-      f"extension {extension!r} must be one of {', '.join(_EXTENSIONS)}"
-    )
   _check_not_empty(signal)
   rate = float(sample_rate_hz)
   reach = _reach(band, edges, rate, order)
-  extended = extension == "odd"
   filtered = _zero_phase(
-    at_least_float32(signal), band, edges, rate, order, reach, extended
+    at_least_float32(signal), band, edges, rate, order, reach
   )
   return filtered.astype(signal.dtype)
 
@@ -88,14 +78,13 @@ def fir(
   cutoff_hz: Cutoff,
   sample_rate_hz: float | int,
   num_taps: int = 1025,
-  attenuation_db: float | int = 60.0,
 ) -> Float[Array, "*batch time"]:
   """Linear-phase filter by the window method, its delay removed.
 
   An ideal filter under a Kaiser window: 6 dB down at a cut-off frequency, where
-  the transition band is centred. With 1025 taps and 60 dB at 8 kHz it is 28 Hz
-  wide; a stop band narrower than that is not emptied. Silence is assumed before
-  the start and after the end.
+  the transition band is centred, and 60 dB down in the stop band. With 1025
+  taps at 8 kHz the transition band is 28 Hz wide; a narrower stop band is not
+  emptied. The signal counts as zero before its start and after its end.
 
   Args:
     signal: Signal, shape `[..., T]`.
@@ -104,8 +93,6 @@ def fir(
     sample_rate_hz: Sample rate of the signal.
     num_taps: Length of the impulse response, odd, so that there is a sample
       in its middle.
-    attenuation_db: How far the stop band is down, which also sets the ripple
-      of the pass band; more attenuation makes the transition band wider.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -124,12 +111,8 @@ def fir(
   edges = band_edges(band, cutoff_hz, sample_rate_hz=sample_rate_hz)
   if num_taps < 1 or num_taps % 2 == 0:
     raise ValueError(f"num_taps {num_taps} must be odd and positive")
-  if not attenuation_db > 0:
-    raise ValueError(f"attenuation_db {attenuation_db} must be positive")
   _check_not_empty(signal)
-  taps = _taps(
-    band, edges, float(sample_rate_hz), num_taps, float(attenuation_db)
-  )
+  taps = _taps(band, edges, float(sample_rate_hz), num_taps)
   wide = at_least_float32(signal)
   whole = fft_convolve(wide, jnp.asarray(taps, wide.dtype))
   delay = num_taps // 2
@@ -145,24 +128,22 @@ def _check_not_empty(signal):
 
 
 # Compiled as a whole, also where the caller does not compile.
-@functools.partial(jax.jit, static_argnums=range(1, 7), inline=True)
-def _zero_phase(signal, band, edges, rate, order, reach, extended):
+@functools.partial(jax.jit, static_argnums=range(1, 6), inline=True)
+def _zero_phase(signal, band, edges, rate, order, reach):
   """The filter for a signal of float32 or better."""
   time = signal.shape[-1]
-  context = reach if extended else 0
-  if extended:
-    turned = min(reach, time - 1)
-    before = 2 * signal[..., :1] - signal[..., turned:0:-1]
-    after = 2 * signal[..., -1:] - signal[..., -2 : -turned - 2 : -1]
-    signal = jnp.concatenate([before, signal, after], axis=-1)
-    pads = [(0, 0)] * (signal.ndim - 1) + [2 * (reach - turned,)]
-    signal = jnp.pad(signal, pads, mode="edge")
+  turned = min(reach, time - 1)
+  before = 2 * signal[..., :1] - signal[..., turned:0:-1]
+  after = 2 * signal[..., -1:] - signal[..., -2 : -turned - 2 : -1]
+  signal = jnp.concatenate([before, signal, after], axis=-1)
+  pads = [(0, 0)] * (signal.ndim - 1) + [2 * (reach - turned,)]
+  signal = jnp.pad(signal, pads, mode="edge")
   # Long enough that the circular convolution does not wrap into the output.
-  n_fft = fast_length(time + max(2 * context, reach))
+  n_fft = fast_length(time + 2 * reach)
   response = _power_response(n_fft, band, edges, rate, order, signal.dtype)
   response = response.reshape((1,) * (signal.ndim - 1) + (-1,))
   filtered = jnp.fft.irfft(jnp.fft.rfft(signal, n_fft) * response, n_fft)
-  return filtered[..., context : context + time]
+  return filtered[..., reach : reach + time]
 
 
 def _power_response(n_fft, band, edges, rate, order, dtype):
@@ -207,11 +188,11 @@ def _reach(band, edges, rate, order):
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(band, edges, rate, num_taps, attenuation_db):
+def _taps(band, edges, rate, num_taps):
   """The impulse response of `fir`, float64."""
   from scipy import signal as scipy_signal
 
-  window: Any = "kaiser", scipy_signal.kaiser_beta(attenuation_db)
+  window: Any = "kaiser", scipy_signal.kaiser_beta(_ATTENUATION_DB)
   return scipy_signal.firwin(
     num_taps, _scipy_edges(edges), window=window, pass_zero=band, fs=rate
   )

@@ -13,32 +13,30 @@ from jaxsep.dsp._frames import frame
 from jaxsep.dsp._precision import at_least_float32, inexact
 from jaxsep.typing import Array, Float
 
+# Zero crossings of the sinc on each side.
+_NUM_ZEROS = 64
+# Cut-off (-6 dB) as a share of the lower of both Nyquist frequencies.
+_ROLLOFF = 0.95
+# Shape of the Kaiser window.
+_BETA = 9.0
+
 
 def resample(
   signal: Float[Array, "*batch time"],
   *,
   orig_rate_hz: int,
   target_rate_hz: int,
-  num_zeros: int = 64,
-  rolloff: float = 0.95,
-  beta: float = 9.0,
 ) -> Float[Array, "*batch new_time"]:
   """Resamples with a polyphase filter, a sinc in a Kaiser window.
 
   Zero phase and gain 1: sample n of the result is at `n / target_rate_hz`
-  seconds, and levels stay. The signal counts as zero outside. The defaults pass
-  90% of the band of the lower rate and hold aliases 90 dB down.
+  seconds, and levels stay. The signal counts as zero outside. The filter passes
+  90 % of the band of the lower rate and holds aliases 90 dB down.
 
   Args:
     signal: Signal, shape `[..., T]`.
     orig_rate_hz: Sample rate of the signal, a whole number.
     target_rate_hz: Sample rate wanted, a whole number.
-    num_zeros: Zero crossings of the sinc on each side; more make a steeper
-      filter.
-    rolloff: Cut-off (-6 dB) as a share of the lower of both Nyquist
-      frequencies.
-    beta: Shape of the Kaiser window; more damps aliases more, and is less
-      steep.
 
   Returns:
     Resampled signal, shape `[..., ceil(T * target_rate_hz / orig_rate_hz)]`,
@@ -58,9 +56,7 @@ def resample(
   length = -(-signal.shape[-1] * up // down)
   if up == down or not length:
     return signal
-  output = _apply(
-    at_least_float32(signal), up, down, length, num_zeros, rolloff, beta
-  )
+  output = _apply(at_least_float32(signal), up, down, length)
   return output.astype(signal.dtype)
 
 
@@ -90,7 +86,7 @@ class _Plan(NamedTuple):
   taps: np.ndarray  # [groups, span, G]
 
 
-def _make_plan(up, down, length, num_zeros, rolloff, beta):
+def _make_plan(up, down, length):
   """Divides the outputs into groups that neighbouring inputs suffice for.
 
   The outputs repeat their taps after `up` of them. Few phases are repeated
@@ -98,7 +94,7 @@ def _make_plan(up, down, length, num_zeros, rolloff, beta):
   matrix product wastes half of its multiplications and no more. Many phases are
   cut into such groups; only those that the signal is long enough for are made.
   """
-  half = num_zeros * max(up, down)
+  half = _NUM_ZEROS * max(up, down)
   group = max(1, (2 * half + up) // down)
   if up <= 2 * group:
     repeats = max(1, round(group / up))
@@ -106,17 +102,15 @@ def _make_plan(up, down, length, num_zeros, rolloff, beta):
   else:
     repeats, period = 1, up
   num_groups = -(-min(length, period) // group)
-  starts, taps = _taps(up, down, group, num_groups, num_zeros, rolloff, beta)
+  starts, taps = _taps(up, down, group, num_groups)
   return _Plan(period, down * repeats, half // up, starts, taps)
 
 
 @functools.lru_cache(maxsize=8)
-def _taps(up, down, group, num_groups, num_zeros, rolloff, beta):
+def _taps(up, down, group, num_groups):
   """First inputs, counted from the leftmost, and the taps of each group."""
-  half = num_zeros * max(up, down)
-  shape = functools.partial(
-    _windowed_sinc, scale=max(up, down), half=half, rolloff=rolloff, beta=beta
-  )
+  half = _NUM_ZEROS * max(up, down)
+  shape = functools.partial(_windowed_sinc, scale=max(up, down))
   # The gain at 0 Hz is a sum over the whole filter. It is smooth: every
   # `stride`-th tap of a long one gives the same.
   stride = max(1, max(up, down) // 4096)
@@ -136,17 +130,18 @@ def _taps(up, down, group, num_groups, num_zeros, rolloff, beta):
   return first_input - first_input[0], taps
 
 
-def _windowed_sinc(distance, *, scale, half, rolloff, beta):
+def _windowed_sinc(distance, *, scale):
   """The filter at distances in samples of the common multiple of the rates."""
-  window = np.i0(beta * np.sqrt(1.0 - (distance / half) ** 2)) / np.i0(beta)
-  return np.sinc(rolloff / scale * distance) * window
+  place = distance / (_NUM_ZEROS * scale)
+  window = np.i0(_BETA * np.sqrt(1.0 - place**2)) / np.i0(_BETA)
+  return np.sinc(_ROLLOFF / scale * distance) * window
 
 
 # Compiled also where the caller does not: the steps by themselves are slow.
-@functools.partial(jax.jit, static_argnums=range(1, 7))
-def _apply(signal, up, down, length, num_zeros, rolloff, beta):
+@functools.partial(jax.jit, static_argnums=range(1, 4))
+def _apply(signal, up, down, length):
   """Frames the signal and multiplies every group with its taps."""
-  plan = _make_plan(up, down, length, num_zeros, rolloff, beta)
+  plan = _make_plan(up, down, length)
   num_groups, span, _ = plan.taps.shape
   num_periods = -(-length // plan.period)
   frame_length = int(plan.starts[-1]) + span

@@ -132,9 +132,10 @@ class Stft:
   ) -> Float[Array, "*batch time"]:
     """The signal whose spectrum is nearest to this one in squared error.
 
-    Exact for a spectrum of `__call__` and the `length` of its signal. Without
-    `center`, samples at both ends that the window weighs with zero are lost and
-    come back as zeros, and those that it hardly weighs come back noisy.
+    Exact for a spectrum of `__call__` and the `length` of its signal, with
+    `center` and a hop below half of the window. Otherwise, samples at the ends
+    that the windows weigh with zero are lost and come back as zeros, and those
+    that they hardly weigh come back noisy.
 
     Args:
       spectrum: Spectrum, shape `[..., N, F]`.

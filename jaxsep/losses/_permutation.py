@@ -16,9 +16,7 @@ Loss = Callable[..., Array]
 OrderedLoss = Callable[..., tuple[Array, Array]]
 
 
-def permutation_invariant(
-  loss: Loss, *, source_axis: int = 1, exhaustive: bool | None = None
-) -> OrderedLoss:
+def permutation_invariant(loss: Loss, *, source_axis: int = 1) -> OrderedLoss:
   """Makes a loss that takes the best order of the estimates, per example.
 
   Args:
@@ -26,8 +24,6 @@ def permutation_invariant(
       one value per example, `[B]`. Any of this package, or your own.
     source_axis: Where the sources are; all axes before are the batch. 0 makes
       a loss of a single example.
-    exhaustive: Try all permutations, or solve by the Hungarian method. None
-      tries all while the sources are few.
 
   Returns:
     A function of `(estimate [B, S, ...], reference [B, S, ...])`, with further
@@ -71,7 +67,7 @@ def permutation_invariant(
         f"the loss must return one value per example, {batch}, but returned"
         f" {cost.shape[:-2]}"
       )
-    permutation = best_permutation(cost, exhaustive=exhaustive)
+    permutation = best_permutation(cost)
     # Once more for the S pairs that count: cheaper than to differentiate all
     # S * S of them.
     estimate = reorder(estimate, permutation)

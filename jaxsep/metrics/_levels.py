@@ -55,11 +55,12 @@ def level_of_peak(signal):
     Peak, `[..., 1]`; NaN where the signal is not finite. Every comparison with
     NaN is false: callers must not take it for silence.
   """
-  peak = jnp.max(
-    jnp.abs(jax.lax.stop_gradient(signal)), axis=-1, keepdims=True, initial=0.0
-  )
-  peak = jnp.where(jnp.isfinite(peak), peak, jnp.nan)
-  return jnp.where(peak <= _SILENCE, 0.0, peak)
+  signal = jax.lax.stop_gradient(signal)
+  peak = jnp.max(jnp.abs(signal), axis=-1, keepdims=True, initial=0.0)
+  peak = jnp.where(peak <= _SILENCE, 0.0, peak)
+  # Not from the peak: compiled for a CPU, a maximum may leave NaN out.
+  finite = jnp.all(jnp.isfinite(signal), axis=-1, keepdims=True)
+  return jnp.where(finite, peak, jnp.nan)
 
 
 def ratio_db(signal_energy, noise_energy):

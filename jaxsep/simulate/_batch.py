@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxsep.typing import Array, Key
 
+# What `Simulation` mixes; the batch has the mixture in their place.
 _INGREDIENTS = ("sources", "length", "noise", "rir")
 
 
@@ -21,14 +22,15 @@ def simulate_batch(
   Args:
     simulation: A `Simulation`, or a function that is called like one.
     batch: Arrays with a leading batch axis: "sources" `[B, S, T]`, "length"
-      `[B, S]` and, if wanted, "noise" and "rir"; others, such as "mask", are
-      handed on.
+      `[B, S]` and, if wanted, "noise" and "rir". The simulation is given all
+      but "index" and "mask", so that one of your own may mix others.
     keys: One key per example, `[B]`: such as the index of the example folded
       into a root key, so that the batch layout changes no mixture.
 
   Returns:
-    The batch with "mixture" `[B, T]`, "reference" `[B, S, T]` and "length"
-    `[B]` in place of its ingredients, and the other parts of the mixtures.
+    The batch with "mixture" `[B, T]`, "reference" `[B, S, T]`, "length" `[B]`
+    and what else the simulation returns in place of "sources", "length",
+    "noise" and "rir"; all other arrays as they were.
 
   Example:
     >>> from jaxsep.simulate import Simulation
@@ -41,7 +43,11 @@ def simulate_batch(
     >>> print(mixed["mixture"].shape, mixed["reference"].shape)
     (3, 8) (3, 2, 8)
   """
-  ingredients = {name: batch[name] for name in _INGREDIENTS if name in batch}
+  ingredients = {
+    name: value
+    for name, value in batch.items()
+    if name not in ("index", "mask")
+  }
   rest = {name: batch[name] for name in batch if name not in _INGREDIENTS}
   return {**rest, **jax.vmap(simulation)(keys, ingredients)}
 

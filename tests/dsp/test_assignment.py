@@ -16,11 +16,11 @@ def assert_permutation(permutation, num_sources):
 # Reference.
 
 
-@pytest.mark.parametrize("exhaustive", [True, False, None])
-@pytest.mark.parametrize("num_sources", [1, 2, 6])
-def test_against_scipy(rng, num_sources, exhaustive):
+# Up to 5 sources all permutations are tried; beyond, the method is Hungarian.
+@pytest.mark.parametrize("num_sources", [1, 2, 5, 6, 16])
+def test_against_scipy(rng, num_sources):
   cost = rng.standard_normal((40, num_sources, num_sources)).astype(np.float32)
-  got = np.asarray(dsp.best_permutation(cost, exhaustive=exhaustive))
+  got = np.asarray(dsp.best_permutation(cost))
   assert got.dtype == np.int32
   for matrix, permutation in zip(cost, got, strict=True):
     # SciPy gives the column of each row; ours is the row of each column.
@@ -28,24 +28,17 @@ def test_against_scipy(rng, num_sources, exhaustive):
     np.testing.assert_array_equal(permutation, expected)
 
 
-def test_many_sources_against_scipy(rng):
-  cost = rng.standard_normal((16, 16)).astype(np.float32)
-  got = np.asarray(dsp.best_permutation(cost))
-  expected = np.argsort(optimize.linear_sum_assignment(cost)[1])
-  np.testing.assert_array_equal(got, expected)
-
-
 # Law.
 
 
-@pytest.mark.parametrize("exhaustive", [True, False])
-def test_finds_and_undoes_every_permutation(rng, exhaustive, num_sources=4):
+@pytest.mark.parametrize("num_sources", [4, 6])
+def test_finds_and_undoes_every_permutation(rng, num_sources):
   reference = rng.standard_normal((num_sources, 20)).astype(np.float32)
   orders = np.array(list(itertools.permutations(range(num_sources))))
   estimate = reference[orders]
   error = estimate[:, :, None] - reference[None, None]
   cost = np.square(error).sum(-1)
-  permutation = dsp.best_permutation(cost, exhaustive=exhaustive)
+  permutation = dsp.best_permutation(cost)
   np.testing.assert_array_equal(permutation, np.argsort(orders, axis=-1))
   np.testing.assert_array_equal(
     dsp.reorder(estimate, permutation),
@@ -74,32 +67,32 @@ def test_reorder_takes_sources_from_the_axis_of_the_permutation(rng, shape):
 # Edge.
 
 
-@pytest.mark.parametrize("exhaustive", [True, False])
-def test_equal_costs_give_a_permutation(exhaustive):
-  for cost in (np.zeros((4, 4)), np.full((4, 4), 3.0), np.full((4, 4), 1e-40)):
-    cost = cost.astype(np.float32)
-    assert_permutation(dsp.best_permutation(cost, exhaustive=exhaustive), 4)
-  order = dsp.best_permutation(jnp.zeros((3, 3)), exhaustive=True)
+@pytest.mark.parametrize("num_sources", [4, 6])
+def test_equal_costs_give_a_permutation(num_sources):
+  for value in (0.0, 3.0, 1e-40):
+    cost = np.full((num_sources, num_sources), value, np.float32)
+    assert_permutation(dsp.best_permutation(cost), num_sources)
+  order = dsp.best_permutation(jnp.zeros((3, 3)))
   np.testing.assert_array_equal(order, [0, 1, 2])
 
 
-@pytest.mark.parametrize("exhaustive", [True, False])
+@pytest.mark.parametrize("num_sources", [4, 6])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_costs_that_are_no_numbers_end_and_spare_the_rest(bad, exhaustive):
-  cost = np.ones((4, 4), np.float32)
-  cost[[0, 1, 2, 3], [2, 3, 0, 1]] = 0.0
+def test_costs_that_are_no_numbers_end_and_spare_the_rest(bad, num_sources):
+  cost = np.ones((num_sources, num_sources), np.float32)
+  wanted = np.roll(np.arange(num_sources), -2)
+  cost[wanted, np.arange(num_sources)] = 0.0
   cost[1] = bad
-  order = np.asarray(dsp.best_permutation(cost, exhaustive=exhaustive))
-  np.testing.assert_array_equal(order, [2, 3, 0, 1])
+  np.testing.assert_array_equal(dsp.best_permutation(cost), wanted)
 
 
-@pytest.mark.parametrize("exhaustive", [True, False])
+@pytest.mark.parametrize("num_sources", [4, 6])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 2)])
-def test_any_cost_gives_a_permutation(bad, rows, exhaustive):
-  cost = np.eye(4, dtype=np.float32)
+def test_any_cost_gives_a_permutation(bad, rows, num_sources):
+  cost = np.eye(num_sources, dtype=np.float32)
   cost[rows] = bad
-  assert_permutation(dsp.best_permutation(cost, exhaustive=exhaustive), 4)
+  assert_permutation(dsp.best_permutation(cost), num_sources)
 
 
 # Transform.

@@ -56,21 +56,9 @@ def test_butterworth_is_scipys_also_at_the_ends(rng, band, cutoff_hz):
   np.testing.assert_allclose(got, expected, atol=5e-5)
 
 
-@pytest.mark.parametrize(("band", "cutoff_hz"), BANDS[:-1])
-@pytest.mark.parametrize("length", [3, 500])
-def test_zero_extension_is_silence_around(rng, band, cutoff_hz, length):
-  signal = rng.standard_normal(length).astype(np.float32)
-  got = low(signal, band=band, cutoff_hz=cutoff_hz, extension="zero")
-  padded = np.pad(signal.astype(np.float64), 8000)
-  expected = scipy_signal.sosfiltfilt(sections(band, cutoff_hz), padded)
-  np.testing.assert_allclose(got, expected[8000:-8000], atol=2e-5)
-
-
 @pytest.mark.parametrize(("band", "cutoff_hz"), BANDS)
-@pytest.mark.parametrize(("num_taps", "attenuation_db"), [(1025, 60), (65, 40)])
-def test_fir_is_scipys_window_method(
-  rng, band, cutoff_hz, num_taps, attenuation_db
-):
+@pytest.mark.parametrize("num_taps", [1025, 65])
+def test_fir_is_scipys_window_method(rng, band, cutoff_hz, num_taps):
   signal = rng.standard_normal((2, 3000)).astype(np.float32)
   got = dsp.fir(
     signal,
@@ -78,9 +66,8 @@ def test_fir_is_scipys_window_method(
     cutoff_hz=cutoff_hz,
     sample_rate_hz=RATE,
     num_taps=num_taps,
-    attenuation_db=attenuation_db,
   )
-  window = "kaiser", scipy_signal.kaiser_beta(attenuation_db)
+  window = "kaiser", scipy_signal.kaiser_beta(60)
   taps = scipy_signal.firwin(
     num_taps, cutoff_hz, window=window, pass_zero=band, fs=RATE
   )
@@ -107,14 +94,14 @@ def test_no_delay_and_six_db_at_the_cutoff():
       )
 
 
-@pytest.mark.parametrize("method", ["odd", "zero", "fir"])
+@pytest.mark.parametrize("method", ["butterworth", "fir"])
 def test_filters_are_linear_and_see_each_signal_alone(rng, method):
   signal = rng.standard_normal((3, 2, 700)).astype(np.float32)
 
   def apply(x):
     if method == "fir":
       return dsp.fir(x, band="highpass", cutoff_hz=700, sample_rate_hz=RATE)
-    return low(x, extension=method)
+    return low(x)
 
   whole = apply(signal)
   assert whole.shape == signal.shape
@@ -134,7 +121,6 @@ def test_any_length_comes_back(length):
   signal = np.linspace(0, 1, length, dtype=np.float32) + 0.5
   for filtered in (
     low(signal),
-    low(signal, extension="zero"),
     low(signal, band="bandstop", cutoff_hz=(350, 400)),
     dsp.fir(signal, band="highpass", cutoff_hz=700, sample_rate_hz=RATE),
   ):
@@ -236,12 +222,8 @@ def test_other_options_that_cannot_be(unchecked):
   band = {"band": "lowpass", "cutoff_hz": 300, "sample_rate_hz": RATE}
   with pytest.raises(ValueError, match="order 0 must be at least 1"):
     low(signal, order=0)
-  with pytest.raises(ValueError, match="extension 'even' must be one of"):
-    low(signal, extension="even")
   with pytest.raises(ValueError, match="num_taps 64 must be odd"):
     dsp.fir(signal, **band, num_taps=64)
-  with pytest.raises(ValueError, match="attenuation_db 0 must be positive"):
-    dsp.fir(signal, **band, attenuation_db=0)
   for shape in ((), (2, 0)):
     empty = np.zeros(shape, np.float32)
     for apply in (

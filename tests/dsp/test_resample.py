@@ -8,25 +8,6 @@ from scipy import signal as scipy_signal
 
 from jaxsep import dsp
 
-# What SciPy calls its default filter.
-SCIPY = dict(num_zeros=10, rolloff=1.0, beta=5.0)
-
-
-def against_scipy(signal, orig_rate_hz, target_rate_hz):
-  divisor = math.gcd(orig_rate_hz, target_rate_hz)
-  got = dsp.resample(
-    signal, orig_rate_hz=orig_rate_hz, target_rate_hz=target_rate_hz, **SCIPY
-  )
-  expected = scipy_signal.resample_poly(
-    signal.astype(np.float64),
-    target_rate_hz // divisor,
-    orig_rate_hz // divisor,
-    axis=-1,
-  )
-  assert got.shape == expected.shape
-  np.testing.assert_allclose(got, expected, atol=5e-6)
-
-
 # Reference.
 
 
@@ -38,7 +19,6 @@ def against_scipy(signal, orig_rate_hz, target_rate_hz):
     (44100, 16000),
     (48000, 44100),
     (7919, 8000),
-    (192000, 191999),
     # Small factors of every kind.
     (60, 7),
     (7, 60),
@@ -47,26 +27,19 @@ def against_scipy(signal, orig_rate_hz, target_rate_hz):
 )
 def test_rates_against_scipy(rng, orig_rate_hz, target_rate_hz):
   signal = rng.standard_normal((2, 8001)).astype(np.float32)
-  against_scipy(signal, orig_rate_hz, target_rate_hz)
-
-
-@pytest.mark.parametrize(
-  "options",
-  [{}, dict(num_zeros=24, rolloff=0.8, beta=14.0)],
-  ids=str,
-)
-def test_every_option_against_scipy(rng, options):
-  signal = rng.standard_normal(3000).astype(np.float32)
-  chosen = dict(num_zeros=64, rolloff=0.95, beta=9.0) | options
+  got = dsp.resample(
+    signal, orig_rate_hz=orig_rate_hz, target_rate_hz=target_rate_hz
+  )
+  divisor = math.gcd(orig_rate_hz, target_rate_hz)
+  up, down = target_rate_hz // divisor, orig_rate_hz // divisor
+  longest = max(up, down)
   taps = scipy_signal.firwin(
-    2 * 3 * chosen["num_zeros"] + 1,
-    chosen["rolloff"] / 3,
-    window=("kaiser", chosen["beta"]),
+    2 * 64 * longest + 1, 0.95 / longest, window=("kaiser", 9.0)
   )
   expected = scipy_signal.resample_poly(
-    signal.astype(np.float64), 2, 3, window=taps
+    signal.astype(np.float64), up, down, window=taps, axis=-1
   )
-  got = dsp.resample(signal, orig_rate_hz=12, target_rate_hz=8, **options)
+  assert got.shape == expected.shape
   np.testing.assert_allclose(got, expected, atol=5e-6)
 
 
@@ -144,9 +117,7 @@ def test_resample_under_jit_grad_and_vmap(rng, rates):
   signal = rng.standard_normal((3, 900)).astype(np.float32)
 
   def resample(signal):
-    return dsp.resample(
-      signal, orig_rate_hz=rates[0], target_rate_hz=rates[1], num_zeros=16
-    )
+    return dsp.resample(signal, orig_rate_hz=rates[0], target_rate_hz=rates[1])
 
   expected = resample(signal)
   for transform in (jax.jit, jax.vmap):

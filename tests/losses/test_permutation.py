@@ -73,14 +73,13 @@ def test_against_fast_bss_eval(rng):
 # Law.
 
 
-@pytest.mark.parametrize("exhaustive", [True, False])
-def test_every_order_comes_back(rng, exhaustive, num_sources=4):
+def test_every_order_comes_back(rng, num_sources=4):
   loss = losses.neg_snr
   orders = np.array(list(itertools.permutations(range(num_sources))))
   shape = (len(orders), num_sources, 300)
   aligned, reference = sources(rng, shape, snr_db=20.0)
   shuffled = np.take_along_axis(aligned, orders[..., None], axis=1)
-  value, order = invariant(loss, exhaustive=exhaustive)(shuffled, reference)
+  value, order = invariant(loss)(shuffled, reference)
   np.testing.assert_array_equal(losses.reorder(shuffled, order), aligned)
   expected = jnp.mean(loss(aligned, reference), axis=-1)
   np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -187,6 +187,17 @@ def test_low_precision_is_summed_in_float32(ratio):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+def test_nan_is_no_silence_where_it_is_compiled(ratio):
+  # XLA's maximum on a CPU ignores NaN, depending on the shape.
+  sound = np.random.default_rng(9).standard_normal((2, 3000))
+  nothing = np.full_like(sound, np.nan)
+  padded = np.where(np.arange(3000) == 7, np.nan, 0.0) * np.ones((2, 1))
+  for bad in (nothing, padded):
+    for pair_ in ((bad, sound), (sound, bad)):
+      assert np.isnan(jax.jit(ratio)(*np.float32(pair_))).all()
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_nan_and_leaves_other_rows_alone(ratio, bad):
   # A number, however low, would be taken for the result of an evaluation.

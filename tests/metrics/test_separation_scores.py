@@ -50,6 +50,13 @@ def test_what_stands_past_the_length_has_no_effect(signals):
   assert np.isfinite(found["si_snr"][2]).all()
 
 
+def test_an_estimate_of_nan_has_scores_of_nan(signals):
+  estimate, reference, mixture = signals
+  found = metrics.separation_scores(estimate * np.nan, reference, mixture)
+  for name in ("si_sdr", "si_snr", "sdr", "sdr_improvement"):
+    assert np.isnan(found[name]).all()
+
+
 def test_shapes_must_fit(unchecked, signals):
   estimate, reference, mixture = signals
   with pytest.raises(ValueError, match=r"mixture \(3, 3000\)"):

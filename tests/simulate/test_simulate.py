@@ -333,6 +333,18 @@ def test_batch_equals_stack_and_shards():
   assert len(sharded["mixture"].sharding.device_set) == 8
 
 
+def test_a_simulation_of_the_user_is_given_all_arrays():
+  def add_music(key, ingredients):
+    return {"mixture": ingredients["sources"][0] + ingredients["music"]}
+
+  batch = batch_of(2)
+  batch["music"] = np.full((2, 4000), 0.5, np.float32)
+  keys = jax.random.split(KEY, 2)
+  mixed = simulate.simulate_batch(add_music, batch, keys=keys)
+  assert set(mixed) == {"mixture", "music", "index", "mask"}
+  np.testing.assert_allclose(mixed["mixture"], batch["sources"][:, 0] + 0.5)
+
+
 def test_fixed_examples_do_not_depend_on_the_batch_size():
   mix = make(overlap="min", noise_snr_db=10, early_ms=5)
   batch = batch_of(6)
