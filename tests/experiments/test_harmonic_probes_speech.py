@@ -7,7 +7,7 @@ import mir_eval
 import numpy as np
 import pytest
 import soundfile
-from tiny_models import tiny
+from small_corpora import tiny
 
 import jaxsep
 from experiments.harmonic_probes import mixtures as probe_mixtures
@@ -73,7 +73,7 @@ def case_of(mixtures, row):
 
 @pytest.mark.filterwarnings("ignore:mir_eval")
 def test_scores_are_those_of_mir_eval(filtered, mixtures):
-  for row in filtered[::4]:
+  for row in filtered[::8]:
     reference = case_of(mixtures, row)[1].astype(float)
     mixture = reference.sum(0)
     estimate = np.stack([mixture, np.roll(mixture, 3)])
@@ -199,7 +199,7 @@ def test_separator_is_that_of_its_folder(tmp_path):
   assert (loaded.name, loaded.sample_rate_hz) == ("causal ConvTasNet", RATE_HZ)
   mixture = noises(0, 3, 400)
   np.testing.assert_allclose(
-    loaded(mixture), model.apply(variables, jnp.asarray(mixture)), atol=1e-6
+    loaded(mixture), jax.jit(model.apply)(variables, mixture), atol=1e-6
   )
 
 
@@ -241,15 +241,3 @@ def test_mixtures_are_taken_from_all_parts_of_a_corpus(tmp_path):
     probe_mixtures.open_mixtures(
       sample_rate_hz=16000, corpus=corpus, crop_s=2.0, num_examples=3
     )
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({}, "name the mixtures by --mixture_list or --corpus"),
-    ({"corpus": "voices", "num_examples": 0}, "must be positive"),
-  ],
-)
-def test_options_that_name_no_mixtures(options, message):
-  with pytest.raises(ValueError, match=message):
-    probe_mixtures.open_mixtures(sample_rate_hz=RATE_HZ, **options)
