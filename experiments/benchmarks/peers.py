@@ -60,9 +60,11 @@ def started(
     )
     for name, (command, environment) in sides.items()
   }
-  yield running
-  for process in running.values():
-    process.communicate()
+  try:
+    yield running
+  finally:
+    for process in running.values():
+      process.communicate()
 
 
 def main(
