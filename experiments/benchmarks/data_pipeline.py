@@ -82,12 +82,10 @@ def run(options):
     middle, low, high, per_cpu = measure(
       corpus, rate_hz=hz, speed_range=speed_range, num_threads=num_threads
     )
-    end = ""
-    if hz == own_hz == _TARGET_HZ and kinds == {".flac"}:
+    end, is_flac = "", hz == own_hz == _TARGET_HZ and kinds == {".flac"}
+    if is_flac and num_threads == _TARGET_CORES:
       target = f"{_TARGET:,} on {_TARGET_CORES} cores"
-      end = f"; target {target}: not decided on {num_threads}"
-      if num_threads == _TARGET_CORES:
-        end = "; " + verdict(middle >= _TARGET, target)
+      end = "; " + verdict(middle >= _TARGET, target)
     print(
       f"{what:32} {middle:7,.0f} s of audio per second ({low:,.0f} to"
       f" {high:,.0f}), {per_cpu:,.0f} per CPU second{end}"

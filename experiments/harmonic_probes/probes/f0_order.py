@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 from experiments.harmonic_probes import pitch
 from experiments.harmonic_probes.study import Result, figure, option
@@ -11,8 +12,6 @@ from experiments.rows import Row
 
 #: What the paper reports: mixtures with the lower speaker in channel 1.
 PAPER_SHARE = 0.86
-# Least standard deviation of the smoothing, in octaves.
-_NARROWEST = 0.02
 
 option(
   "num_processes", None, "That track pitch; as many as cores if not given."
@@ -109,8 +108,9 @@ def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
     where = np.linspace(-reach, reach, 401)
     bins = where[::10].tolist()
     axes.hist(ratio, bins, density=True, color="0.85", label="histogram")
-    smooth = density(ratio, where)
-    axes.plot(where, smooth, color="tab:blue", label="smoothed density")
+    if len(ratio) > 1 and ratio.std() > 0:
+      smooth = gaussian_kde(ratio, "silverman")(where)
+      axes.plot(where, smooth, color="tab:blue", label="smoothed density")
     lower = float(np.mean(ratio > 0))
     for side, share, channel in ((0.98, lower, 1), (0.02, 1 - lower, 2)):
       axes.text(
@@ -133,12 +133,3 @@ def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
   # Room for the text above the highest bar.
   axes.set_ylim(0.0, 1.35 * axes.get_ylim()[1])
   return drawn
-
-
-def density(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-  """Gaussian kernel density of values, of Silverman's width."""
-  width = values.std(ddof=1) if len(values) > 1 else 0.0
-  width = max(width * (0.75 * len(values)) ** -0.2, _NARROWEST)
-  distance = (where[:, None] - values) / width
-  kernel = np.exp(-0.5 * distance**2) / np.sqrt(2 * np.pi)
-  return kernel.mean(axis=1) / width
