@@ -13,6 +13,18 @@ from absl import flags, logging
 from jaxsep.train import TrainingError
 
 
+class _Tuple(flags.ListParser):
+  """Reads values with commas in between."""
+
+  def __init__(self, default):
+    super().__init__()
+    self._kind = type(default[0]) if default else str
+
+  def parse(self, argument: Any) -> Any:
+    """A tuple; ValueError if a part is of another type."""
+    return tuple(self._kind(part) for part in super().parse(argument))
+
+
 class Parser:
   """The absl flags of one command, whose documentation `--help` prints."""
 
@@ -33,42 +45,33 @@ class Parser:
     choices: Sequence[str] | None = None,
     least: float | None = None,
   ) -> None:
-    """Defines a flag.
+    """Defines a flag; None is the default of most types.
 
-    Args:
-      name: Its name.
-      help: What it is for.
-      type: str, int, float or bool; list for a flag that may be given often.
-      default: Its value where it is not given; False for a bool.
-      choices: The texts that it may be.
-      least: The least number that it may be.
+    A tuple is written with commas, its values like the first of the default; a
+    flag of the type list may be given several times.
     """
+    values = {"flag_values": self._values}
     if choices is not None:
-      flags.DEFINE_enum(name, default, choices, help, flag_values=self._values)
+      flags.DEFINE_enum(name, default, choices, help, **values)
     elif type in (int, float):
       define = flags.DEFINE_integer if type is int else flags.DEFINE_float
-      define(name, default, help, lower_bound=least, flag_values=self._values)
+      define(name, default, help, lower_bound=least, **values)
+    elif type is tuple:
+      texts = [str(part) for part in default]
+      flags.DEFINE(_Tuple(default), name, texts, help, **values)
+    elif type is bool:
+      flags.DEFINE_bool(name, default or False, help, **values)
+    elif type is list:
+      flags.DEFINE_multi_string(name, default or [], help, **values)
     else:
-      define = {
-        str: flags.DEFINE_string,
-        bool: flags.DEFINE_bool,
-        tuple: flags.DEFINE_list,
-        list: flags.DEFINE_multi_string,
-      }[type]
-      if default is None:
-        default = {bool: False, list: []}.get(type)
-      if type is tuple:
-        default = [str(part) for part in default]
-      define(name, default, help, flag_values=self._values)
+      flags.DEFINE_string(name, default, help, **values)
 
   def parse(
     self, argv: Sequence[str] | None = None, *, unknown: str | None = None
   ) -> Any:
     """Reads the words after the command, or those of the process.
 
-    Returns:
-      The flags as attributes; `words` has those that begin with `unknown`, such
-      as "--config.", and are not defined.
+    `words` of the result are those that begin with `unknown`, e.g. "--config.".
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -85,6 +88,13 @@ class Parser:
       sys.exit(0)
     self._values.__dict__["words"] = words
     return self._values
+
+  def run(
+    self, work: Callable[[Any], Any], argv: Sequence[str] | None = None
+  ) -> Any:
+    """Reads the flags and works with them; see `run_or_exit`."""
+    values = self.parse(argv)
+    return run_or_exit(lambda: work(values), debug=values.debug)
 
 
 def run_or_exit(run: Callable[[], Any], *, debug: bool = False) -> Any:

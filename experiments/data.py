@@ -10,7 +10,7 @@ from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
 from experiments import options
 
 # Options of mixtures, and the layouts that have them.
-_HEEDING = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
+_LAYOUTS_OF = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
 
 #: Options that say where and how fast, not what.
 MAY_CHANGE = (
@@ -50,15 +50,12 @@ class DataConfig:
     valid_crop_s: The same in validation.
     num_valid_examples: Mixtures of the validation set, if they are drawn.
     min_utterance_s: Shorter utterances are left out; None leaves out those
-      that do not fill a crop at the fastest speed, so that no mixture ends in
-      zeros.
-    weighting: `"utterance"` draws each equally often, `"duration"` in
-      proportion to its length.
+      that do not fill a crop at the fastest speed.
+    weighting: `"utterance"` or `"duration"`: what draws are proportional to.
     speed_range: Slowest and fastest speed of a source; None leaves it.
-    noise: Corpus of noises; needs `simulation.noise_snr_db`. Of several
-      folders or else files, a tenth is kept for validation.
-    rirs: Corpus of room impulse responses, a folder a room, of which a tenth
-      is kept for validation.
+    noise: Corpus of noises; needs `simulation.noise_snr_db`.
+    rirs: Corpus of room impulse responses, a folder a room. Of noises and
+      rooms, a tenth is kept for validation.
     rir_s: Duration that they are cut to.
     seed: Seed of every draw, and of the built-in voices.
     num_threads: Batches read at a time; None is one a core.
@@ -132,9 +129,8 @@ class Data:
 
   def eval_batches(self, **here: int) -> Iterable[dict]:
     """The fixed validation set; of this process, as above."""
-    config = self.config
     if self.valid.is_premixed:
-      # Of a second, so that the model is compiled for few lengths.
+      # Cut to whole seconds, so that the model is compiled for few lengths.
       examples = PremixedWhole(
         self.valid,
         sample_rate_hz=self.sample_rate_hz,
@@ -144,12 +140,12 @@ class Data:
     else:
       examples = self._mixtures(
         self.valid,
-        config.valid_crop_s,
+        self.config.valid_crop_s,
         self.valid_background,
         # The set must not change unnoticed.
         max_broken_files=0,
       )
-      count = {"num_examples": config.num_valid_examples}
+      count = {"num_examples": self.config.num_valid_examples}
     return self._batches(examples, **count, **here)
 
   def describe(self) -> dict[str, Any]:
@@ -194,8 +190,8 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
   """Opens the corpora of a config, and says how much there is.
 
   Training and validation have no speaker in common, and no noise or room if
-  there are several. ValueError if options contradict each other or would not
-  be heeded.
+  there are several. ValueError if options contradict each other or would be
+  ignored.
   """
   data = options.build(config.data, where="config.data")
   train, valid = _open_both(config, data)
@@ -218,11 +214,7 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
 
 
 def open_drawn(config: Any, corpus: Any) -> Data:
-  """Mixtures of utterances to evaluate on, by `eval_batches`.
-
-  The config says how many, how long, and with which noises and rooms, of which
-  those of validation are taken.
-  """
+  """Mixtures of utterances to evaluate on, drawn as those of validation are."""
   data = options.build(config.data, where="config.data")
   corpus = _long_enough(corpus, None, data.valid_crop_s)
   return _with_background(config, data, corpus, corpus)
@@ -239,22 +231,18 @@ def open_corpus(
 ) -> Any:
   """Opens one `corpora.Corpus`, with the options that its layout has.
 
-  Args:
-    spec: Utterances or mixtures as `layout:where`.
-    sample_rate_hz: Rate of the model; mixtures and voices come in several.
-    num_sources: Sources of a mixture.
-    split: None takes that of the purpose, where there are splits.
-    purpose: `"train"`, `"valid"` or `"test"`.
-    data: Gives `mode`, `mixture`, `cache_dir` and the sizes of the voices.
+  Without a split, that of the `purpose` is taken: `"train"`, `"valid"` or
+  `"test"`. `data` gives `mode`, `mixture`, `cache_dir` and the sizes of voices.
   """
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
   if layout == "tfds":
     splits = ("train", None, "test")
+  if splits and not split:
+    split = splits[("train", "valid", "test").index(purpose)]
   wanted: dict[str, Any] = {
-    "split": split
-    or (splits and splits[("train", "valid", "test").index(purpose)]),
+    "split": split,
     "mode": data.mode,
     "mixture": data.mixture,
   }
@@ -281,7 +269,7 @@ def open_corpus(
 
 
 def check_num_sources(mixtures: Any, num_sources: int) -> None:
-  """Raises ValueError unless mixtures have so many sources."""
+  """Raises ValueError unless mixtures have this number of sources."""
   if mixtures.num_sources != num_sources:
     raise ValueError(
       f"the mixtures have {mixtures.num_sources} sources, but the model "
@@ -320,10 +308,8 @@ def _with_background(config, data, train, valid):
   for name, spec in specs.items():
     if spec:
       corpus = corpora.open_corpus(spec, cache_dir=data.cache_dir)
-      # Of several noises or rooms, some are for validation only.
-      kept[name], held[name] = (
-        table.hold_out(corpus) if len(corpus) > 1 else (corpus, corpus)
-      )
+      parts = table.hold_out(corpus) if len(corpus) > 1 else (corpus, corpus)
+      kept[name], held[name] = parts
   rate, num_sources = config.sample_rate_hz, config.model.num_sources
   return Data(data, rate, num_sources, train, valid, kept, held)
 
@@ -332,8 +318,8 @@ def _open_both(config, data):
   """Training and validation corpus, short utterances left out."""
 
   def open_one(spec, **which):
-    # Without the options that only the other corpus heeds.
-    other = [n for n, who in _HEEDING.items() if _layout(spec) not in who]
+    # Without the options that are for the other corpus only.
+    other = [n for n, has in _LAYOUTS_OF.items() if _layout(spec) not in has]
     return open_corpus(
       spec,
       sample_rate_hz=config.sample_rate_hz,
@@ -343,7 +329,7 @@ def _open_both(config, data):
     )
 
   specs = [data.corpus, data.valid_corpus or data.corpus]
-  for name, layouts in _HEEDING.items():
+  for name, layouts in _LAYOUTS_OF.items():
     if getattr(data, name) and not {_layout(s) for s in specs} & {*layouts}:
       raise ValueError(
         f"data.{name} is {getattr(data, name)}, but it is for mixtures of "

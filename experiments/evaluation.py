@@ -6,7 +6,7 @@ a corpus of utterances; all are finite, and the same at every call.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -33,25 +33,15 @@ def add_set_flags(parser: Parser) -> None:
   add("root", help="Folder that the list's paths start from.")
   add("corpus", help="Utterances or mixtures as layout:where, such as voices.")
   add("split", help="Split of the corpus; that to test on if not given.")
-  add(
-    "num_examples",
-    type=int,
-    least=1,
-    help="Mixtures to draw, or to take of those that exist.",
-  )
-  add(
-    "crop_s",
-    type=float,
-    help="Seconds of each mixture. Of mixtures that exist, shorter ones are "
-    "left out.",
-  )
+  add("num_examples", type=int, least=1, help="Mixtures to draw or to take.")
+  add("crop_s", type=float, help="Seconds of each; leaves shorter files out.")
   add("batch_size", type=int, least=1, default=4, help="Mixtures at a time: 4.")
   add("cache_dir", help="Where to remember the scan of the corpus.")
   add("overwrite", type=bool, help="Replace files that are there.")
 
 
 def check_set(flags: Any) -> None:
-  """Raises ValueError if flags contradict each other or are not heeded."""
+  """Raises ValueError if flags contradict each other or would be ignored."""
   if flags.mixture_list and flags.corpus:
     raise ValueError("give --mixture_list or --corpus, not both")
   if flags.mixture_list and not flags.root:
@@ -60,8 +50,10 @@ def check_set(flags: Any) -> None:
     ("root", "mixture_list"),
     ("split", "corpus"),
     ("cache_dir", "corpus"),
+    ("mode", "corpus"),
+    ("mixture", "corpus"),
   ):
-    if getattr(flags, name) and not getattr(flags, needed):
+    if getattr(flags, name, None) and not getattr(flags, needed):
       raise ValueError(f"--{name} is for a --{needed}, and none is given")
   if flags.crop_s is not None and not flags.crop_s > 0:
     raise ValueError(f"--crop_s is {flags.crop_s:g}, expected more than 0")
@@ -79,27 +71,8 @@ def samples_of(mixtures: Any, sample_rate_hz: int) -> np.ndarray:
   return mixtures.length * sample_rate_hz // mixtures.rate_hz
 
 
-def choose_rows(
-  samples: np.ndarray, *, num_examples: int | None = None, crop: int = 1
-) -> np.ndarray:
-  """Rows at equal distances, so that all parts of a list have their share.
-
-  All that are not shorter than `crop`, where there are not more.
-
-  Example:
-    >>> choose_rows(np.array([9, 9, 2, 9, 9]), num_examples=2, crop=5).tolist()
-    [0, 3]
-  """
-  rows = np.flatnonzero(samples >= crop)
-  count = min(num_examples or len(rows), len(rows))
-  return rows[np.arange(count) * len(rows) // max(count, 1)]
-
-
 def finest_multiple(samples: np.ndarray, sample_rate_hz: int) -> int:
-  """What to cut mixtures to so that they have at most `MOST_LENGTHS` lengths.
-
-  1, which cuts nothing, where they have no more; a second at most.
-  """
+  """The least length to cut mixtures to that leaves `MOST_LENGTHS` lengths."""
   multiples = [1, *(round(s * sample_rate_hz) for s in _MULTIPLES_S)]
   for multiple in multiples:
     if len(np.unique(samples // multiple)) <= MOST_LENGTHS:
@@ -111,12 +84,8 @@ def finest_multiple(samples: np.ndarray, sample_rate_hz: int) -> int:
 class Chosen:
   """Some mixtures of those that exist, and how they are read.
 
-  Attributes:
-    mixtures: A corpus of mixtures.
-    rows: Which of them.
-    sample_rate_hz: Rate that they are read at.
-    multiple: They are cut down to a multiple of so many samples.
-    crop: Or all to this length, in samples, if it is not None.
+  Rows of a corpus of mixtures, cut down to a multiple of some samples or, if
+  `crop` is not None, all to this length.
   """
 
   mixtures: Any
@@ -152,7 +121,7 @@ class Chosen:
     return named | ({"folders": " ".join(sorted(folders))} if folders else {})
 
   def caption(self, kept: int) -> str:
-    """What was left out, if so many samples of all mixtures were kept."""
+    """What was left out, if this many samples were kept."""
     rate = self.sample_rate_hz
     samples = samples_of(self.mixtures, rate)
     if self.crop is not None:
@@ -180,21 +149,19 @@ def choose(
 ) -> Chosen:
   """Chooses mixtures of those that exist.
 
-  Args:
-    mixtures: A corpus of mixtures.
-    sample_rate_hz: Rate to read them at.
-    num_examples: How many; None takes all.
-    crop_s: Seconds of each; shorter ones are left out. None takes them whole.
-    length_multiple_s: Cut them down to a multiple of this; None cuts as
-      little as leaves `MOST_LENGTHS` lengths.
+  `num_examples` at equal distances, so that all parts of a list have their
+  share; None takes all. With `crop_s`, shorter ones are left out. Without
+  `length_multiple_s` as little is cut off as leaves `MOST_LENGTHS` lengths.
   """
   samples = samples_of(mixtures, sample_rate_hz)
   crop = max(round(crop_s * sample_rate_hz), 1) if crop_s else None
-  rows = choose_rows(samples, num_examples=num_examples, crop=crop or 1)
-  if not len(rows):
+  long = np.flatnonzero(samples >= (crop or 1))
+  if not len(long):
     raise ValueError(
       f"no mixture is {crop_s or 0:g} s long; choose a shorter --crop_s"
     )
+  count = min(num_examples or len(long), len(long))
+  rows = long[np.arange(count) * len(long) // count]
   if length_multiple_s is None:
     multiple = finest_multiple(samples[rows], sample_rate_hz)
   else:
@@ -207,29 +174,20 @@ def evaluate(
   variables: Any,
   batches: Iterable[dict],
   *,
-  make_keys: Callable[[Any], Keys] = Keys.evaluation,
   perceptual: bool = False,
 ) -> Iterator[tuple[Row, dict[str, np.ndarray]]]:
-  """Separates and scores batches.
+  """Separates and scores batches of ingredients or of mixtures.
 
-  Args:
-    task: The task with its model.
-    variables: All collections of the model.
-    batches: Batches of ingredients or of mixtures.
-    make_keys: From the indices of a batch to the keys of the simulation.
-    perceptual: Whether to compute STOI and PESQ too, on the CPU.
-
-  Yields:
-    For every mixture a row: its `index`, its length in `samples`, the mean
-    over the sources of every value of `metrics.separation_scores`, and
-    `si_sdr_1` ... of each source. Beside it the signals: `mixture` `[T]`,
-    `estimate` and `reference` `[S, T]`, the estimates in the order of the
-    references.
+  Yields for every mixture a row: its `index`, its length in `samples`, the mean
+  over the sources of every value of `metrics.separation_scores`, of STOI and
+  PESQ if `perceptual`, and `si_sdr_1` ... of each source. Beside it the
+  signals: `mixture` `[T]`, `estimate` and `reference` `[S, T]`, the estimates
+  in the order of the references.
   """
 
   @jax.jit
   def separate(variables, batch):
-    keys = make_keys(batch["index"])
+    keys = Keys.evaluation(batch["index"])
     signals = task.separate(variables, batch, keys=keys)
     length = batch["length"]
     if "sources" in batch and task.simulation is not None:

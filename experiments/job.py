@@ -8,12 +8,7 @@ A paper's `train.py` gives `main` a function that makes its task:
   if __name__ == "__main__":
     job.main(make_task, __doc__)
 
-and its configs are made from class instances:
-
-  def get_config():
-    return job.make_config(
-      model=job.options(models.ConvTasNet()),
-      train=job.options(train.TrainConfig(num_steps=250_000)), ...)
+Its configs are made by `make_config` and `options` from class instances.
 """
 
 import json
@@ -50,8 +45,8 @@ __all__ = [
   "override",
 ]
 
-#: Keys of a config that may differ when a run goes on: the first five are
-#: compared by `train.fit` itself, as parts of the loop and the task.
+#: Keys of a config that may differ when a run goes on. `train.fit` itself
+#: compares what matters of the first five, as parts of the loop and the task.
 MAY_CHANGE = (
   "config.train",
   "config.model",
@@ -73,24 +68,21 @@ def fit(
   say: Callable[[str], None] = say,
   **further: Any,
 ) -> train.FitResult:
-  """Trains what a config describes, or goes on with it.
+  """Trains what a config describes in `workdir`, or goes on with it.
 
-  Args:
-    config: What `make_config` returned, perhaps changed.
-    make_task: Makes the task of a config.
-    workdir: Folder of the run.
-    open_data: Opens the data of a config; see `experiments.data.open_data`.
-    say: Told how much there is to train on, in the first process.
-    **further: Given to `train.fit`.
+  `further` arguments go to `train.fit`.
   """
   task = make_task(config)
   loop = build(config.train, where="config.train")
   optimizer, schedule, plateau = make_optimizer(
     build(config.optimizer, where="config.optimizer"), loop.num_steps
   )
-  index, count = jax.process_index(), jax.process_count()
-  data = open_data(config, say=say if index == 0 else lambda line: None)
-  here = {"process_index": index, "process_count": count}
+  is_first = jax.process_index() == 0
+  data = open_data(config, say=say if is_first else lambda line: None)
+  here = {
+    "process_index": jax.process_index(),
+    "process_count": jax.process_count(),
+  }
   return train.fit(
     task,
     workdir=workdir,
@@ -136,13 +128,8 @@ def main(
   add("config", help="Config file; --config.NAME=VALUE changes an option.")
   add("workdir", help="Folder of the run; a run that it holds goes on.")
   add("print_config", type=bool, help="Print the config, and end.")
-  add(
-    "multihost",
-    type=bool,
-    help="One of several processes that train together; on clusters that JAX "
-    "knows the other flags are found out.",
-  )
-  add("coordinator_address", help="host:port of process 0.")
+  add("multihost", type=bool, help="One of several processes that train.")
+  add("coordinator_address", help="host:port of process 0, if not known.")
   add("num_processes", type=int, help="How many processes.")
   add("process_id", type=int, help="Which of them this is, from 0.")
   flags = parser.parse(argv, unknown="--config.")

@@ -68,32 +68,27 @@ class OptimizerConfig:
   fixed: tuple[str, ...] = ()
 
   def __post_init__(self):
-    for name, good, wanted in (
-      ("learning_rate", self.learning_rate > 0, "above 0"),
-      ("plateau_patience", self.plateau_patience > 0, "above 0"),
-      ("plateau_factor", 0 < self.plateau_factor < 1, "between 0 and 1"),
-      ("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1"),
-      ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
-      ("warmup_steps", self.warmup_steps >= 0, "at least 0"),
-      ("end_learning_rate", self.end_learning_rate >= 0, "at least 0"),
-      (
-        "weight_decay",
-        0 <= self.weight_decay <= (0 if self.name == "adam" else math.inf),
-        "at least 0, and 0 for adam: choose adamw",
-      ),
-      (
-        "decay_every",
-        self.schedule != "staircase" or (self.decay_every or 0) > 0,
-        "above 0, the steps of a stair",
-      ),
-      (
-        "decay_steps",
-        self.decay_steps is None or self.decay_steps > self.warmup_steps,
-        f"above warmup_steps, {self.warmup_steps}",
-      ),
-    ):
-      if not good:
+    def check(name, is_good, wanted="above 0"):
+      if not is_good:
         raise ValueError(f"{name} is {getattr(self, name)}; it is {wanted}")
+
+    most = 0 if self.name == "adam" else math.inf
+    stair = self.decay_every if self.schedule == "staircase" else 1
+    end = math.inf if self.decay_steps is None else self.decay_steps
+    clip = 1 if self.clip_norm is None else self.clip_norm
+    decay = self.weight_decay
+    adamw = "at least 0, and 0 for adam: choose adamw"
+    after = f"above warmup_steps, {self.warmup_steps}"
+    check("learning_rate", self.learning_rate > 0)
+    check("plateau_patience", self.plateau_patience > 0)
+    check("plateau_factor", 0 < self.plateau_factor < 1, "between 0 and 1")
+    check("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1")
+    check("clip_norm", clip > 0)
+    check("warmup_steps", self.warmup_steps >= 0, "at least 0")
+    check("end_learning_rate", self.end_learning_rate >= 0, "at least 0")
+    check("weight_decay", 0 <= decay <= most, adamw)
+    check("decay_every", (stair or 0) > 0, "above 0, the steps of a stair")
+    check("decay_steps", end > self.warmup_steps, after)
 
 
 options.register(OptimizerConfig)

@@ -1,9 +1,9 @@
-"""Options as text: a config made from class instances, flags, and back.
+"""Configs made from class instances, flags that change them, and back.
 
 `options` turns an instance into a config with one entry for every field of its
-class, nested values included; `build` makes the instance again. So a config
-never lacks an option that a class has, and no list of options is kept beside
-the class. Which class is meant is chosen in config files; flags set fields.
+class, nested values included; `build` makes the instance again. So every option
+of a class is in the config, and no list of options is kept beside the class.
+Config files choose the class; flags set fields.
 """
 
 import ast
@@ -39,15 +39,10 @@ def register(*values: Callable) -> None:
 def options(value: Any, *, without: Iterable[str] = ()) -> Any:
   """The options that describe a value, each one a field that can be changed.
 
-  Args:
-    value: A frozen dataclass or Flax module; a function or a
-      `functools.partial` of one, whose options are its keyword arguments that
-      have defaults; or anything nested in these.
-    without: Fields to leave out because `build` is given them.
-
-  Returns:
-    A `ConfigDict` with the name of the class or function under `class` or
-    `function`; plain values as they are, dtypes by name.
+  Of a frozen dataclass or Flax module all fields but those in `without`, which
+  `build` is given; of a function, or a `functools.partial` of one, the keyword
+  arguments that have defaults. In the `ConfigDict`, the name of the class or
+  function is under `class` or `function`, and dtypes are names.
   """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     found = {"class": type(value).__name__} | {
@@ -72,26 +67,18 @@ def options(value: Any, *, without: Iterable[str] = ()) -> Any:
 
 
 def make_config(**parts: Any) -> Any:
-  """A config with what every job has; it refuses keys it does not have.
+  """A config of a job; it refuses keys it does not have.
 
-  Args:
-    **parts: Plain values and what `options` returns; for a training job at
-      least `sample_rate_hz`, `model`, `data`, `optimizer` and `train`.
-      `init_from` names a run or model folder whose variables are those to
-      start from, `RUN:encoder` a part of them; `frozen` has the folders of
-      models that are used in training but not trained, by name.
+  For a training job, parts are at least `sample_rate_hz`, `model`, `data`,
+  `optimizer` and `train`. `init_from` names the run or model folder whose
+  variables to start from, `RUN:encoder` a part of them; `frozen` has, by name,
+  the folders of models that are used in training but not trained.
   """
   return _config({"init_from": None, "frozen": {}} | parts)
 
 
 def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
-  """Makes the value that a config describes.
-
-  Args:
-    config: What `options` returned, perhaps changed.
-    where: Name of the config in messages.
-    **fixed: Fields that the config leaves out.
-  """
+  """Makes the value of a config; `fixed` are the fields that it leaves out."""
   if not isinstance(config, config_dict.ConfigDict | Mapping):
     return config
   entries = dict(config.items())
@@ -106,7 +93,9 @@ def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
   if unknown := sorted(set(entries) - set(types_)):
     raise ValueError(_no_such_key(where, unknown[0], types_))
   values = {
-    key: _typed(build(value, where=f"{where}.{key}"), types_[key], where, key)
+    key: _typed(
+      [build(value, where=f"{where}.{key}")], types_[key], f"{where}.{key}"
+    )
     for key, value in entries.items()
   }
   if kind == "class":
@@ -120,14 +109,12 @@ def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
 
 
 def override(config: Any, words: Iterable[str]) -> None:
-  """Sets options as flags do.
+  """Sets options of a config in place, as flags do.
 
-  Args:
-    config: What `make_config` returned; changed in place.
-    words: Such as `--config.optimizer.clip_norm=None` or
-      `--config.simulation.snr_db=(0,5)`. A nested value that is None becomes
-      one of its class once a field of it is set; a function is replaced by
-      naming another. New keys go into `frozen` only.
+  Words are such as `--config.optimizer.clip_norm=None` or
+  `--config.simulation.snr_db=(0,5)`. A nested value that is None becomes one
+  of its class once a field of it is set; a function is replaced by naming
+  another. New keys go into `frozen` only.
   """
   for word in words:
     name, equals, text = word.partition("=")
@@ -143,14 +130,9 @@ def override(config: Any, words: Iterable[str]) -> None:
 
 
 def load(path: str) -> Any:
-  """Reads a config.
-
-  Args:
-    path: A Python file with `get_config()`, the `config.json` of a run, or
-      what `--print_config` printed.
-  """
+  """Reads a config file, the `config.json` of a run, or a printed config."""
   if not pathlib.Path(path).is_file():
-    raise ValueError(f"--config is {path}, but there is no such file")
+    raise ValueError(f"there is no config {path}")
   if not path.endswith(".json"):
     names = runpy.run_path(path)
     if "get_config" not in names:
@@ -213,14 +195,14 @@ def _no_such_key(where, key, known):
   return f"{where} has no {key}; it has {', '.join(sorted(known))}"
 
 
-def _typed(value, wanted, where, key):
-  """The value as its class takes it; ValueError if it has another type."""
-  with contextlib.suppress(TypeError, ValueError):
-    return _cast(value, wanted)
-  shown = getattr(wanted, "__name__", None) or str(wanted)
-  if typing.get_args(wanted):
-    shown = str(wanted).replace("typing.", "")
-  raise ValueError(f"{where}.{key} is {value!r}; it takes {shown}")
+def _typed(readings, wanted, name):
+  """The first of some values that is of a type; ValueError if none is."""
+  for value in readings:
+    with contextlib.suppress(TypeError, ValueError):
+      return _cast(value, wanted)
+  is_generic = typing.get_args(wanted)
+  shown = str(wanted).replace("typing.", "") if is_generic else wanted.__name__
+  raise ValueError(f"{name} is {readings[0]!r}; it takes {shown}")
 
 
 def _cast(value, wanted):
@@ -245,9 +227,8 @@ def _cast(value, wanted):
   if wanted is float and type(value) in (int, float):
     return float(value)
   is_class = isinstance(wanted, type) and wanted is not Any
-  if is_class and not isinstance(value, wanted):
-    raise TypeError(value)
-  if wanted is int and isinstance(value, bool):
+  is_wrong = is_class and not isinstance(value, wanted)
+  if is_wrong or (wanted is int and isinstance(value, bool)):
     raise TypeError(value)
   return value
 
@@ -259,8 +240,7 @@ def _child(node, key, where):
   if key not in node:
     raise ValueError(_no_such_key(where, key, node))
   if node[key] is None and "class" in node:
-    wanted = _types(_KNOWN[node["class"]])[key]
-    for kind in typing.get_args(wanted):
+    for kind in typing.get_args(_types(_KNOWN[node["class"]])[key]):
       if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         defaults = {
           field.name: None
@@ -283,7 +263,6 @@ def _set(node, key, text, where):
   if key not in known:
     raise ValueError(_no_such_key(where, key, known))
   now = node[key]
-  made = _KNOWN.get(node.get("class") or node.get("function"))
   if isinstance(now, config_dict.ConfigDict) and "function" in now:
     functions = [n for n, v in _KNOWN.items() if not isinstance(v, type)]
     if text not in functions:
@@ -297,25 +276,20 @@ def _set(node, key, text, where):
       "is, a config file says"
     )
   else:
+    made = _KNOWN.get(node.get("class") or node.get("function"))
     # A top-level option that is None, such as init_from, is a name.
     wanted = _types(made)[key] if made else type(now or "")
-    node[key] = _typed(_parsed(text, wanted), wanted, where, key)
+    node[key] = _typed(_readings(text), wanted, name)
 
 
-def _parsed(text, wanted):
-  """The value that a word stands for."""
-  kinds = set(typing.get_args(wanted) or (wanted,)) - {type(None)}
+def _readings(text):
+  """What a word may stand for, the text itself last."""
   words = {"true": True, "false": False}
-  if text == "None" and kinds != {wanted}:
-    return None
-  if kinds == {str} or wanted is np.dtype:
-    return text
-  if text.lower() in words:
-    return words[text.lower()]
+  values = [words[text.lower()]] if text.lower() in words else []
   for read in (ast.literal_eval, float):
     with contextlib.suppress(ValueError, SyntaxError):
-      return read(text)
-  return text
+      values.append(read(text))
+  return [*values, text]
 
 
 register(*(getattr(models, name) for name in models.__all__))

@@ -1,7 +1,7 @@
 """Figures that several experiments draw; needs the `plot` extra."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,48 +27,29 @@ def plot_separation(
 ) -> None:
   """Draws waveforms and spectrograms of a separated mixture.
 
-  One row for the mixture, then one for each estimate, its reference behind
-  it, and one for each reference. All spectrograms have the same colours.
-
-  Args:
-    path: The picture; a file of that name is replaced.
-    mixture: What was separated, shape `[T]`.
-    estimate: The estimated speakers, shape `[S, T]`.
-    reference: The speakers that were mixed, in the same order, `[S, T]`.
-    sample_rate_hz: Sample rate.
-    title: Put above the figure.
+  One row for the mixture, then one for each estimate, with its reference
+  behind it, and one for each reference. The estimates are in the order of the
+  references. All spectrograms have the same colours.
   """
-  mixture, estimate, reference = map(np.asarray, (mixture, estimate, reference))
-  rows: list[tuple[str, Any, Any]] = [("mixture", mixture, None)]
-  for number, (found, wanted) in enumerate(
-    zip(estimate, reference, strict=True), start=1
-  ):
-    rows.append((f"estimate {number}", found, wanted))
-    rows.append((f"reference {number}", wanted, None))
-  signals = np.stack([signal for _, signal, _ in rows])
-  pictures = spectrogram_db(signals, sample_rate_hz=sample_rate_hz)
-  figure = Figure(figsize=(12, 2.2 * len(rows)), layout="constrained")
-  axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
-  limit = 1.05 * float(np.abs(signals).max()) or 1.0
+  signals = {"mixture": np.asarray(mixture)}
+  for number, pair in enumerate(zip(estimate, reference, strict=True), 1):
+    signals[f"estimate {number}"] = np.asarray(pair[0])
+    signals[f"reference {number}"] = np.asarray(pair[1])
+  figure = Figure(figsize=(12, 2.2 * len(signals)), layout="constrained")
+  axes = figure.subplots(len(signals), 2, sharex=True, squeeze=False)
+  loudest = max(float(np.abs(signal).max()) for signal in signals.values())
+  limit = 1.05 * loudest or 1.0
   seconds = np.arange(len(mixture)) / sample_rate_hz
-  image: Any = None
-  for (wave, spectrum), (name, signal, behind), picture in zip(
-    axes, rows, pictures, strict=True
-  ):
-    if behind is not None:
-      wave.plot(
-        seconds, behind, color="0.7", linewidth=0.8, label="its reference"
-      )
+  for wave, (name, signal) in zip(axes[:, 0], signals.items(), strict=True):
+    if name.startswith("estimate"):
+      behind = signals[name.replace("estimate", "reference")]
+      style: Any = {"color": "0.7", "linewidth": 0.8}
+      wave.plot(seconds, behind, **style, label="its reference")
     wave.plot(seconds, signal, linewidth=0.4, label=name)
     wave.set(ylabel="amplitude (FS)", ylim=(-limit, limit))
     wave.legend(loc="upper right", fontsize="small")
-    image = show_spectrogram(
-      spectrum,
-      picture,
-      top_db=float(pictures[0].max()),
-      end_s=len(mixture) / sample_rate_hz,
-      top_khz=sample_rate_hz / 2000,
-    )
+  image = draw_spectrograms(axes[:, 1], signals, sample_rate_hz=sample_rate_hz)
+  for spectrum, name in zip(axes[:, 1], signals, strict=True):
     spectrum.set(ylabel="frequency (kHz)", title=name)
   for bottom in axes[-1]:
     bottom.set_xlabel("time (s)")
@@ -91,35 +72,42 @@ def spectrogram_db(
   return np.moveaxis(10.0 * np.log10(power + 1e-12), -1, -2)
 
 
-def show_spectrogram(
+def draw_spectrograms(
   axes: Any,
-  picture: np.ndarray,
+  signals: Mapping[str, np.ndarray],
   *,
-  top_db: float,
-  end_s: float,
-  top_khz: float,
+  sample_rate_hz: int,
+  window_s: float = 0.032,
 ) -> Any:
-  """Draws levels in dB `[F, N]`, from `top_db` down; returns the image."""
-  half_step_s = end_s / max(picture.shape[-1] - 1, 1) / 2
-  return axes.imshow(
-    picture,
-    origin="lower",
-    aspect="auto",
-    extent=(-half_step_s, end_s + half_step_s, 0.0, top_khz),
-    vmin=top_db - DYNAMIC_RANGE_DB,
-    vmax=top_db,
-    cmap="magma",
-    interpolation="nearest",
+  """Draws spectrograms, colours relative to the first; returns an image."""
+  pictures = spectrogram_db(
+    np.stack(list(signals.values())),
+    sample_rate_hz=sample_rate_hz,
+    window_s=window_s,
   )
+  top_db = float(pictures[0].max())
+  end_s = next(iter(signals.values())).shape[-1] / sample_rate_hz
+  half_step_s = end_s / max(pictures.shape[-1] - 1, 1) / 2
+  image: Any = None
+  for place, name, picture in zip(axes, signals, pictures, strict=True):
+    image = place.imshow(
+      picture,
+      origin="lower",
+      aspect="auto",
+      extent=(-half_step_s, end_s + half_step_s, 0.0, sample_rate_hz / 2000),
+      vmin=top_db - DYNAMIC_RANGE_DB,
+      vmax=top_db,
+      cmap="magma",
+      interpolation="nearest",
+    )
+    place.set_ylabel(f"{name}\nfrequency (kHz)")
+  return image
 
 
 def at_level_of(
   mixture: Float[Array, "time"], estimate: Float[Array, "sources time"]
 ) -> np.ndarray:
-  """Channels with one common gain, so that their sum fits the mixture best.
-
-  A model trained on a scale-invariant loss has no level of its own.
-  """
+  """Channels with the common gain at which their sum fits the mixture best."""
   total = np.sum(estimate, axis=0)
   energy = float(np.sum(total**2))
   gain = abs(float(np.sum(total * mixture))) / energy if energy > 0 else 0.0
@@ -127,16 +115,10 @@ def at_level_of(
 
 
 def draw_box(
-  axes: Any,
-  start: float,
-  end: float,
-  bottom: float,
-  top: float,
-  *,
-  colour: str,
-  style: str = "-",
+  axes: Any, edges: tuple[float, ...], *, colour: str, style: str = "-"
 ) -> None:
-  """Draws the outline of a part of a spectrogram, in seconds and kHz."""
+  """Outlines a part of a spectrogram between two times and two kHz."""
+  start, end, bottom, top = edges
   box = Rectangle((start, bottom), end - start, top - bottom, fill=False)
   box.set(edgecolor=colour, linestyle=style, linewidth=1.5)
   axes.add_patch(box)

@@ -89,16 +89,10 @@ def run(
   num_examples: int = 40,
   num_saved: int = 3,
 ) -> list[rows.Row] | None:
-  """Trains, separates and writes the folder.
+  """Trains, separates mixtures of unseen speakers, and writes the folder.
 
-  Args:
-    output_dir: New, empty, or left by an earlier run of the same config.
-    config: What `get_config` returned.
-    num_examples: Mixtures of unseen speakers to separate.
-    num_saved: Of those, how many to write as audio.
-
-  Returns:
-    A row for each mixture; None if a signal ended the training.
+  The folder is new, empty, or of an earlier run of the same config. Returns a
+  row for each mixture; None if a signal ended the training.
   """
   folder = pathlib.Path(output_dir)
   if folder.exists() and not (folder / "training").is_dir():
@@ -130,16 +124,14 @@ def run(
   evaluation.write_examples(
     folder / "audio", scored[:num_saved], sample_rate_hz=config.sample_rate_hz
   )
-  first_row, first = scored[0]
+  row, first = scored[0]
   plot_separation(
     folder / "separation.png",
-    first["mixture"],
-    first["estimate"],
-    first["reference"],
+    *(first[name] for name in ("mixture", "estimate", "reference")),
     sample_rate_hz=config.sample_rate_hz,
     title=(
-      f"Example {first_row['index']}: two speakers never heard before,"
-      f" {first_row['si_sdr_improvement']:.1f} dB SI-SDR improvement"
+      f"Example {row['index']}: two speakers never heard before,"
+      f" {row['si_sdr_improvement']:.1f} dB SI-SDR improvement"
     ),
   )
   return table
@@ -168,8 +160,7 @@ def separate_unseen(
 
   @jax.jit
   def mix(batch):
-    root = jax.random.key(seed)
-    keys = tasks.Keys.of(root, batch["index"], step=0)
+    keys = tasks.Keys.of(jax.random.key(seed), batch["index"], step=0)
     return simulate.simulate_batch(task.simulation, batch, keys=keys.examples)
 
   def mixtures() -> Iterator[dict]:
@@ -180,9 +171,8 @@ def separate_unseen(
       yield mix(batch)
 
   for scores, signals in evaluation.evaluate(task, variables, mixtures()):
-    numbers = speakers[scores["index"]]
     row = {"index": scores["index"]}
-    for n, number in enumerate(numbers, 1):
+    for n, number in enumerate(speakers[scores["index"]], 1):
       speaker = speaker_of(seed=seed, split="test", number=number)
       row |= {f"speaker_{n}": number, f"pitch_{n}_hz": speaker.f0_hz}
     yield row | {name: scores[name] for name in RATIOS}, signals
@@ -194,23 +184,21 @@ def mean_row(table: Sequence[rows.Row], name: str = "mean") -> rows.Row:
     ratio: rows.mean_and_error([row[ratio] for row in table])[0]
     for ratio in RATIOS
   }
-  return {column: "" for column in table[0]} | {"index": name} | means
+  return dict.fromkeys(table[0], "") | {"index": name} | means
 
 
 def markdown(table: Sequence[rows.Row]) -> str:
   """The table as it is printed: all rows, and means by likeness of pitch."""
-
-  def is_similar(row):
-    octaves = np.log2(row["pitch_1_hz"] / row["pitch_2_hz"])
-    return abs(12.0 * octaves) < SIMILAR_SEMITONES
-
-  groups = {
-    f"similar pitch ({SIMILAR_SEMITONES:g} semitones)": [
-      row for row in table if is_similar(row)
-    ],
-    "other pairs": [row for row in table if not is_similar(row)],
-    f"mean of {len(table)}": table,
+  groups: dict[str, list[rows.Row]] = {
+    f"similar pitch ({SIMILAR_SEMITONES:g} semitones)": [],
+    "other pairs": [],
+    f"mean of {len(table)}": list(table),
   }
+  similar, other, _ = groups.values()
+  for row in table:
+    octaves = np.log2(row["pitch_1_hz"] / row["pitch_2_hz"])
+    is_similar = abs(12.0 * octaves) < SIMILAR_SEMITONES
+    (similar if is_similar else other).append(row)
   means = [mean_row(group, name) for name, group in groups.items() if group]
   return rows.markdown(
     [
@@ -242,11 +230,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit("quickstart: stopped; the same command goes on from here")
   command = pathlib.Path(sys.executable).parent / "jaxsep"
   command = os.path.relpath(command) if command.exists() else "jaxsep"
+  minutes = (time.monotonic() - started) / 60
   print(
     f"""{markdown(table)}
 
-All of it took {(time.monotonic() - started) / 60:.1f} minutes and is in \
-{folder.resolve()}
+All of it took {minutes:.1f} minutes and is in {folder.resolve()}
   scores.csv       the table above
   separation.png   waveforms and spectrograms of the first example
   audio/           mixtures, estimates and references of the first examples

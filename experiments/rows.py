@@ -1,4 +1,4 @@
-"""Rows of results: as files, as tables, and what they say on average."""
+"""Rows of results: files, tables, means."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def write(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 
 
 def markdown(rows: Sequence[Row], digits: int = 2) -> str:
-  """A table in Markdown; columns that are empty throughout are left out."""
+  """A table in Markdown, without the columns that have no value at all."""
   names = [
     name
     for name in (rows[0] if rows else ())
@@ -41,6 +41,16 @@ def markdown(rows: Sequence[Row], digits: int = 2) -> str:
   lines = [names, ["---"] * len(names)]
   lines += [[_text(row[name], digits) for name in names] for row in rows]
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def grouped(
+  rows: Iterable[Row], names: Sequence[str]
+) -> dict[tuple, list[Row]]:
+  """Rows by their values in some columns, in the order of the first ones."""
+  groups: dict[tuple, list[Row]] = {}
+  for row in rows:
+    groups.setdefault(tuple(row[name] for name in names), []).append(row)
+  return groups
 
 
 def mean_and_error(values: Any) -> tuple[float, float]:
@@ -55,53 +65,48 @@ def mean_and_error(values: Any) -> tuple[float, float]:
 
 
 def summary(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
-  """A Markdown table of means, their standard errors, and medians.
-
-  Of the columns with a title; those that the rows lack are left out.
-  """
+  """A Markdown table: mean, standard error and median of titled columns."""
   lines = []
-  for name, title in titles.items():
-    if name in rows[0]:
-      mean, error = mean_and_error([row[name] for row in rows])
-      values = [row[name] for row in rows if math.isfinite(row[name])]
-      median = float(np.median(values)) if values else math.nan
-      lines.append(
-        {
-          f"{len(rows)} mixtures": title,
-          "mean": mean,
-          "standard error": error,
-          "median": median,
-        }
-      )
+  for name in [name for name in titles if name in rows[0]]:
+    mean, error = mean_and_error([row[name] for row in rows])
+    values = [row[name] for row in rows if math.isfinite(row[name])]
+    lines.append(
+      {
+        f"{len(rows)} mixtures": titles[name],
+        "mean": mean,
+        "standard error": error,
+        "median": float(np.median(values)) if values else math.nan,
+      }
+    )
   return markdown(lines)
 
 
 def spread(rows: Sequence[Row]) -> str:
-  """How much the mean depends on which recordings there are.
+  """A sentence on how much the mean depends on which speakers were recorded.
 
-  Mixtures of the same few speakers are no independent draws: the standard
-  error over mixtures is that of these speakers' mixtures, and says nothing of
-  others. "" where there are no `folders`, or fewer than two mixtures to a set.
+  Mixtures of the same few speakers are not independent. "" where there are no
+  `folders`, or fewer than two mixtures to a set of them.
   """
-  sets: dict[str, list[float]] = {}
-  for row in rows:
-    value = row["si_sdr_improvement"]
-    sets.setdefault(row.get("folders", ""), []).append(value)
+  if "folders" not in rows[0]:
+    return ""
+  sets = grouped(rows, ["folders"]).values()
   if not 1 < len(sets) <= len(rows) / 2:
     return ""
-  means = [float(np.mean(values)) for values in sets.values()]
-  _, error = mean_and_error(means)
+  means = [
+    float(np.mean([row["si_sdr_improvement"] for row in group]))
+    for group in sets
+  ]
   return (
     f"The SI-SDRi of the {len(means)} sets of speakers (first folders) is "
     f"{min(means):.2f} to {max(means):.2f} dB, the standard error over them "
-    f"{error:.2f} dB."
+    f"{mean_and_error(means)[1]:.2f} dB."
   )
 
 
 def refuse_existing(
   paths: Iterable[pathlib.Path], *, overwrite: bool, flag: str = "--output"
 ) -> None:
-  """Raises ValueError if a file is there and may not be replaced."""
+  """Raises ValueError if a file exists and may not be replaced."""
   for path in paths:
     if path.exists() and not overwrite:
       raise ValueError(

@@ -46,8 +46,9 @@ MODEL = models.ConvTasNet(
 )
 
 
-def batches(start_step: int, *, size: int, length: int):
+def batches(start_step: int):
   """Two modulated tones with noise, drawn from the step alone."""
+  size, length = 8, RATE_HZ // 2
   time_s = np.arange(length) / RATE_HZ
   for step in itertools.count(start_step):
     rng = np.random.default_rng(step)
@@ -62,12 +63,10 @@ def batches(start_step: int, *, size: int, length: int):
     }
 
 
-def losses(
-  num_devices: int, *, num_steps: int, size: int, length: int, model=MODEL
-) -> np.ndarray:
-  """Loss of every step on so many devices."""
+def losses(num_devices: int) -> np.ndarray:
+  """Losses of 20 steps on some number of devices."""
   task = tasks.SeparationTask(
-    model=model,
+    model=MODEL,
     sample_rate_hz=RATE_HZ,
     simulation=simulate.Simulation(RATE_HZ),
   )
@@ -77,9 +76,9 @@ def losses(
       workdir=workdir,
       optimizer=optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-3)),
       config=train.TrainConfig(
-        num_steps=num_steps, log_every=1, tensorboard=False, progress=True
+        num_steps=20, log_every=1, tensorboard=False, progress=True
       ),
-      make_train_batches=lambda step: batches(step, size=size, length=length),
+      make_train_batches=batches,
       mesh=make_mesh(jax.devices()[:num_devices]),
     )
     lines = (pathlib.Path(workdir) / "log.jsonl").read_text().splitlines()
@@ -89,11 +88,8 @@ def losses(
 
 def main():
   """Prints the comparison; exits with 1 if a target is missed."""
-  parser = Parser(__doc__)
-  parser.parse()
-  one, eight = (
-    losses(count, num_steps=20, size=8, length=RATE_HZ // 2) for count in (1, 8)
-  )
+  Parser(__doc__).parse()
+  one, eight = losses(1), losses(8)
   difference = np.abs(one - eight) / np.maximum(np.abs(one), 1e-12)
   print("step   1 device    8 devices  relative difference")
   for step, row in enumerate(zip(one, eight, difference, strict=True), 1):

@@ -9,4 +9,4 @@ python -m experiments.benchmarks.dptnet --cpus=0,1
 from experiments.benchmarks import peers
 
 if __name__ == "__main__":
-  peers.main("DPTNet", cpu_target=(1.0, 1.0), gpu_target=0.8)
+  peers.main("DPTNet", targets=(1.0, 1.0))

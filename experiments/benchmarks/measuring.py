@@ -1,11 +1,6 @@
 """What benchmarks share: cores, medians, targets. Imports no JAX."""
 
-import importlib
 import os
-import pathlib
-import resource
-import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +14,7 @@ def verdict(is_met: bool, target: str) -> str:
 
 
 def keep_to(num_cores: int) -> None:
-  """Keeps the process, which has no threads yet, to so many cores; 0: all."""
+  """Keeps the process, before it has threads, to some cores; 0 is all."""
   cores = allowed_cores()
   if num_cores > len(cores):
     raise ValueError(f"{num_cores} cores wanted, but there are {len(cores)}")
@@ -41,40 +36,12 @@ def seconds(work: Callable[[], Any]) -> float:
   return time.perf_counter() - start
 
 
-def peak_bytes() -> int:
-  """The most memory that this process has held so far."""
-  status = pathlib.Path("/proc/self/status")
-  if status.exists():
-    # The other source counts what the parent process held before the start.
-    for line in status.read_text().splitlines():
-      if line.startswith("VmHWM"):
-        return int(line.split()[1]) * 1024
-  scale = 1 if sys.platform == "darwin" else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
 def in_turns(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
-  """Seconds of so many calls of each, taking turns, after one untimed call.
+  """Seconds of the calls of each, in turns, after one call that is not timed.
 
-  A change of the machine's speed then meets all of them.
+  A change in the machine's speed then meets all of them.
   """
   for work in works:
     work()
   rounds = [[seconds(work) for work in works] for _ in range(repeats)]
   return [list(times) for times in zip(*rounds, strict=True)]
-
-
-def median_s(repeats: int, work: Callable[[], Any]) -> float:
-  """Median of the seconds that a call takes, after one that is not timed."""
-  return statistics.median(in_turns(repeats, work)[0])
-
-
-def peer(name: str, package: str) -> Any:
-  """An optional peer; ValueError, in a line, that says how to get it."""
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    raise ValueError(
-      f"this benchmark compares with {package}, which is not installed: pip "
-      f"install {package} (or all peers: pip install -e '.[test]')"
-    ) from error

@@ -1,7 +1,8 @@
 """A model here against the same model of Asteroid: time and memory.
 
 Each side is a process of its own; they take turns, one run each, so that a
-change in the machine's speed meets both. On a CPU both get the same cores.
+change in the machine's speed meets both. On a CPU both get the same cores. On a
+GPU, use a larger batch, --dtype=bfloat16 and --compile_peer.
 
 Our side keeps the memory that a step frees, as the training jobs do;
 --nokeep_freed_memory has it give the memory back. What the C library of the
@@ -10,6 +11,7 @@ peer's side does with it can be set by the environment of that process:
   --peer_env=GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -17,6 +19,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from experiments.benchmarks.measuring import verdict
@@ -28,114 +31,92 @@ _ROOT = _HERE.parent.parent
 _RATE_HZ = 8000
 
 
-class Side:
-  """A process that does its part when it is asked."""
+def ask(side: Any, do: str, **request: Any) -> Any:
+  """Sends a request to a process and waits for its answer."""
+  side.stdin.write(json.dumps({"do": do} | request) + "\n")
+  side.stdin.flush()
+  if not (line := side.stdout.readline()):
+    sys.exit(f"{side.args} ended early; see its message above.")
+  return json.loads(line)
 
-  def __init__(self, command, cpus, environment=()):
-    """Starts the process on some cores, where it can be held to them."""
-    hold = None
-    if hasattr(os, "sched_setaffinity"):
-      hold = functools.partial(os.sched_setaffinity, 0, cpus)
-    self._process = subprocess.Popen(
+
+@contextlib.contextmanager
+def started(
+  sides: dict[str, Any], cpus: list[int]
+) -> Iterator[dict[str, subprocess.Popen]]:
+  """Starts the sides on some cores, where they can be held to them."""
+  hold = None
+  if hasattr(os, "sched_setaffinity"):
+    hold = functools.partial(os.sched_setaffinity, 0, cpus)
+  running = {
+    name: subprocess.Popen(
       command,
       cwd=_ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
       preexec_fn=hold,
-      env=os.environ | dict(environment),
+      env=os.environ | environment,
     )
-
-  def close(self):
-    """Ends the process."""
-    self._process.communicate()
-
-  def ask(self, **request: Any) -> dict[str, Any]:
-    """Sends a request and waits for its answer."""
-    requests: Any = self._process.stdin
-    answers: Any = self._process.stdout
-    requests.write(json.dumps(request) + "\n")
-    requests.flush()
-    if not (line := answers.readline()):
-      sys.exit(f"{self._process.args} ended early; see its message above.")
-    return json.loads(line)
-
-
-def cases_of(
-  backend: str, cpu_target: tuple[float, float], gpu_target: float
-) -> list[tuple[str, float, dict[str, Any]]]:
-  """Name, target ratio and request of each case that a device is meant for."""
-  if backend == "cpu":
-    rows = [("float32", False, 1, 4, False), ("float32", True, 2, 2, False)]
-  else:
-    rows = [
-      (dtype, training, 16, 4, compiled)
-      for training in (False, True)
-      for dtype in ("float32", "bfloat16")
-      for compiled in (False, True)
-    ]
-  return [
-    (
-      f"{'training' if training else 'forward'} {batch} x {seconds} s, {dtype}"
-      f"{', peer compiled' if compiled else ''}",
-      cpu_target[training] if backend == "cpu" else gpu_target,
-      {
-        "batch": batch,
-        "samples": seconds * _RATE_HZ,
-        "dtype": dtype,
-        "training": training,
-        "compiled": compiled,
-      },
-    )
-    for dtype, training, batch, seconds, compiled in rows
-  ]
+    for name, (command, environment) in sides.items()
+  }
+  try:
+    yield running
+  finally:
+    for process in running.values():
+      process.communicate()
 
 
 def main(
   model: str,
   *,
-  cpu_target: tuple[float, float],
-  gpu_target: float,
+  targets: tuple[float, float],
   forward_flop: float | None = None,
 ) -> None:
-  """Runs every case that the machine is meant for, and prints the table.
+  """Times a forward pass and a training step, and prints the table.
 
-  Args:
-    model: Name of the model that both sides know.
-    cpu_target: Largest ratio of our time to the peer's on a CPU, of the
-      forward pass and of training.
-    gpu_target: The same on a GPU.
-    forward_flop: Operations of the matmuls of a forward pass of 4 s; with it,
-      the share of the measured rate of matmuls is printed.
+  `targets` are the largest ratios of our time to the peer's, `forward_flop` the
+  operations of the matmuls in the forward pass of a second.
   """
   parser = Parser(__doc__)
-  parser.add(
+  add = parser.add
+  add(
     "peer_python",
     default=".venv-bench/bin/python",
     help="With PyTorch and Asteroid; empty to run our side alone.",
   )
-  parser.add("cpus", help="Cores of both sides, with commas.")
-  parser.add("rounds", type=int, least=1, default=9)
-  parser.add("nokeep_freed_memory", type=bool)
-  parser.add("peer_env", type=list)
+  add("cpus", help="Cores of both sides, with commas.")
+  add("rounds", type=int, least=1, default=9)
+  add("batch", type=int, least=1, help="1 forward and 2 in training by default")
+  add("dtype", default="float32", choices=["float32", "bfloat16"])
+  add("compile_peer", type=bool, help="The peer by torch.compile.")
+  add("nokeep_freed_memory", type=bool)
+  add("peer_env", type=list)
   options = parser.parse()
 
   def run():
-    sides = commands(model, options)
-    side = Side(*sides["ours"])
-    device = side.ask(do="device")
-    side.close()
+    sides, cpus = commands(model, options)
+    with started({"ours": sides["ours"]}, cpus) as running:
+      device = ask(running["ours"], "device")
     print(
-      f"{model}, {device['name']}, {len(sides['ours'][1])} cores, "
-      f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}\n"
-      f"{'':<44}{'ours s':>9}{'peer s':>9}{'ours MB':>9}{'peer MB':>9}"
-      f"{'matmul':>8}{'ratio':>7}"
+      f"{model}, {device}, {len(cpus)} cores, {options.rounds} rounds, load "
+      f"{os.getloadavg()[0]:.1f}\n{'':<34}{'ours s':>9}{'peer s':>9}"
+      f"{'ours MB':>9}{'peer MB':>9}{'matmul':>9}{'ratio':>9}"
     )
-    for name, target, request in cases_of(
-      device["backend"], cpu_target, gpu_target
-    ):
-      row = run_case(request, sides, options.rounds, forward_flop)
-      print_row(name, target, row)
+    for training, seconds in ((False, 4), (True, 2)):
+      request = {
+        "batch": options.batch or 1 + training,
+        "samples": seconds * _RATE_HZ,
+        "dtype": options.dtype,
+        "training": training,
+        "compiled": options.compile_peer,
+      }
+      flop = 0 if training else forward_flop or 0
+      with started(sides, cpus) as running:
+        row = measure(running, request, options.rounds, flop)
+      name = "training" if training else "forward"
+      name = f"{name} {request['batch']} x {seconds} s, {options.dtype}"
+      print(line_of(name, row, targets[training]), flush=True)
     print(
       "seconds: median of the rounds; MB: peak after warm-up, resident on a "
       "CPU, allocated on a GPU; matmul: share of the measured float32 rate."
@@ -144,52 +125,47 @@ def main(
   run_or_exit(run, debug=options.debug)
 
 
-def commands(model: str, options: Any) -> dict[str, tuple]:
-  """Arguments of `Side` for "ours" and "peer"; ValueError for a wrong flag."""
+def commands(model: str, options: Any) -> tuple[dict[str, Any], list[int]]:
+  """Command and environment of "ours" and "peer", and the cores of both."""
   allowed = [str(core) for core in allowed_cores()]
   cpus = options.cpus.split(",") if options.cpus else allowed
   if unknown := sorted(set(cpus) - set(allowed)):
     raise ValueError(
       f"--cpus has {unknown[0]!r}; the cores are {','.join(allowed)}"
     )
-  cpus = [int(core) for core in cpus]
   ours = [sys.executable, "-m", "experiments.benchmarks.side_jaxsep", model]
   if options.nokeep_freed_memory:
     ours.append("--nokeep_freed_memory")
-  sides: dict[str, tuple] = {"ours": (ours, cpus)}
+  sides: dict[str, Any] = {"ours": (ours, {})}
   if python := options.peer_python:
     if not (_ROOT / python).exists():
       raise ValueError(
         f"no Python at {python}: run `make bench`, or give --peer_python= "
         "(empty to run our side alone)"
       )
-    for word in options.peer_env:
-      if not word.partition("=")[0] or "=" not in word:
-        raise ValueError(f"--peer_env is {word!r}; it takes NAME=VALUE")
-    environment = [word.split("=", 1) for word in options.peer_env]
+    words = [word.partition("=") for word in options.peer_env]
+    for word, equals, value in words:
+      if not (word and equals):
+        raise ValueError(f"--peer_env is {word + value!r}; it takes NAME=VALUE")
     # By path: that environment has no `experiments` to import from.
     command = [str(_ROOT / python), str(_HERE / "side_asteroid.py"), model]
-    sides["peer"] = (command, cpus, environment)
-  return sides
+    sides["peer"] = command, {word: value for word, _, value in words}
+  return sides, [int(core) for core in cpus]
 
 
-def run_case(request, sides, rounds, forward_flop) -> dict[str, float]:
+def measure(running, request, rounds, flop_per_s) -> dict[str, float]:
   """Lets both sides take turns; returns one row."""
-  started = {name: Side(*arguments) for name, arguments in sides.items()}
-  runs: dict[str, list] = {name: [] for name in started}
+  runs: dict[str, list] = {name: [] for name in running}
   shares = []
-  for side in started.values():
-    side.ask(do="prepare", **request)
+  for side in running.values():
+    ask(side, "prepare", **request)
   for _ in range(rounds):
-    for name, side in started.items():
-      runs[name].append(side.ask(do="run"))
-    if forward_flop and not request["training"]:
-      rate = started["ours"].ask(do="matmul")["flop_per_s"]
-      samples = request["batch"] * request["samples"]
-      flop = forward_flop * samples / (4 * _RATE_HZ)
+    for name, side in running.items():
+      runs[name].append(ask(side, "run"))
+    if flop_per_s:
+      rate = ask(running["ours"], "matmul")
+      flop = flop_per_s * request["batch"] * request["samples"] / _RATE_HZ
       shares.append(flop / rate / runs["ours"][-1]["seconds"])
-  for side in started.values():
-    side.close()
   row = {}
   for name, answers in runs.items():
     row[f"{name}_s"] = statistics.median(a["seconds"] for a in answers)
@@ -201,19 +177,18 @@ def run_case(request, sides, rounds, forward_flop) -> dict[str, float]:
   return row
 
 
-def print_row(name: str, target: float, row: dict[str, float]) -> None:
-  """Prints a row of the table."""
-  line = f"{name:<44}"
-  for column, width, form in (
-    ("ours_s", 9, ".3f"),
-    ("peer_s", 9, ".3f"),
-    ("ours_mb", 9, ".0f"),
-    ("peer_mb", 9, ".0f"),
-    ("matmul", 8, ".2f"),
-    ("ratio", 7, ".2f"),
+def line_of(name: str, row: dict[str, float], target: float) -> str:
+  """A row of the table as it is printed."""
+  line = f"{name:<34}"
+  for column, digits in (
+    ("ours_s", 3),
+    ("peer_s", 3),
+    ("ours_mb", 0),
+    ("peer_mb", 0),
+    ("matmul", 2),
+    ("ratio", 2),
   ):
-    cell = format(row[column], form) if column in row else "-"
-    line += f"{cell:>{width}}"
+    line += f"{row[column]:9.{digits}f}" if column in row else f"{'-':>9}"
   if "ratio" in row:
     line += "  " + verdict(row["ratio"] <= target, f"at most {target:g}")
-  print(line, flush=True)
+  return line

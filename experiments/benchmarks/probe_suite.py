@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarks.measuring import seconds, verdict
-from experiments.command import Parser, run_or_exit
+from experiments.command import Parser
 from experiments.cores import allowed_cores
 from experiments.harmonic_probes import figure
 from experiments.harmonic_probes.mixtures import open_mixtures
@@ -29,15 +29,15 @@ _RATE_HZ = 8000
 _MOST_S = 300
 
 
-def run(num_examples):
+def run(options):
   """Computes and draws every figure once and prints the times."""
   begin, begin_cpu = time.perf_counter(), time.process_time()
-  model = models.ConvTasNet()
+  model, count = models.ConvTasNet(), options.mixtures
   variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1600)))
   study = Study(
     Separator(model, variables, sample_rate_hz=_RATE_HZ),
     lambda: open_mixtures(
-      sample_rate_hz=_RATE_HZ, num_examples=num_examples, corpus="voices"
+      sample_rate_hz=_RATE_HZ, num_examples=count, corpus="voices"
     ),
   )
   work = {"mixtures": lambda: study.mixtures, "native": lambda: study.native}
@@ -48,12 +48,11 @@ def run(num_examples):
     print(f"{name:12} {seconds(part):7.1f} s", flush=True)
   total = time.perf_counter() - begin
   held = "the target is for 100 mixtures"
-  if num_examples >= 100:
+  if count >= 100:
     held = verdict(total < _MOST_S, f"under {_MOST_S} s")
   print(
-    f"total {total:.1f} s for {num_examples} mixtures on "
-    f"{len(allowed_cores())} cores, {time.process_time() - begin_cpu:.0f} s of "
-    f"processor time; {held}"
+    f"total {total:.1f} s for {count} mixtures on {len(allowed_cores())} cores,"
+    f" {time.process_time() - begin_cpu:.0f} s of processor time; {held}"
   )
 
 
@@ -61,9 +60,8 @@ def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
   parser.add("mixtures", type=int, default=100)
-  options = parser.parse()
   figure.use_cores(4)
-  run_or_exit(lambda: run(options.mixtures), debug=options.debug)
+  parser.run(run)
 
 
 if __name__ == "__main__":

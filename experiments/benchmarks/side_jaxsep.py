@@ -1,13 +1,8 @@
-"""Our side of a benchmark of a model; started by peers.py.
-
-Reads one JSON request a line, does the work once and answers with a line.
-"""
+"""Our side of a benchmark of a model; started by peers.py."""
 
 import functools
-import json
 import os
 import sys
-from typing import Any
 
 # On a GPU the two sides take turns: neither may hold all of the memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -16,18 +11,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.benchmarks.measuring import peak_bytes, seconds
+from experiments.benchmarks import side
+from experiments.benchmarks.measuring import seconds
 from jaxsep import losses, models
 from jaxsep.train.memory import keep_freed_memory
 
-
-def make_model(name, dtype):
-  """The model of a benchmark."""
-  dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[dtype]
-  if name == "ConvTasNet":
-    return models.ConvTasNet(masker=models.TemporalConvNet(dtype=dtype))
+MODELS = {
+  "ConvTasNet": lambda dtype: models.ConvTasNet(
+    masker=models.TemporalConvNet(dtype=dtype)
+  ),
   # Asteroid's class, whose features are the filters, with the authors' LSTM.
-  return models.DPTNet(
+  "DPTNet": lambda dtype: models.DPTNet(
     num_filters=64,
     filter_length=16,
     feature_size=64,
@@ -40,13 +34,14 @@ def make_model(name, dtype):
     chunk_padding="chunk",
     divide_overlap=True,
     dtype=dtype,
-  )
+  ),
+}
 
 
-def prepare(batch, samples, dtype, training, compiled):
-  """Returns a function that takes a training step, or separates a batch."""
+def prepare(name, batch, samples, dtype, training, compiled):
+  """A function that takes a training step, or separates a batch."""
   del compiled  # Ours always is.
-  model = make_model(sys.argv[1], dtype)
+  model = MODELS[name](jnp.dtype(dtype))
   key, mixture_key, reference_key = jax.random.split(jax.random.key(0), 3)
   mixture = jax.random.normal(mixture_key, (batch, samples))
   reference = jax.random.normal(reference_key, (batch, 2, samples))
@@ -83,7 +78,7 @@ def prepare(batch, samples, dtype, training, compiled):
 
 @functools.cache
 def matmuls():
-  """A large square, and the two shapes that make up the network."""
+  """A large square, and the two shapes that make up ConvTasNet."""
   dot = jax.jit(jnp.dot)
   work = []
   for m, k, n in [(2048, 2048, 2048), (4002, 128, 512), (4002, 512, 256)]:
@@ -103,33 +98,15 @@ def peak():
   stats = jax.devices()[0].memory_stats()
   if jax.default_backend() != "cpu" and stats:
     return stats["peak_bytes_in_use"]
-  return peak_bytes()
-
-
-def main():
-  """Answers requests about a model until the input ends."""
-  if "--nokeep_freed_memory" not in sys.argv:
-    keep_freed_memory()  # As the training jobs do.
-  work: Any = None
-  for line in sys.stdin:
-    request = json.loads(line)
-    do, answer = request.pop("do"), {}
-    if do == "device":
-      answer = {"backend": jax.default_backend(), "name": str(jax.devices()[0])}
-    elif do == "matmul":
-      rates = [flop / seconds(five) for flop, five in matmuls()]
-      answer = {"flop_per_s": max(rates)}
-    elif do == "prepare":
-      work = prepare(**request)
-      for _ in range(2):
-        work()
-      # The peak of the process starts over; that of a GPU cannot.
-      with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    else:
-      answer = {"seconds": seconds(work), "peak": peak()}
-    print(json.dumps(answer), flush=True)
+  return side.peak_bytes()
 
 
 if __name__ == "__main__":
-  main()
+  if "--nokeep_freed_memory" not in sys.argv:
+    keep_freed_memory()  # As the training jobs do.
+  side.answer(
+    prepare,
+    peak,
+    device=lambda: str(jax.devices()[0]),
+    matmul=lambda: max(flop / seconds(five) for flop, five in matmuls()),
+  )

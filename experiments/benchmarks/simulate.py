@@ -3,10 +3,12 @@
 python -m experiments.benchmarks.simulate
 """
 
+import statistics
+
 import jax
 import numpy as np
 
-from experiments.benchmarks.measuring import median_s
+from experiments.benchmarks.measuring import in_turns
 from experiments.command import Parser
 from jaxsep.simulate import Simulation, simulate_batch
 
@@ -51,10 +53,8 @@ def main():
     mix = jax.jit(
       lambda batch, s=simulation: simulate_batch(s, batch, keys=keys)
     )
-    median = median_s(
-      9,
-      lambda mix=mix, used=used: jax.block_until_ready(mix(used)),
-    )
+    (times,) = in_turns(9, lambda m=mix, x=used: jax.block_until_ready(m(x)))
+    median = statistics.median(times)
     print(
       f"{name:<28} {median * 1e3:7.1f} ms for {size} x 2 x"
       f" {options.seconds:g} s  ({size * options.seconds / median:,.0f} s of"

@@ -2,15 +2,13 @@
 
   taskset -c 0 python -m experiments.benchmarks.streaming
 
-The paper-size model with random parameters separates `--seconds` of noise in
-chunks of 2, 10, 20 and 100 ms. For each chunk size it prints the real-time
-factor (time to compute over time that the signal lasts), the median and the
-worst time of a chunk, from the samples in NumPy to the estimates in NumPy, the
-processor time by itself as a factor, which other programs on the core change
-less, and the largest difference from the model on the whole signal at once,
-beside the largest sample of that. The target is a factor below 0.3 at 20 ms on
-one core: where the system allows it, the process keeps to `--num_cores` of
-those that it was started on.
+The paper-size model with random parameters separates `--seconds` of noise. For
+each size of chunk it prints the real-time factor (time to compute over duration
+of the signal), the same of the processor time, which depends less on other
+programs, the median and the worst time of a chunk, from NumPy to NumPy, and the
+largest difference from the model on the whole signal at once, beside the
+largest sample of that. The target is a factor below 0.3 at 20 ms on one core;
+where the system allows it, the process keeps to `--num_cores`.
 """
 
 import time
@@ -18,7 +16,7 @@ import time
 import numpy as np
 
 from experiments.benchmarks.measuring import keep_to, verdict
-from experiments.command import Parser, run_or_exit
+from experiments.command import Parser
 
 RATE_HZ = 8000
 _CHUNKS_MS = (2, 10, 20, 100)
@@ -87,8 +85,7 @@ def main():
   parser = Parser(__doc__)
   parser.add("seconds", type=float, default=10.0)
   parser.add("num_cores", type=int, default=1, help="0 for all.")
-  options = parser.parse()
-  run_or_exit(lambda: run(options), debug=options.debug)
+  parser.run(run)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ With --model alone, mixtures are drawn with the usual options. With --workdir, a
 run that was trained on filtered speech has every set filtered alike; with
 both, the model is tried on the sets of the run.
 
-Mixtures of a list, and of a corpus of mixtures, are taken whole where they have
-a hundred lengths at most: a model is compiled for each. Where they have more,
-they are cut down to multiples of a hundredth of a second or of the next step
-that leaves so few; the table says what share of the audio that cost.
+Mixtures of a list, and of a corpus of mixtures, are taken whole if they have at
+most a hundred different lengths: a model is compiled for each. If they have
+more, they are cut down to multiples of a hundredth of a second or more, until
+so few lengths are left; the table says what share of the audio that cost.
 
 Values are means over the sources of a mixture, in dB, under the permutation
 of the training loss; SDR is that of BSS-eval with 512 taps. An improvement is
-over the mixture itself. The table goes next to the rows, with the ending .md.
-Both are replaced where they are in the folder of the run.
+over the mixture itself. The table is written next to the rows, as .md. In the
+folder of the run both replace those of an earlier evaluation.
 """
 
 import importlib.util
@@ -43,10 +43,10 @@ import tqdm
 import jaxsep
 from experiments import data as data_lib
 from experiments import evaluation, options, rows
-from experiments.command import Parser, run_or_exit, say
+from experiments.command import Parser, say
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.train import make_task
-from jaxsep import losses, train
+from jaxsep import losses
 
 #: Of mixtures that are drawn, where flags do not say.
 _NUM_EXAMPLES, _CROP_S = 300, 4.0
@@ -74,45 +74,25 @@ def make_parser() -> Parser:
   add("workdir", help="Folder of a run.")
   add("model", help="Model folder, or the folder of another run.")
   evaluation.add_set_flags(parser)
-  add(
-    "mode",
-    choices=["min", "max"],
-    help="Of a --corpus of mixtures; min if not given.",
-  )
-  add(
-    "mixture",
-    choices=["mix_clean", "mix_both", "mix_single"],
-    help="Of a --corpus of librimix; mix_clean if not given.",
-  )
+  kinds = ["mix_clean", "mix_both", "mix_single"]
+  add("mode", choices=["min", "max"], help="Of a --corpus of mixtures; min.")
+  add("mixture", choices=kinds, help="Of a --corpus of librimix; mix_clean.")
   add(
     "length_multiple_s",
     type=float,
     least=0,
-    help="Mixtures that exist are cut down to a multiple of this; 0 takes "
-    "them whole, however many lengths there are.",
+    help="Cut mixtures that exist to a multiple of this; 0 leaves all whole.",
   )
   add("perceptual", type=bool, help="STOI and PESQ too.")
-  add(
-    "num_saved",
-    type=int,
-    least=1,
-    help="Mixtures to write as audio, with their rows, next to the rows.",
-  )
-  add(
-    "output",
-    help="Rows as .csv or .jsonl; evaluation_SET.csv in --workdir if that is "
-    "given.",
-  )
+  add("num_saved", type=int, least=1, help="Mixtures to write as audio.")
+  add("output", help="Rows as .csv or .jsonl; by default in --workdir.")
   return parser
 
 
 def check_flags(flags: Any) -> None:
-  """Raises ValueError if a flag would not be heeded."""
+  """Raises ValueError if flags contradict each other or would be ignored."""
   evaluation.check_set(flags)
   named = flags.mixture_list or flags.corpus
-  for name in ("mode", "mixture"):
-    if getattr(flags, name) and not flags.corpus:
-      raise ValueError(f"--{name} is for a --corpus, and none is given")
   if not (flags.model or flags.workdir):
     raise ValueError("name a model by --workdir or --model")
   if not named and not flags.workdir:
@@ -125,7 +105,6 @@ def check_flags(flags: Any) -> None:
       )
   if flags.length_multiple_s is not None and flags.crop_s is not None:
     raise ValueError("give --length_multiple_s or --crop_s, not both")
-
   for package in ("pystoi", "pesq") if flags.perceptual else ():
     if importlib.util.find_spec(package) is None:
       raise ValueError(
@@ -135,12 +114,11 @@ def check_flags(flags: Any) -> None:
 
 def set_name(flags: Any) -> str:
   """What the flags evaluate on, as a part of a file's name."""
+  if not (flags.mixture_list or flags.corpus):
+    return "valid"
+  parts = [flags.corpus, flags.split, flags.mode, flags.mixture]
   if flags.mixture_list:
     parts = [pathlib.Path(flags.mixture_list).stem]
-  elif flags.corpus:
-    parts = [flags.corpus, flags.split, flags.mode, flags.mixture]
-  else:
-    return "valid"
   for word, value in (
     ("num", flags.num_examples),
     ("crop", flags.crop_s),
@@ -148,8 +126,7 @@ def set_name(flags: Any) -> str:
   ):
     if value is not None:
       parts.append(f"{word}_{value}")
-  name = " ".join(part for part in parts if part)
-  return re.sub(r"[^\w.-]+", "_", name).strip("_")
+  return re.sub(r"[^\w.-]+", "_", " ".join(filter(None, parts))).strip("_")
 
 
 def output_path(flags: Any) -> pathlib.Path | None:
@@ -168,8 +145,7 @@ def output_path(flags: Any) -> pathlib.Path | None:
       "them by --output"
     )
   elif flags.workdir:
-    name = f"evaluation_{set_name(flags)}.csv"
-    path = pathlib.Path(flags.workdir) / name
+    path = pathlib.Path(flags.workdir) / f"evaluation_{set_name(flags)}.csv"
   elif flags.num_saved:
     raise ValueError("--num_saved needs --output: examples are put next to it")
   else:
@@ -182,13 +158,7 @@ def output_path(flags: Any) -> pathlib.Path | None:
 def make_config(flags: Any, loaded: Any) -> Any:
   """The config of the run, or the usual one, for the loaded model."""
   if flags.workdir:
-    made = train.read_config(flags.workdir)
-    if made is None or "config" not in made["run"]:
-      raise ValueError(
-        f"{flags.workdir} is not the folder of a run of a train command; give "
-        "--model and --corpus"
-      )
-    return options.make_config(**made["run"]["config"])
+    return options.load(os.path.join(flags.workdir, "config.json"))
   config = conv_tasnet.get_config()
   config.sample_rate_hz = loaded.sample_rate_hz
   config.model = options.options(loaded.model)
@@ -257,18 +227,16 @@ def run(flags: Any) -> None:
   for row, signals in evaluation.evaluate(
     task, loaded.variables, progress, perceptual=flags.perceptual
   ):
-    kept += row["samples"]
-    seconds = round(row.pop("samples") / loaded.sample_rate_hz, 4)
-    named = {"index": row.pop("index")}
+    samples, named = row.pop("samples"), {"index": row.pop("index")}
     if chosen is not None:
       named = chosen.fields(named["index"])
-    row = named | {"seconds": seconds} | row
+    kept += samples
+    row = named | {"seconds": round(samples / loaded.sample_rate_hz, 4)} | row
     table.append(row)
     if len(saved) < (flags.num_saved or 0):
       saved.append((row, signals))
   table.sort(key=lambda row: row["index"])
-  captions = [rows.spread(table)]
-  captions += [] if chosen is None else [chosen.caption(kept)]
+  captions = [rows.spread(table), chosen.caption(kept) if chosen else ""]
   text = rows.summary(table, TABLE)
   text += "\n\n" * any(captions) + " ".join(filter(None, captions))
   print(f"{loaded.folder}\n{text}")
@@ -286,8 +254,7 @@ def run(flags: Any) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
-  flags = make_parser().parse(argv)
-  run_or_exit(lambda: run(flags), debug=flags.debug)
+  make_parser().run(run, argv)
 
 
 if __name__ == "__main__":

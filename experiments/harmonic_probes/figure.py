@@ -12,10 +12,9 @@ A model is a model folder, or the folder of a run, whose best model is taken.
 Every figure N leaves figure_N.png, the numbers in it as figure_N.csv and .md,
 and what they are means of as figure_N_rows.csv.
 
-SDRs are of the order of a mixture's channels that BSS-eval finds, the one with
-the highest mean SIR; all that is compared by SI-SDR is of the order with the
-highest mean SI-SDR. (`evaluate` takes one order for all its values, that of the
-training loss.)
+SDRs are of the order of a mixture's channels that BSS-eval finds, with the
+highest mean SIR; all that is compared by SI-SDR is of the order with the
+highest mean SI-SDR. (`evaluate` takes the order of the training loss.)
 
 Figures:
 """
@@ -58,24 +57,12 @@ def parser() -> Parser:
   made.add("figure", default="all", help="Numbers with commas, or all.")
   made.add("output_dir", default="figures", help="Where to.")
   for name, option in OPTIONS.items():
-    kind = int if option.default is None else type(option.default)
     made.add(
       name,
-      type=kind,
-      default=option.default,
-      choices=option.choices,
-      help=option.help,
+      type=int if option.default is None else type(option.default),
+      **vars(option),
     )
   return made
-
-
-def _value(options, name):
-  """The value of a probe's option; a tuple is like its default."""
-  default, value = OPTIONS[name].default, getattr(options, name)
-  if not isinstance(default, tuple):
-    return value
-  kind = type(default[0]) if default else str
-  return tuple(kind(part) for part in value)
 
 
 def run(options: Any) -> None:
@@ -84,7 +71,6 @@ def run(options: Any) -> None:
     raise ValueError("name a model by --model")
   numbers = read_numbers(options.figure)
   evaluation.check_set(options)
-  folder = pathlib.Path(options.output_dir)
   models = {
     name: load_separator(where, batch_size=options.batch_size)
     for name in ("model", "causal_model", "spectrogram_model")
@@ -102,27 +88,33 @@ def run(options: Any) -> None:
     ),
     batch_size=options.batch_size,
     say=say,
-    **{name: _value(options, name) for name in OPTIONS},
+    **{name: getattr(options, name) for name in OPTIONS},
   )
   problems = {number: study.problem(number) for number in numbers}
-  for problem in problems.values():
-    if problem and options.figure != "all":
+  for problem in filter(None, problems.values()):
+    if options.figure != "all":
       raise ValueError(problem)
-    if problem:
-      say(f"left out: {problem}")
+    say(f"left out: {problem}")
   numbers = [number for number in numbers if not problems[number]]
   for number in numbers:
     FIGURES[number].check(study)
-  refuse(folder, numbers, overwrite=options.overwrite)
+  folder = pathlib.Path(options.output_dir)
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"{folder} is a file; choose another --output_dir")
+  rows.refuse_existing(
+    [path for number in numbers for path in _paths(folder, number)],
+    overwrite=options.overwrite,
+    flag="--output_dir",
+  )
   if any(FIGURES[number].of_speech for number in numbers):
-    _ = study.mixtures  # So that a fault shows early.
+    _ = study.mixtures  # So that a mistake shows early.
   for number in numbers:
     started = time.monotonic()
     result = study.figure(number)
     write(folder, number, result)
     print(rows.markdown(result.table))
     print(
-      f"figure {number}: {folder / f'figure_{number}.png'} "
+      f"figure {number}: {_paths(folder, number)[0]} "
       f"({time.monotonic() - started:.1f} s)\n",
       flush=True,
     )
@@ -140,16 +132,6 @@ def read_numbers(text: str) -> list[int]:
         "or all"
       )
   return sorted({int(name) for name in text.split(",")})
-
-
-def refuse(
-  folder: pathlib.Path, numbers: Sequence[int], *, overwrite: bool
-) -> None:
-  """Raises ValueError if figures in the folder would be replaced unasked."""
-  if folder.exists() and not folder.is_dir():
-    raise ValueError(f"{folder} is a file; choose another --output_dir")
-  paths = [path for number in numbers for path in _paths(folder, number)]
-  rows.refuse_existing(paths, overwrite=overwrite, flag="--output_dir")
 
 
 def write(folder: pathlib.Path, number: int, result: Result) -> None:
@@ -170,8 +152,7 @@ def _paths(folder, number):
 def use_cores(batch_size: int) -> None:
   """Makes a CPU device of every core that takes a mixture of a batch.
 
-  Mixtures side by side on a core each take less time than one after the other
-  on all: not every operation is spread over cores.
+  Not every operation is spread over cores: mixtures side by side are faster.
   """
   # XLA takes one of the two, the option or a flag that the caller has set.
   if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):

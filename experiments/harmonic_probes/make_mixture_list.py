@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_pipelines import corpora, mixture_lists
-from experiments.command import Parser, run_or_exit
+from experiments.command import Parser
 from experiments.rows import refuse_existing
 
 
@@ -29,28 +29,18 @@ def output_path(name: str, *, overwrite: bool) -> pathlib.Path:
   return path
 
 
-def snr_range_db(text: str) -> tuple[float, float]:
-  """The two numbers of --snr_range_db."""
-  try:
-    low, high = (float(word) for word in text.split(","))
-    good = -math.inf < low <= high < math.inf
-  except ValueError:
-    good = False
-  if not good:
-    raise ValueError(
-      f"--snr_range_db is {text}; it takes two numbers, the lower one first, "
-      "such as 0,2.5"
-    )
-  return low, high
-
-
 def run(flags: Any) -> None:
   """Makes and writes the list."""
   for name in ("corpus", "output"):
     if not getattr(flags, name):
       raise ValueError(f"--{name} is missing")
   output = output_path(flags.output, overwrite=flags.overwrite)
-  snr_db = snr_range_db(flags.snr_range_db)
+  snr_db = flags.snr_range_db
+  if len(snr_db) != 2 or not -math.inf < snr_db[0] <= snr_db[1] < math.inf:
+    raise ValueError(
+      f"--snr_range_db is {','.join(f'{x:g}' for x in snr_db)}; it takes two "
+      "numbers, the lower one first, such as 0,2.5"
+    )
   splits = corpora.splits_of(flags.corpus)
   corpus = corpora.open_corpus(
     flags.corpus, cache_dir=flags.cache_dir, split=splits and splits[-1]
@@ -79,22 +69,13 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("output", help="CSV file to write.")
   add("num_sources", type=int, default=2, help="Speakers in a mixture.")
   add("num_examples", type=int, help="Mixtures to draw; all if not given.")
-  add(
-    "snr_range_db",
-    default="0,2.5",
-    help="How far the first speaker is raised and the second lowered, in dB.",
-  )
-  add(
-    "mode",
-    default="min",
-    choices=["min", "max"],
-    help="Cut to the shortest or pad to the longest.",
-  )
+  snr_help = "How far the first is raised and the second lowered, in dB."
+  add("snr_range_db", type=tuple, default=(0.0, 2.5), help=snr_help)
+  add("mode", default="min", choices=["min", "max"], help="min cuts, max pads.")
   add("seed", type=int, default=0, help="Seed of every draw.")
   add("overwrite", type=bool, help="Replace the file.")
   add("cache_dir", help="Where to remember the scan of the corpus.")
-  flags = parser.parse(argv)
-  run_or_exit(lambda: run(flags), debug=flags.debug)
+  parser.run(run, argv)
 
 
 if __name__ == "__main__":

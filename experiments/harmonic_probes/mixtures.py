@@ -11,8 +11,8 @@ from data_pipelines.batches import batches
 from data_pipelines.crops import read_row
 from data_pipelines.examples import Mixtures
 from data_pipelines.voices import make_voices
+from experiments import evaluation
 from experiments.data import DataConfig, check_num_sources, open_corpus
-from experiments.evaluation import choose_rows, open_mixture_list, samples_of
 from jaxsep import simulate
 
 #: Level of the first speaker above the second, as in the lists of this
@@ -65,31 +65,14 @@ def open_mixtures(
   cache_dir: str | None = None,
   num_sources: int = 2,
 ) -> ProbeSet:
-  """Reads or makes the mixtures.
+  """Reads the mixtures of a list or corpus, or mixes utterances of a corpus.
 
-  Of a list or a corpus of mixtures, mixtures are taken at equal distances,
-  so that all parts of it have their share, and of each the first `crop_s`;
-  shorter ones are left out and counted. Utterances are drawn and mixed, always
-  in the same way.
-
-  Args:
-    sample_rate_hz: Rate of the mixtures.
-    num_examples: How many; fewer if there are not as many.
-    crop_s: Their duration.
-    corpus: Utterances or mixtures as `layout:where`, such as `voices`.
-    mixture_list: Or a CSV of fixed mixtures.
-    root: Folder that the paths of the list start from.
-    split: Of a corpus that has splits; that to test on if None.
-    cache_dir: Where to remember the scan of the corpus.
-    num_sources: Speakers in each mixture.
+  Mixtures that exist are taken at equal distances, so that all parts of a list
+  have their share, and of each the first `crop_s`; shorter ones are left out
+  and counted. Utterances are drawn and mixed, always in the same way.
   """
-  if num_examples < 1 or crop_s <= 0:
-    raise ValueError(
-      f"num_examples {num_examples} and crop_s {crop_s} must be positive"
-    )
-  length = round(crop_s * sample_rate_hz)
   if mixture_list and root:
-    opened = open_mixture_list(mixture_list, root, num_sources)
+    opened = evaluation.open_mixture_list(mixture_list, root, num_sources)
   elif corpus == "voices":
     opened = make_voices(
       num_speakers=max(2 * num_examples, num_sources),
@@ -111,40 +94,37 @@ def open_mixtures(
     raise ValueError("name the mixtures by --mixture_list or --corpus")
   if opened.is_premixed:
     check_num_sources(opened, num_sources)
-    return _read(opened, num_examples, length, sample_rate_hz)
-  return _mix(opened, num_examples, length, sample_rate_hz, num_sources)
+    return _read(opened, num_examples, crop_s, sample_rate_hz)
+  return _mix(opened, num_examples, crop_s, sample_rate_hz, num_sources)
 
 
-def _none_so_long(what, length, sample_rate_hz):
-  """The error of a crop that is longer than all there is."""
-  return ValueError(
-    f"no {what} is {length / sample_rate_hz:g} s long; choose a shorter"
-    " --crop_s"
-  )
-
-
-def _read(mixtures: Any, num_examples, length, sample_rate_hz) -> ProbeSet:
+def _read(mixtures: Any, num_examples, crop_s, sample_rate_hz) -> ProbeSet:
   """Mixtures that exist already."""
-  samples = samples_of(mixtures, sample_rate_hz)
-  rows = choose_rows(samples, num_examples=num_examples, crop=length)
-  if not len(rows):
-    raise _none_so_long("mixture", length, sample_rate_hz)
+  chosen = evaluation.choose(
+    mixtures, sample_rate_hz, num_examples=num_examples, crop_s=crop_s
+  )
   parts = [
-    read_row(mixtures, int(row), sample_rate_hz=sample_rate_hz, length=length)
-    for row in rows
+    read_row(
+      mixtures, int(row), sample_rate_hz=sample_rate_hz, length=chosen.crop
+    )
+    for row in chosen.rows
   ]
   # The first part is the mixture, the last may be noise.
   sources = np.stack(parts)[:, 1 : 1 + mixtures.num_sources]
-  names = [str(mixtures["name"][row]) for row in rows]
-  short = int((samples < length).sum())
+  names = [str(mixtures["name"][row]) for row in chosen.rows]
+  samples = evaluation.samples_of(mixtures, sample_rate_hz)
+  short = int((samples < chosen.crop).sum())
   return ProbeSet(names, sources, sample_rate_hz, short)
 
 
-def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
+def _mix(corpus, num_examples, crop_s, sample_rate_hz, num_sources) -> ProbeSet:
   """Mixtures of drawn utterances."""
+  length = round(crop_s * sample_rate_hz)
   long = corpus.length * sample_rate_hz >= length * corpus.rate_hz
   if not long.any():
-    raise _none_so_long("utterance", length, sample_rate_hz)
+    raise ValueError(
+      f"no utterance is {crop_s:g} s long; choose a shorter --crop_s"
+    )
   ingredients = batches(
     Mixtures(
       corpus.rows(long),
@@ -158,14 +138,12 @@ def _mix(corpus, num_examples, length, sample_rate_hz, num_sources) -> ProbeSet:
     num_examples=num_examples,
   )
   simulation = simulate.Simulation(sample_rate_hz, snr_db=SNR_DB)
-  key = jax.random.key(0)
-  examples = list(simulate.fixed_examples(simulation, ingredients, key=key))
-  names = [f"{int(example['index']):04d}" for example in examples]
-  # Zeros where a recording lost its last sample in resampling.
-  sources = np.stack(
-    [
-      np.pad(example["reference"], ((0, 0), (0, length - example["length"])))
-      for example in examples
-    ]
-  )
-  return ProbeSet(names, sources, sample_rate_hz, int((~long).sum()))
+  names, sources = [], []
+  for example in simulate.fixed_examples(
+    simulation, ingredients, key=jax.random.key(0)
+  ):
+    names.append(f"{int(example['index']):04d}")
+    # Zeros where a recording lost its last sample in resampling.
+    rest = length - example["length"]
+    sources.append(np.pad(example["reference"], ((0, 0), (0, rest))))
+  return ProbeSet(names, np.stack(sources), sample_rate_hz, int((~long).sum()))

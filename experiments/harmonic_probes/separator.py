@@ -19,7 +19,8 @@ class Separator:
   """Separates any number of mixtures of one length, batch by batch.
 
   Every call of one length runs the same compiled function: a batch that is
-  not full is filled up. Channels come as the model gives them, unsorted.
+  not full is filled up. Channels come as the model gives them, unsorted. The
+  devices of this host share a batch as far as they divide `batch_size`.
 
   Attributes:
     sample_rate_hz: Rate of the model.
@@ -35,25 +36,13 @@ class Separator:
     sample_rate_hz: int,
     batch_size: int = 4,
   ):
-    """Takes a model `[B, T] -> [B, S, T]` and all its collections.
-
-    Args:
-      model: The model.
-      variables: Its variables.
-      sample_rate_hz: Rate of its signals.
-      batch_size: Mixtures at a time, shared by the devices of this host as
-        far as they divide it.
-    """
-    if batch_size < 1:
-      raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     self.sample_rate_hz = sample_rate_hz
     self.num_sources = model.num_sources
     causal = "causal " if getattr(model, "is_causal", False) else ""
     self.name = causal + type(model).__name__
     self._model, self._batch_size = model, batch_size
     devices = jax.devices()
-    devices = devices[: math.gcd(len(devices), batch_size)]
-    mesh = make_mesh(devices)
+    mesh = make_mesh(devices[: math.gcd(len(devices), batch_size)])
     self._variables = jax.device_put(variables, replicated(mesh))
     self._sharding = by_example(mesh)
 

@@ -23,20 +23,12 @@ import numpy as np
 
 from experiments.harmonic_probes.mixtures import ProbeSet
 from experiments.harmonic_probes.separator import Separator, load_separator
-
-Row = dict[str, Any]
+from experiments.rows import Row
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """A figure and its numbers.
-
-  Attributes:
-    figure: A matplotlib figure.
-    table: The numbers in it.
-    rows: What they are means of.
-    caption: What was probed, in a line.
-  """
+  """A matplotlib figure, the numbers in it, and what these are means of."""
 
   figure: Any
   table: Sequence[Row]
@@ -65,10 +57,7 @@ class Study:
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
   ):
-    """Takes what is probed, how (see `OPTIONS`) and `batch_size` for models.
-
-    `open_mixtures` opens the mixtures of speech, and is called at most once.
-    """
+    """Takes what is probed, and how (`OPTIONS`); opens the mixtures once."""
     load_probes()
     if unknown := sorted(set(options) - set(OPTIONS)):
       raise ValueError(
@@ -137,21 +126,31 @@ class Study:
 Compute = Callable[[Study, Separator], Result]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-  """How a figure is computed, see `figure`."""
+  """How a figure is computed.
+
+  Attributes:
+    title: A few words for the help of the command.
+    compute: Computes and draws it.
+    of: The model that it is of, an attribute of `Study`.
+    of_speech: Whether it needs mixtures of speech.
+    num_sources: Outputs that the model must have; any number if None.
+    check: Called with the study before anything is computed; raises
+      ValueError if an option is wrong.
+  """
 
   title: str
   compute: Compute
-  of: str
-  of_speech: bool
-  num_sources: int | None
-  check: Callable[[Study], Any]
+  of: str = "model"
+  of_speech: bool = False
+  num_sources: int | None = None
+  check: Callable[[Study], Any] = lambda study: None
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-  """A flag of a probe, see `option`."""
+  """A flag of a probe."""
 
   default: Any
   help: str
@@ -164,30 +163,20 @@ OPTIONS: dict[str, Option] = {}
 
 
 def figure(
-  number: int,
-  title: str,
-  *,
-  of: str = "model",
-  of_speech: bool = False,
-  num_sources: int | None = None,
-  check: Callable[[Study], Any] = lambda study: None,
+  number: int, title: str, **fields: Any
 ) -> Callable[[Compute], Compute]:
   """Decorates the function that computes a figure of a study and a model.
 
   Args:
     number: Its number on the page and on the command line.
-    title: A few words for the help of the command.
-    of: The model that it is of, an attribute of `Study`.
-    of_speech: Whether it needs mixtures of speech.
-    num_sources: Outputs that the model must have; any number if None.
-    check: Called with the study before anything is computed; raises
-      ValueError if an option is at fault.
+    title: See `Figure`.
+    **fields: The other fields of `Figure`.
   """
 
   def register(compute):
     if number in FIGURES:
       raise ValueError(f"there are two figures {number}")
-    FIGURES[number] = Figure(title, compute, of, of_speech, num_sources, check)
+    FIGURES[number] = Figure(title=title, compute=compute, **fields)
     return compute
 
   return register

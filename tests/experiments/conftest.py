@@ -1,8 +1,13 @@
 """Corpora of a few files, as fixtures."""
 
+import os
+
 import numpy as np
 import pytest
 from small_corpora import noise_of, write
+
+# librosa's pitch tracker takes half a minute to compile when it is optimised.
+os.environ.setdefault("NUMBA_OPT", "0")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Corpora of noise in the layouts of real ones, and a tiny config."""
+"""Corpora of noise in the layouts of real ones, tiny models, a tiny config."""
 
 import numpy as np
 import soundfile
@@ -7,16 +7,23 @@ from experiments import options
 from experiments.harmonic_probes.configs import conv_tasnet
 from jaxsep import models
 
-TINY_MODEL = models.ConvTasNet(
-  num_filters=8,
-  masker=models.TemporalConvNet(
+
+def tiny(name, *, causal=False, **fields):
+  """A model of a class of `jaxsep.models` that compiles at once."""
+  masker = models.TemporalConvNet(
     bottleneck_channels=4,
     hidden_channels=8,
     skip_channels=4,
     num_blocks=1,
     num_repeats=1,
-  ),
-)
+    causal=causal,
+  )
+  if name == "ConvTasNet":
+    fields = {"num_filters": 8, **fields}
+  return getattr(models, name)(masker=masker, **fields)
+
+
+TINY_MODEL = tiny("ConvTasNet")
 
 
 def write(path, samples, rate_hz=8000):

@@ -251,9 +251,7 @@ def test_rows_elsewhere_are_not_replaced_unasked(tmp_path, model, refused):
   ("words", "name"),
   [
     ([], "valid"),
-    (["--mixture_list=a/list.csv"], "list"),
-    (["--mixture_list=list.csv", "--num_examples=300"], "list_num_300"),
-    (["--corpus=voices"], "voices"),
+    (["--mixture_list=a/list.csv", "--num_examples=300"], "list_num_300"),
     (["--corpus=wsj0_mix:/x", "--split=cv"], "wsj0_mix_x_cv"),
     (["--corpus=wsj0_mix:x", "--crop_s=2.5"], "wsj0_mix_x_crop_2.5"),
   ],
@@ -290,8 +288,9 @@ def test_list_of_the_built_in_voices(tmp_path):
   [
     *(
       ([f"--snr_range_db={text}"], f"is {text}; it takes two numbers")
-      for text in ("0", "0,1,2", "2,1", "a,b", "0,inf", "nan,1")
+      for text in ("0", "0,1,2", "2,1", "0,inf", "nan,1")
     ),
+    (["--snr_range_db=a,b"], "snr_range_db=a,b"),
     (["--output=nowhere/list.csv"], "but there is no nowhere"),
     (["--output=."], "it is a CSV file to write"),
     (["--num_examples=0"], "num_examples is 0"),

@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from tiny_models import tiny
+from small_corpora import tiny
 
 import jaxsep
 from experiments.harmonic_probes import figure, mixtures, study

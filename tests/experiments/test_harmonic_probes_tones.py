@@ -84,20 +84,8 @@ def test_both_tones_in_one_channel_leak_wholly_or_not_at_all(trains):
   both = np.sort([scores["leakage_low"], scores["leakage_high"]], axis=0)
   np.testing.assert_allclose(both, [[0, 0], [1, 1]], atol=1e-5)
   np.testing.assert_allclose(scores["energy_channel_1"], 1.0, atol=1e-5)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_other_than_two_channels_end_in_one_line(trains, unchecked, channels):
-  estimate = np.zeros((2, channels, 8000), np.float32)
-  with pytest.raises(ValueError, match="must have two channels"):
-    tones.segregation(estimate, trains)
-  with pytest.raises(ValueError, match="must have two channels"):
-    errors_of(estimate[0], starts=[], gap=1)
-
-
-def test_silent_channels_are_scored(trains):
-  scores = tones.segregation(np.zeros_like(trains), trains)
-  assert all(np.isfinite(value).all() for value in scores.values())
+  silent = tones.segregation(np.zeros_like(estimate), trains)
+  assert all(np.isfinite(value).all() for value in silent.values())
 
 
 def test_every_kind_of_tones_is_probed():
@@ -264,43 +252,33 @@ def test_gaps_are_probed_and_summed_up():
 
 
 def test_summary_has_rates_of_segregated_stimuli_only():
+  bursts = {"bursts": 10, "bursts_low": 4, "bursts_high": 6}
+  errors = {"errors": 3, "errors_low": 0, "errors_high": 3}
+  without = {"errors": 1, "errors_low": 1, "errors_high": 0}
   row = {
-    "period_ms": 62.0,
-    "gap_ms": 31.0,
-    "muted": "low",
-    "seed": 0,
-    "bursts": 10,
-    "errors": 3,
-    "bursts_low": 4,
-    "errors_low": 0,
-    "bursts_high": 6,
-    "errors_high": 3,
-    "errors_without_gap": 1,
-    "errors_low_without_gap": 1,
-    "errors_high_without_gap": 0,
-    "leakage": 0.3,
-    "leakage_without_gap": 0.1,
-    "apart": True,
-    "segregated": True,
+    **{"period_ms": 62.0, "gap_ms": 31.0, "muted": "low", "seed": 0},
+    **bursts,
+    **errors,
+    **{f"{name}_without_gap": count for name, count in without.items()},
+    **{"leakage": 0.3, "leakage_without_gap": 0.1},
+    **{"apart": True, "segregated": True},
   }
   other = {**row, "seed": 1, "errors": 10, "leakage": 0.5, "segregated": False}
   lost = {**other, "leakage": 0.9, "apart": False}
   whole, period, _ = gaps.summarize_gaps([row, other, lost])
   assert {**whole, "period_ms": 62.0} == period
-  assert (whole["stimuli"], whole["segregated"], whole["apart"]) == (3, 1, 2)
-  assert whole["error_rate"] == 0.3 and whole["error_rate_high"] == 0.5
-  assert whole["error_rate_without_gap"] == 0.1
-  assert whole["leakage"] == pytest.approx(0.4)
-  # All stimuli count here.
-  assert (whole["bursts_all"], whole["errors_all"]) == (30, 3 + 10 + 10)
-  assert (whole["bursts_all_low"], whole["bursts_all_high"]) == (12, 18)
-  assert (whole["errors_all_low"], whole["errors_all_high"]) == (0, 9)
-  assert whole["errors_all_without_gap"] == 3
-  assert whole["errors_all_low_without_gap"] == 3
-  assert whole["errors_all_high_without_gap"] == 0
-  # Of two seeds, one has 3 - 1 and one 10 - 1 + 10 - 1 more errors with gaps.
-  assert whole["more_by_seed"] == (2 + 18) / 2
-  assert whole["more_by_seed_error"] == pytest.approx(8.0)
+  expected = {
+    **{"stimuli": 3, "segregated": 1, "apart": 2, "leakage": 0.4},
+    **{"error_rate": 0.3, "error_rate_high": 0.5},
+    "error_rate_without_gap": 0.1,
+    # All stimuli count here.
+    **{"bursts_all": 30, "bursts_all_low": 12, "bursts_all_high": 18},
+    **{"errors_all": 23, "errors_all_low": 0, "errors_all_high": 9},
+    **{f"errors_all{x}_without_gap": n for x, n in (("", 3), ("_high", 0))},
+    # One of two seeds has 3 - 1, one 10 - 1 + 10 - 1 more errors with gaps.
+    **{"more_by_seed": 10.0, "more_by_seed_error": 8.0},
+  }
+  assert {name: whole[name] for name in expected} == pytest.approx(expected)
   nothing, *_ = gaps.summarize_gaps([lost])
   assert np.isnan(nothing["error_rate"]) and np.isnan(nothing["leakage"])
   assert nothing["errors_all"] == 10

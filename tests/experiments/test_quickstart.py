@@ -14,17 +14,20 @@ from experiments.data import open_data
 from jaxsep import audio, metrics
 
 
-def tiny(**changes):
+def tiny():
   config = quickstart.get_config(num_steps=4)
   config.model.num_filters = 64
   config.model.masker.update(
-    bottleneck_channels=8, hidden_channels=16, skip_channels=8, num_blocks=2
+    bottleneck_channels=8, hidden_channels=16, skip_channels=8
   )
+  config.model.masker.update(num_blocks=1, num_repeats=1)
   config.data.update(
     num_voices=4, num_utterances=2, num_valid_voices=4, num_valid_examples=4
   )
   config.data.update(crop_s=0.5, valid_crop_s=0.5)
-  config.train.update(changes)
+  # Muon takes long to compile.
+  config.optimizer.name = "adam"
+  config.train.update(eval_every=4, checkpoint_every=4)
   return config
 
 
@@ -71,8 +74,7 @@ def test_table_is_what_the_audio_says(made):
 
 def test_picture_shows_something(made):
   image = matplotlib.image.imread(made[0] / "separation.png")
-  assert image.shape[0] > 800 and image.shape[1] > 1000
-  assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 200
+  assert image.shape[0] > 800 and image.std() > 0.02
 
 
 def test_second_run_makes_the_same(made):

@@ -4,12 +4,11 @@ Adam at 1e-3, gradients clipped at 5, crops of 4 s, the learning rate halved
 after 3 evaluations without improvement; an evaluation every 20,000 mixtures,
 the size of WSJ0-2mix's training set, and 100 of them.
 
-What each option means is documented in its class: `models.ConvTasNet`,
+Options are documented in their classes: `models.ConvTasNet`,
 `simulate.Simulation`, `DataConfig`, `OptimizerConfig` and `train.TrainConfig`.
-Any of them can be a flag, such as --config.model.masker.causal=True or
---config.simulation.source_filter.band=lowpass with
---config.simulation.source_filter.cutoff_hz=300, which filters all speakers, and
-so mixtures and references alike, also those of a corpus of mixtures.
+Any of them can be a flag: --config.simulation.source_filter.band=lowpass with
+--config.simulation.source_filter.cutoff_hz=300 filters all speakers, and so
+mixtures and references alike, also those of a corpus of mixtures.
 """
 
 from typing import Any

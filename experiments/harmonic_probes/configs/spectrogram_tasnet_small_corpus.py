@@ -1,8 +1,8 @@
 """A small SpectrogramTasNet for an hour of speech and a few CPU cores.
 
-Data and recipe as in `conv_tasnet_small_corpus.py`. With 8 times fewer frames a
-step costs less, and takes 4 mixtures in place of 2. The network sees 3.1 s, and
-that at once, not the 12 s of the paper's size: crops have 2 s.
+Data and recipe as in `conv_tasnet_small_corpus.py`, but 4 mixtures a step:
+there are 8 times fewer frames. The network sees 3.1 s, more than a crop, not
+the 12 s of the paper's size.
 """
 
 from typing import Any

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 from experiments.harmonic_probes import pitch
-from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.harmonic_probes.study import Result, figure, option
+from experiments.rows import Row
 
 #: What the paper reports: mixtures with the lower speaker in channel 1.
 PAPER_SHARE = 0.86
-# Least standard deviation of the smoothing, in octaves.
-_NARROWEST = 0.02
 
-option(
-  "f0_tracker", "pyin", "pyin of librosa, or WORLD's harvest.", pitch.TRACKERS
-)
 option(
   "num_processes", None, "That track pitch; as many as cores if not given."
 )
@@ -26,7 +23,7 @@ option(
   "order of the channels by pitch",
   of_speech=True,
   num_sources=2,
-  check=lambda study: pitch.check_tracker(study["f0_tracker"]),
+  check=lambda study: pitch.check_installed(),
 )
 def f0_order(study, model):
   """Figure 9."""
@@ -34,11 +31,10 @@ def f0_order(study, model):
     study.native,
     study.mixtures.name,
     sample_rate_hz=study.mixtures.sample_rate_hz,
-    tracker=study["f0_tracker"],
     num_processes=study["num_processes"],
   )
   picture = draw_f0_order(rows, model=model.name)
-  caption = study.caption(f"Pitch of the channels, {study['f0_tracker']}")
+  caption = study.caption("Pitch of the channels, pYIN")
   return Result(picture, summarize_f0_order(rows), rows, caption)
 
 
@@ -47,22 +43,17 @@ def probe_f0_order(
   names: Sequence[str],
   *,
   sample_rate_hz: int,
-  tracker: str = "pyin",
   num_processes: int | None = None,
 ) -> list[Row]:
   """Average pitch of both channels `[N, 2, T]` of separated mixtures.
 
-  Returns:
-    A row for every mixture: pitch by its mean and its median over time, the
-    ratio of channel 2 over channel 1, positive if the lower speaker is in
-    channel 1, and the voiced seconds. NaN where no frame is voiced.
+  Returns a row for every mixture: pitch by its mean and its median over time,
+  the ratio of channel 2 over channel 1, positive if the lower speaker is in
+  channel 1, and the voiced seconds. NaN where no frame is voiced.
   """
-  if estimate.ndim != 3 or estimate.shape[1] != 2:
-    raise ValueError(f"estimate {estimate.shape} must be [mixtures, 2, time]")
   found = pitch.average_f0(
     estimate.reshape(-1, estimate.shape[-1]),
     sample_rate_hz=sample_rate_hz,
-    tracker=tracker,
     num_processes=num_processes,
   ).reshape(-1, 2, 3)
   rows = []
@@ -79,13 +70,9 @@ def probe_f0_order(
 def summarize_f0_order(rows: Sequence[Row]) -> list[Row]:
   """Shares of the mixtures with the lower speaker in channel 1.
 
-  Which channel a network gives to lower speakers is chance, decided while it
-  is trained; how faithfully it does so is not. So the larger of the two shares
-  is reported as well.
-
-  Returns:
-    A row by the mean and one by the median pitch over time, of the mixtures
-    with both channels voiced; `share_one_order` is at least a half.
+  By mean and by median pitch. Which channel a network gives to lower speakers
+  is chance, how consistently it does so is not: `share_one_order` is the larger
+  one of the two shares.
   """
   table = []
   for average, key in (("mean", "log2_ratio"), ("median", "median_log2_ratio")):
@@ -110,8 +97,7 @@ def summarize_f0_order(rows: Sequence[Row]) -> list[Row]:
 def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
   """Draws the density over mixtures of the ratio of the channels' pitch.
 
-  A smoothed density (Gaussian, of Silverman's width) over a histogram, and the
-  share of the mixtures on either side of zero; rows are of `probe_f0_order`.
+  And the share of the mixtures on either side of zero.
   """
   drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = drawn.subplots()
@@ -122,8 +108,9 @@ def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
     where = np.linspace(-reach, reach, 401)
     bins = where[::10].tolist()
     axes.hist(ratio, bins, density=True, color="0.85", label="histogram")
-    smooth = density(ratio, where)
-    axes.plot(where, smooth, color="tab:blue", label="smoothed density")
+    if len(ratio) > 1 and ratio.std() > 0:
+      smooth = gaussian_kde(ratio, "silverman")(where)
+      axes.plot(where, smooth, color="tab:blue", label="smoothed density")
     lower = float(np.mean(ratio > 0))
     for side, share, channel in ((0.98, lower, 1), (0.02, 1 - lower, 2)):
       axes.text(
@@ -146,12 +133,3 @@ def draw_f0_order(rows: Sequence[Row], *, model: str) -> Figure:
   # Room for the text above the highest bar.
   axes.set_ylim(0.0, 1.35 * axes.get_ylim()[1])
   return drawn
-
-
-def density(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-  """Gaussian kernel density of values, of Silverman's width."""
-  width = values.std(ddof=1) if len(values) > 1 else 0.0
-  width = max(width * (0.75 * len(values)) ** -0.2, _NARROWEST)
-  distance = (where[:, None] - values) / width
-  kernel = np.exp(-0.5 * distance**2) / np.sqrt(2 * np.pi)
-  return kernel.mean(axis=1) / width

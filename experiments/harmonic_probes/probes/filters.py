@@ -13,6 +13,7 @@ What a filter costs is measured in two ways, and they answer two questions:
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +25,8 @@ from matplotlib.ticker import MultipleLocator
 
 from experiments.harmonic_probes.mixtures import ProbeSet
 from experiments.harmonic_probes.separator import in_best_order
-from experiments.harmonic_probes.study import Result, Row, figure, option
-from experiments.rows import mean_and_error
+from experiments.harmonic_probes.study import Result, figure, option
+from experiments.rows import Row, grouped, mean_and_error
 from jaxsep import metrics
 from jaxsep.simulate import Filter
 from jaxsep.typing import Array, Float
@@ -128,8 +129,7 @@ def short_name(entry: Filter) -> str:
 
 def _edges(entry):
   """The cut-off frequencies of a filter."""
-  cutoff = entry.cutoff_hz
-  return cutoff if isinstance(cutoff, tuple) else (cutoff,)
+  return np.atleast_1d(entry.cutoff_hz).tolist()
 
 
 def probe_filters(
@@ -143,24 +143,11 @@ def probe_filters(
 ) -> list[Row]:
   """Filters every source, separates the sum, and compares with the sources.
 
-  References are filtered as the mixtures are.
-
-  Args:
-    separate: A `Separator` of a model trained on natural speech.
-    mixtures: The mixtures.
-    filters: The filters.
-    filtered_models: Separators trained on filtered speech, by the short name
-      of their filter, see `short_name`.
-    native: Estimates for the mixtures without a filter, `[N, S, T]`, if they
-      are there already.
-    say: Told of the progress.
-
-  Returns:
-    For no filter at all and for every filter, a row for every mixture, with
-    the mean scores of its sources: those of `score`, and, without the
-    improvements, `filtered_after_...` of the estimates for the natural
-    mixture, filtered, and `trained_on_filtered_...`. A baseline that there is
-    not is None.
+  Returns for no filter at all and for every filter a row for every mixture,
+  with the mean scores of its sources: those of `score`, and, without the
+  improvements, `filtered_after_...` of the estimates for the natural mixture,
+  filtered, and `trained_on_filtered_...` of the models by the `short_name` of
+  their filter. A missing baseline is None.
   """
   sources, filtered_models = mixtures.sources, dict(filtered_models or {})
   if native is None:
@@ -190,7 +177,6 @@ def probe_filters(
 def _rows(mixtures, entry, values):
   """A row for every mixture."""
   edges = _edges(entry) if entry else (None,)
-  # What is stopped, or where the pass band ends.
   place = {
     "filter": str(entry) if entry else NATIVE,
     "band": entry and entry.band,
@@ -198,15 +184,12 @@ def _rows(mixtures, entry, values):
     "high_hz": edges[-1],
     "method": entry and entry.method,
   }
+  columns = {name: values.get(name) for name in _VALUES}
   return [
-    {
-      **place,
-      "mixture": name,
-      **{
-        key: float(values[key][i]) if key in values else None for key in _VALUES
-      },
-    }
-    for i, name in enumerate(mixtures.name)
+    place
+    | {"mixture": mixture}
+    | {n: None if x is None else float(x[i]) for n, x in columns.items()}
+    for i, mixture in enumerate(mixtures.name)
   ]
 
 
@@ -216,31 +199,30 @@ def score(
   *,
   improvement: bool = True,
 ) -> dict[str, np.ndarray]:
-  """Scores estimates batch by batch, channels in the best order.
+  """Mean scores in dB of each mixture's sources, channels in the best order.
 
   The SDR is that of BSS-eval with 512 taps, in its own order, that with the
   highest mean SIR. The SI-SDR, which forgives no filtering, is that of the
-  order with the highest mean SI-SDR.
-
-  Returns:
-    Means over the sources by name, each `[N]`, in dB; with `improvement`, how
-    much higher they are than those of the mixture as well.
+  order with the highest mean SI-SDR. With `improvement`, also how much higher
+  they are than those of the mixture.
   """
   total = len(reference)
   parts = []
   for first in range(0, total, _BATCH_SIZE):
     # The last examples again, to fill the batch.
     rows = np.minimum(np.arange(first, first + _BATCH_SIZE), total - 1)
-    values = jax.device_get(
+    parts.append(
       _score(estimate[rows], reference[rows], improvement=improvement)
     )
-    parts.append({name: x[: total - first] for name, x in values.items()})
+  parts = jax.device_get(parts)
   return {
-    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    name: np.concatenate([part[name] for part in parts])[:total]
+    for name in parts[0]
   }
 
 
-def _score_batch(estimate, reference, *, improvement):
+@functools.partial(jax.jit, static_argnames="improvement")
+def _score(estimate, reference, *, improvement):
   """See `score`."""
   ordered, _ = in_best_order(estimate, reference)
   values = {
@@ -259,28 +241,19 @@ def _score_batch(estimate, reference, *, improvement):
   return {name: jnp.mean(value, axis=-1) for name, value in values.items()}
 
 
-_score = jax.jit(_score_batch, static_argnames="improvement")
-
-
 def summarize_filters(rows: Iterable[Row]) -> list[Row]:
-  """Means over the mixtures, a row for every filter.
+  """Means over the mixtures, a row for every filter, with standard errors.
 
-  Besides: how much lower the SDR is than that of each baseline, `loss_...`,
-  standard errors over the mixtures, `..._error_db`, and the SDR of the paper.
+  `loss_...` is how much lower the SDR is than that of a baseline.
   """
-  groups: dict[str, list[Row]] = {}
-  for row in rows:
-    groups.setdefault(row["filter"], []).append(row)
   table = []
-  for name, group in groups.items():
-    line = {key: group[0][key] for key in _PLACE}
-    line["mixtures"] = len(group)
+  for place, group in grouped(rows, _PLACE).items():
+    line = dict(zip(_PLACE, place, strict=True)) | {"mixtures": len(group)}
     columns = {
       key: np.array([row[key] for row in group], float) for key in _VALUES
     }
     sdr = columns["sdr_db"]
-    for key, values in columns.items():
-      line[key] = float(values.mean())
+    line |= {key: float(values.mean()) for key, values in columns.items()}
     line["sdr_error_db"] = mean_and_error(sdr)[1]
     for key, baseline in (
       ("loss_trained", "trained_on_filtered_sdr_db"),
@@ -289,55 +262,47 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
       loss = columns[baseline] - sdr
       line[f"{key}_db"] = float(loss.mean())
       line[f"{key}_error_db"] = mean_and_error(loss)[1]
-    line["paper_sdr_db"] = PAPER_SDR_DB.get(name)
+    line["paper_sdr_db"] = PAPER_SDR_DB.get(line["filter"])
     table.append(line)
   return table
 
 
 def draw_cutoffs(table: Sequence[Row], *, model: str) -> Figure:
   """Draws SDRs over the cut-off, with standard errors over the mixtures."""
-  drawn, axes = _start("Low-pass and high-pass", model)
-  series = (
-    ("sdr_db", "-", "o", "trained on natural speech"),
-    ("trained_on_filtered_sdr_db", "--", "s", "trained on filtered speech"),
-    ("filtered_after_sdr_db", ":", "^", "natural speech, estimates filtered"),
-  )
+  drawn, axes = _start("Low-pass and high-pass", table, model)
   for band, colour, label in (
     ("lowpass", "tab:blue", "low-pass"),
     ("highpass", "tab:red", "high-pass"),
   ):
     lines = [row for row in table if row["band"] == band]
     lines.sort(key=lambda row: row["low_hz"])
-    for key, style, marker, what in series:
+    for key, style, what in (
+      ("sdr_db", "o-", "trained on natural speech"),
+      ("trained_on_filtered_sdr_db", "s--", "trained on filtered speech"),
+      ("filtered_after_sdr_db", "^:", "natural speech, estimates filtered"),
+    ):
       points = [(r["low_hz"], r[key]) for r in lines if np.isfinite(r[key])]
-      if not points:
-        continue
-      is_measured = key == "sdr_db"
-      axes.errorbar(
-        *zip(*points, strict=True),
-        yerr=[row["sdr_error_db"] for row in lines] if is_measured else None,
-        color=colour,
-        linestyle=style,
-        marker=marker,
-        markersize=5,
-        capsize=3,
-        alpha=1.0 if is_measured else 0.7,
-        label=f"{label}, {what}",
-      )
-  axes.set(
-    xlabel="cut-off frequency (Hz)",
-    xticks=sorted({row["low_hz"] for row in table if row["band"]}),
-  )
-  _finish(drawn, axes, table)
+      if points:
+        is_measured = key == "sdr_db"
+        axes.errorbar(
+          *zip(*points, strict=True),
+          yerr=[row["sdr_error_db"] for row in lines] if is_measured else None,
+          fmt=style,
+          color=colour,
+          markersize=5,
+          capsize=3,
+          alpha=1.0 if is_measured else 0.7,
+          label=f"{label}, {what}",
+        )
+  edges = sorted({row["low_hz"] for row in table if row["band"]})
+  axes.set(xlabel="cut-off frequency (Hz)", xticks=edges)
+  _finish(drawn, axes)
   return drawn
 
 
 def draw_bandstops(table: Sequence[Row], *, model: str) -> Figure:
-  """Draws each band-stop of a table as a line, at its SDR, from edge to edge.
-
-  The baselines are in the table only, as in the paper.
-  """
-  drawn, axes = _start("Band-stop", model)
+  """Draws each band-stop as a line at its SDR, from edge to edge."""
+  drawn, axes = _start("Band-stop", table, model)
   for number, row in enumerate(row for row in table if row["band"]):
     axes.plot(
       (row["low_hz"], row["high_hz"]),
@@ -351,27 +316,26 @@ def draw_bandstops(table: Sequence[Row], *, model: str) -> Figure:
   axes.set_xlabel("stop-band (Hz)")
   axes.xaxis.set_minor_locator(MultipleLocator(50))
   axes.grid(which="minor", axis="x", color="0.95")
-  _finish(drawn, axes, table)
+  _finish(drawn, axes)
   return drawn
 
 
-def _start(kind, model):
-  """A figure and its axes."""
+def _start(kind, table, model):
+  """A figure and its axes with a line at natural speech."""
   drawn = Figure(figsize=(6.4, 4.4), layout="constrained")
   axes = drawn.subplots()
-  axes.set_title(f"{kind} filtered speech: {model}")
-  return drawn, axes
-
-
-def _finish(drawn, axes, table):
-  """A line at natural speech, grid, room at the top, legend below."""
+  axes.set(title=f"{kind} filtered speech: {model}", ylabel="SDR (dB)")
+  axes.margins(x=0.08, y=0.12)
   sdr_db = next(row["sdr_db"] for row in table if row["filter"] == NATIVE)
   label = f"natural speech, {sdr_db:.1f} dB"
   axes.axhline(sdr_db, color="0.3", linestyle="-.", linewidth=1, label=label)
-  axes.set_ylabel("SDR (dB)")
+  return drawn, axes
+
+
+def _finish(drawn, axes):
+  """Grid, and legend below."""
   axes.grid(color="0.9")
   axes.set_axisbelow(True)
-  axes.margins(x=0.08, y=0.12)
   # From 0 dB, so that a loss looks as large as it is.
   axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
   drawn.legend(loc="outside lower center", ncols=2, fontsize="x-small")

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.harmonic_probes.separator import in_best_order
-from experiments.harmonic_probes.study import Result, Row, figure
+from experiments.harmonic_probes.study import Result, figure
 from experiments.plots import (
   at_level_of,
   draw_box,
+  draw_spectrograms,
   finish_spectrograms,
-  show_spectrogram,
-  spectrogram_db,
 )
+from experiments.rows import Row
 from jaxsep import dsp
 from jaxsep.typing import Array, Float
 
@@ -27,10 +27,10 @@ from jaxsep.typing import Array, Float
 BAND_HZ = 2500.0
 WINDOW_S = 0.032
 HOP_S = 0.008
-#: A frame is a fricative of a speaker where the band holds more energy than
-#: all below it, where the speaker is so far above the others in the band, ...
+# A frame is a fricative of a speaker where the band has more energy than all
+# below it, the speaker is this far above the others in the band, and not
+# further below the speaker's loudest frame of the band than the range.
 _DOMINANCE_DB = 10.0
-#: ... and no further than this below the speaker's loudest frame of the band.
 _RANGE_DB = 20.0
 # Added to the energy of a channel before it divides.
 _SILENCE = 1e-20
@@ -69,15 +69,10 @@ def probe_fricatives(
 ) -> list[Row]:
   """How many of the fricatives of each mixture are in the wrong channel.
 
-  Which frames are fricatives is read off the references. A frame is wrong if
-  another channel has more of its energy above `BAND_HZ` than the channel that
-  belongs to the speaker, by the best SI-SDR of the whole mixture.
-
-  Returns:
-    A row for every mixture: seconds of fricatives, of wrong ones, and their
-    `share`, NaN where there is no fricative; to compare with, the same of the
-    frames where a speaker dominates below the band, `low...`; and
-    `wrong_energy`, the energy of the wrong frames relative to all of the band.
+  Returns a row for every mixture: seconds of fricatives, of wrong ones, and
+  their `share`, NaN where there is no fricative; to compare with, the same of
+  the frames where a speaker dominates below the band, `low...`; and
+  `wrong_energy`, the energy of the wrong frames relative to all of the band.
   """
   if sample_rate_hz <= 2 * BAND_HZ:
     raise ValueError(
@@ -88,26 +83,21 @@ def probe_fricatives(
   for name, channels, sources in zip(names, estimate, reference, strict=True):
     found = find_frames(channels, sources, sample_rate_hz=sample_rate_hz)
     energy, wrong = found["band_energy"], found["wrong"]
-    count = {
-      key: int(found[key].sum())
+    fricative, misplaced, low, low_misplaced = (
+      int(found[key].sum())
       for key in ("fricative", "wrong", "low", "low_wrong")
-    }
-
-    def share(part, whole, count=count):
-      return count[part] / count[whole] if count[whole] else np.nan
-
+    )
+    wrong_energy = np.sum(energy, where=wrong) / max(energy.sum(), 1e-30)
     rows.append(
       {
         "mixture": name,
-        "fricative_s": count["fricative"] * HOP_S,
-        "wrong_s": count["wrong"] * HOP_S,
-        "share": share("wrong", "fricative"),
-        "low_s": count["low"] * HOP_S,
-        "low_wrong_s": count["low_wrong"] * HOP_S,
-        "low_share": share("low_wrong", "low"),
-        "wrong_energy": float(
-          np.sum(energy, where=wrong) / max(energy.sum(), 1e-30)
-        ),
+        "fricative_s": fricative * HOP_S,
+        "wrong_s": misplaced * HOP_S,
+        "share": misplaced / fricative if fricative else np.nan,
+        "low_s": low * HOP_S,
+        "low_wrong_s": low_misplaced * HOP_S,
+        "low_share": low_misplaced / low if low else np.nan,
+        "wrong_energy": float(wrong_energy),
       }
     )
   return rows
@@ -121,18 +111,14 @@ def find_frames(
 ) -> dict[str, np.ndarray]:
   """Frames of a mixture with fricatives, and where they went.
 
-  Channels are compared at the levels at which each fits its speaker best: a
-  model trained on a scale-invariant loss has no level of its own.
+  Which frames are fricatives is read off the references. A frame is wrong if
+  another channel has more of its energy than the channel that belongs to the
+  speaker by the best SI-SDR. Channels are compared at the levels at which each
+  fits its speaker best: a model trained on a scale-invariant loss has none.
 
-  Args:
-    estimate: Channels in any order, `[S, T]`.
-    reference: The sources, `[S, T]`.
-    sample_rate_hz: Sample rate.
-
-  Returns:
-    Of every speaker and frame, `[S, N]`: `fricative`, `wrong`, `band_energy`,
-    and the same below the band as `low` and `low_wrong`; and `permutation`
-    `[S]`, the channel of each speaker.
+  Returns, of every speaker and frame, `[S, N]`: `fricative`, `wrong`,
+  `band_energy`, and the same below the band as `low` and `low_wrong`; and
+  `permutation` `[S]`, the channel of each speaker.
   """
   permutation, above, below, estimate_above, estimate_below = jax.device_get(
     _energies(jnp.asarray(estimate), jnp.asarray(reference), sample_rate_hz)
@@ -164,11 +150,7 @@ def find_frames(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _energies(estimate, reference, sample_rate_hz):
-  """Permutation, and energy `[S, N]` above and below the band's edge.
-
-  Of the references and of the estimates, these in the order of the references
-  and as loud as fits them best.
-  """
+  """Permutation; energies `[S, N]` of references and estimates by band."""
   (ordered,), (permutation,) = in_best_order(estimate[None], reference[None])
   estimate = dsp.projection(reference, ordered, eps=_SILENCE)
   n_fft = round(WINDOW_S * sample_rate_hz)
@@ -202,7 +184,7 @@ def boxes(wrong: np.ndarray) -> list[tuple[int, float, float]]:
 
 
 def clearest_example(rows: Sequence[Row]) -> int:
-  """Place of a mixture to look at: separated well, but for its fricatives.
+  """Index of a mixture to look at: separated well, but for its fricatives.
 
   Of the half with the least share of errors below the band, that with most
   energy of fricatives in the wrong channel.
@@ -236,37 +218,23 @@ def draw_fricatives(
   """Draws a mixture, its estimates and references, with red boxes.
 
   Boxes are on the band of a speaker's misplaced fricatives, in the reference
-  and where they are missing, dashed where they went to. The example has
-  "mixture", "estimate" and "reference" in the same order, and "boxes".
+  and where they are missing, dashed where they went.
   """
   reference = example["reference"]
   estimate = at_level_of(example["mixture"], example["estimate"])
-  rows = [("mixture", example["mixture"])]
-  for name, signals in (("estimate", estimate), ("reference", reference)):
-    rows += [(f"{name} {n + 1}", x) for n, x in enumerate(signals)]
-  pictures = spectrogram_db(
-    np.stack([signal for _, signal in rows]), sample_rate_hz=sample_rate_hz
-  )
-  top_khz = sample_rate_hz / 2000
-  drawn = Figure(figsize=(10, 1.7 * len(rows) + 1.0), layout="constrained")
-  axes = drawn.subplots(len(rows), 1, sharex=True, sharey=True)
-  image: Any = None
-  for place, (name, signal), picture in zip(axes, rows, pictures, strict=True):
-    image = show_spectrogram(
-      place,
-      picture,
-      top_db=float(pictures[0].max()),
-      end_s=len(signal) / sample_rate_hz,
-      top_khz=top_khz,
-    )
-    place.set_ylabel(f"{name}\n(kHz)")
+  signals = {"mixture": example["mixture"]}
+  signals |= {f"estimate {n}": x for n, x in enumerate(estimate, 1)}
+  signals |= {f"reference {n}": x for n, x in enumerate(reference, 1)}
+  drawn = Figure(figsize=(10, 1.7 * len(signals) + 1.0), layout="constrained")
+  axes = drawn.subplots(len(signals), 1, sharex=True, sharey=True)
+  image = draw_spectrograms(axes, signals, sample_rate_hz=sample_rate_hz)
   count = len(reference)
   for speaker, start, end in example["boxes"]:
-    edges = (start, end, BAND_HZ / 1000, top_khz - 0.04)
+    edges = (start, end, BAND_HZ / 1000, sample_rate_hz / 2000 - 0.04)
     for source in range(count):
       style = "-" if source == speaker else "--"
-      draw_box(axes[1 + source], *edges, colour="red", style=style)
-    draw_box(axes[1 + count + speaker], *edges, colour="red")
+      draw_box(axes[1 + source], edges, colour="red", style=style)
+    draw_box(axes[1 + count + speaker], edges, colour="red")
   handles = [
     Line2D([], [], color="red", label="fricative of this speaker, misplaced"),
     Line2D([], [], color="red", linestyle="--", label="where it went"),

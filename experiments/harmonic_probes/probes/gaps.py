@@ -15,12 +15,11 @@ from experiments.harmonic_probes.probes.tones import (
   F0_HZ,
   MOST_LEAKAGE,
   PERIOD_S,
-  check_two_channels,
   draw_channels,
 )
-from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.harmonic_probes.study import Result, figure, option
 from experiments.plots import draw_box, finish_spectrograms
-from experiments.rows import mean_and_error
+from experiments.rows import Row, grouped, mean_and_error
 from jaxsep import simulate
 
 #: The gap of the paper's figure 6, one burst long at the usual period.
@@ -40,6 +39,7 @@ _APART_S = (0.1, 0.3)
 #: Short enough to see a gap.
 _WINDOW_S = 0.02
 _TONE_COLOURS = ("red", "limegreen")
+_KIND = ("period_ms", "gap_ms", "muted")
 
 option("periods_s", (0.03, 0.062, 0.125), "Periods of the tones with gaps.")
 option("gaps_s", (0.01, 0.02, 0.031, 0.1), "Durations of the gaps.")
@@ -58,9 +58,9 @@ def gaps(study, separate):
   rows = probe_gaps(separate, **{name: study[name] for name in names})
   amplitude = study["amplitude"]
   made = make_stimuli(separate.sample_rate_hz, 1, amplitude=amplitude)
-  estimate, place = separate(made["mixture"])[0], _place(made, 0)
-  example = {"mixture": made["mixture"][0], "estimate": estimate, **place}
-  example |= burst_errors(estimate, **place)
+  example = {"mixture": made["mixture"][0], **_place(made, 0)}
+  example["estimate"] = separate(made["mixture"])[0]
+  example |= burst_errors(example["estimate"], **_place(made, 0))
   picture = draw_gaps(example, model=separate.name)
   caption = (
     f"Gaps in alternating tones, {amplitude} amplitudes: {separate.name}."
@@ -82,10 +82,7 @@ def probe_gaps(
   num_seeds: int = 10,
   amplitude: str = "inverse",
 ) -> list[Row]:
-  """For every stimulus, the two rows of `score_gaps`.
-
-  A seed draws the phases of the partials and the places of the gaps.
-  """
+  """The two rows of `score_gaps` for every stimulus, a seed each."""
   rows: list[Row] = []
   gaps_s, rate = tuple(gaps_s), separate.sample_rate_hz
   for period_s in periods_s:
@@ -105,9 +102,10 @@ def probe_gaps(
           "gap_ms": round(1000 * gap_s, 3),
           "seed": seed,
         }
-        place = _place(stimuli, seed)
-        scores = score_gaps(estimate[seed], without[seed], **place)
-        rows += [{**kind, **score} for score in scores]
+        scores = score_gaps(
+          estimate[seed], without[seed], **_place(stimuli, seed)
+        )
+        rows += [kind | score for score in scores]
   return rows
 
 
@@ -121,10 +119,8 @@ def make_stimuli(
 ) -> dict[str, Any]:
   """Alternating tones with gaps that mute the tones `MUTED`.
 
-  Returns:
-    "mixture" `[N, T]` and "reference" `[N, 2, T]`, both muted in the gaps;
-    "starts" `[N, G]`, the first samples of the gaps; and, of all of them,
-    "gap" and "burst" in samples, and "sample_rate_hz".
+  Returns "mixture" `[N, T]`, "reference" `[N, 2, T]`, and "starts" `[N, G]`,
+  first samples of the gaps; "gap" and "burst" in samples; "sample_rate_hz".
   """
   period_s = round(period_s * sample_rate_hz / 2) * 2 / sample_rate_hz
   make = _maker(sample_rate_hz, amplitude)
@@ -173,33 +169,21 @@ def score_gaps(
   """Counts the bursts after gaps that come out of the wrong channel.
 
   The right channel of a tone is the one with most of its energy far from any
-  gap: the tone's steady state. What comes out without gaps is judged by its own
-  right channels, at the same times. A burst is wrong if the other channel is
-  the louder one during it. Looked at are those bursts, both of the low and the
-  high tone, whose middle comes within `AFTER_S` after the end of a gap; half
-  of them or more must sound.
-
-  Channels are compared at the levels that they come at: if a model gives each
-  its own gain, the louder one has more errors of the other's tone.
-
-  Args:
-    estimate: Channels of a stimulus, `[2, T]`.
-    without: Channels of the same stimulus without the gaps, `[2, T]`.
-    **place: Where the gaps and bursts are, see `burst_errors`.
+  gap. The channels `without` gaps, of the same stimulus, are judged by their
+  own right channels at the same times. A burst is wrong if the other channel
+  is louder. Channels are compared at the levels that they come at.
 
   Returns:
     A row for the gaps that mute each tone: how many `bursts` follow them and
     how many of these are `errors`, with and without the gap, of both tones and
     of each; the `leakage`, the share of the energy of these bursts in the wrong
     channel; the channel of each tone, 1 or 2, and whether these are `apart`;
-    `segregated`, whether in the steady state less than `MOST_LEAKAGE` of either
-    tone is in the other's channel; and `energy_channel_1`, the share of the
-    energy after gaps in channel 1.
+    `segregated`, whether far from gaps less than `MOST_LEAKAGE` of either tone
+    is in the other's channel; and `energy_channel_1`, the share of the energy
+    after gaps in channel 1.
   """
   found, found_without = (burst_errors(x, **place) for x in (estimate, without))
-  tone, channel, energy = (
-    found[name] for name in ("tone", "channel", "energy")
-  )
+  tone, channel, energy = (found[key] for key in ("tone", "channel", "energy"))
   errors = {"": found["wrong"], "_without_gap": found_without["wrong"]}
   apart = bool(channel[0] != channel[1])
   steady = [_leakage(found, found["steady"] & (tone == t)) for t in (0, 1)]
@@ -239,21 +223,17 @@ def burst_errors(
 ) -> dict[str, np.ndarray]:
   """Which bursts come out of which channel, and which follow a gap.
 
-  Args:
-    estimate: Channels of a stimulus, `[2, T]`.
-    starts: First samples of the gaps, which mute the tones `MUTED`.
-    gap: Samples of each.
-    burst: Samples of a burst.
-    sample_rate_hz: Sample rate.
+  Takes channels `[2, T]`, the first samples of the gaps, and the samples of a
+  gap and of a burst.
 
   Returns:
     Of every whole burst: `tone`, 0 or 1; `wrong`, whether the channel that is
-    not the tone's is louder; `after`, which tone the gap before it muted, or
-    -1 where there was none; `steady`, whether it is far from any gap; and
+    not the tone's is louder; `after`, which tone was muted by the gap that ends
+    at most `AFTER_S` before its middle, or -1 if there is none or more than
+    half of the burst is muted; `steady`, whether it is far from any gap; and
     `energy` of each channel, `[2, N]`. And `channel`, the steady channel of
     each tone, `[2]`.
   """
-  check_two_channels(estimate)
   count = estimate.shape[-1] // burst
   parts = estimate[:, : count * burst].reshape(2, count, burst)
   energy = np.square(parts.astype(np.float64)).sum(axis=-1)
@@ -295,29 +275,20 @@ def _leakage(found, bursts):
 
 
 def summarize_gaps(rows: Sequence[Row]) -> list[Row]:
-  """Error rates and leakages over the seeds.
+  """Error rates and leakages: over all, by period, and by period and gap.
 
-  Returns:
-    A row for each muted tone, over all periods and gaps; then one for every
-    period and muted tone; then one for every period, gap and muted tone.
-    `error_rate...` are shares of the `bursts` of the `segregated` stimuli,
-    `leakage...` means over those that are `apart`, NaN where there is none.
-    `..._all...` count bursts and errors of all stimuli, segregated or not;
-    `more_by_seed` is how many more errors a seed has with the gaps than
-    without, `more_by_seed_error` the standard error of this mean over the
-    seeds.
+  `error_rate...` are shares of the `bursts` of the `segregated` stimuli,
+  `leakage...` means over those that are `apart`, NaN where there is none.
+  `..._all...` count bursts and errors of all stimuli, segregated or not;
+  `more_by_seed` is how many more errors a seed has with the gaps than without,
+  `more_by_seed_error` the standard error of this mean over the seeds.
   """
-  columns = ("period_ms", "gap_ms", "muted")
-  groups: dict[tuple, list[Row]] = {}
-  for count in (0, 1, 2):  # Of the columns that are told apart.
-    for row in rows:
-      kept = [row[name] for name in columns[:count]]
-      kind = (*kept, *["all"] * (2 - count), row["muted"])
-      groups.setdefault(kind, []).append(row)
-  return [
-    {**dict(zip(columns, kind, strict=True)), **_summary(group)}
-    for kind, group in groups.items()
-  ]
+  table = []
+  for kind in (("muted",), ("period_ms", "muted"), _KIND):
+    for place, group in grouped(rows, kind).items():
+      named = dict.fromkeys(_KIND, "all") | dict(zip(kind, place, strict=True))
+      table.append(named | _summary(group))
+  return table
 
 
 def _summary(group):
@@ -325,7 +296,7 @@ def _summary(group):
   segregated = [row for row in group if row["segregated"]]
   apart = [row for row in group if row["apart"] and row["bursts"]]
 
-  def total(name, rows=group):
+  def total(name, rows):
     return sum(row[name] for row in rows)
 
   def share(errors, bursts):
@@ -335,11 +306,12 @@ def _summary(group):
   def mean(name):
     return float(np.mean([row[name] for row in apart])) if apart else np.nan
 
-  more: dict[int, int] = {}
-  for row in group:
-    added = row["errors"] - row["errors_without_gap"]
-    more[row["seed"]] = more.get(row["seed"], 0) + added
-  by_seed, by_seed_error = mean_and_error(list(more.values()))
+  by_seed, by_seed_error = mean_and_error(
+    [
+      total("errors", of_seed) - total("errors_without_gap", of_seed)
+      for of_seed in grouped(group, ["seed"]).values()
+    ]
+  )
   kinds = (("bursts", ""), ("errors", ""), ("errors", "_without_gap"))
   return {
     "stimuli": len(group),
@@ -353,7 +325,7 @@ def _summary(group):
     "leakage": mean("leakage"),
     "leakage_without_gap": mean("leakage_without_gap"),
     **{
-      f"{what}_all{tone}{ending}": total(f"{what}{tone}{ending}")
+      f"{what}_all{tone}{ending}": total(f"{what}{tone}{ending}", group)
       for what, ending in kinds
       for tone in ("", "_low", "_high")
     },
@@ -366,8 +338,8 @@ def draw_gaps(example: Mapping[str, Any], *, model: str) -> Figure:
   """Draws gaps, and the bursts after them in the wrong channel.
 
   Arrows where a gap mutes the low tone (red) or the high one (green), yellow
-  boxes around wrong bursts within `AFTER_S` after it. The example has
-  "mixture", "estimate", what `burst_errors` took and what it found.
+  boxes around wrong bursts. The example has "mixture", "estimate", what
+  `burst_errors` took and what it found.
   """
   sample_rate_hz = example["sample_rate_hz"]
   starts = np.asarray(example["starts"]) / sample_rate_hz
@@ -389,12 +361,10 @@ def draw_gaps(example: Mapping[str, Any], *, model: str) -> Figure:
   for number in np.flatnonzero(wrong):
     edges = (number * burst_s, (number + 1) * burst_s, 0.02, top_khz - 0.04)
     for place in axes[1:]:
-      draw_box(place, *edges, colour="yellow")
+      draw_box(place, edges, colour="yellow")
   handles: list[Any] = [
-    Line2D(
-      [], [], color=colour, marker="v", ls="", label=f"gap mutes the {t} tone"
-    )
-    for colour, t in zip(_TONE_COLOURS, TONES, strict=True)
+    Line2D([], [], color=c, marker="v", ls="", label=f"gap mutes the {t} tone")
+    for c, t in zip(_TONE_COLOURS, TONES, strict=True)
   ]
   label = "burst in the wrong channel"
   handles.append(Patch(facecolor="0.2", edgecolor="yellow", label=label))

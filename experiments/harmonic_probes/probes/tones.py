@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.harmonic_probes.separator import in_best_order
-from experiments.harmonic_probes.study import Result, Row, figure, option
+from experiments.harmonic_probes.study import Result, figure, option
 from experiments.plots import (
   at_level_of,
+  draw_spectrograms,
   finish_spectrograms,
-  show_spectrogram,
-  spectrogram_db,
 )
-from experiments.rows import mean_and_error
+from experiments.rows import Row, grouped, mean_and_error
 from jaxsep import dsp, metrics, simulate
 from jaxsep.typing import Array, Float
 
@@ -44,7 +43,6 @@ MOST_LEAKAGE = 0.25
 _WINDOW_S = 0.032
 #: The part of the stimuli that is drawn.
 _SECONDS = (0.5, 1.0)
-_DURATION_S = 2.0
 
 option(
   "amplitude",
@@ -85,16 +83,13 @@ def probe_tones(
   harmonic_sets: Mapping[str, tuple[int, ...]] = HARMONIC_SETS,
   amplitudes: Iterable[str] = AMPLITUDES,
   num_seeds: int = 10,
-  duration_s: float = _DURATION_S,
+  duration_s: float = 2.0,
 ) -> tuple[list[Row], dict[str, dict[str, np.ndarray]]]:
-  """Separates tones of every kind and scores them.
+  """Separates tones of every kind, of random phases, and scores them.
 
-  A seed draws the phases of the partials.
-
-  Returns:
-    `(rows, examples)`: the scores of every stimulus, see `segregation`, and
-    for every set of harmonics the first stimulus with the first amplitude:
-    "mixture" `[T]`, "reference" and "estimate" `[2, T]`, channels as they came.
+  Returns `(rows, examples)`: the scores of every stimulus, and for every set of
+  harmonics the first stimulus with the first amplitude: "mixture" `[T]`,
+  "reference" and "estimate" `[2, T]`, channels unsorted.
   """
   kinds = list(itertools.product(amplitudes, harmonic_sets.items()))
   made = [
@@ -116,14 +111,15 @@ def probe_tones(
     kinds, made, estimates, strict=True
   ):
     scores = segregation(estimate, stimuli["reference"])
-    place = {
-      "harmonics": name,
-      "amplitude": amplitude,
-      "period_ms": round(1000 * PERIOD_S, 3),
-    }
     for seed in range(num_seeds):
+      kind = {
+        "harmonics": name,
+        "amplitude": amplitude,
+        "period_ms": round(1000 * PERIOD_S, 3),
+        "seed": seed,
+      }
       row = {key: value[seed].item() for key, value in scores.items()}
-      rows.append({**place, "seed": seed, **row})
+      rows.append(kind | row)
     first = {key: value[0] for key, value in stimuli.items()}
     examples.setdefault(name, {**first, "estimate": estimate[0]})
   return rows, examples
@@ -140,37 +136,21 @@ def _stimuli(num_seeds, **options):
   return jax.device_get(jax.jit(jax.vmap(one))(np.arange(num_seeds)))
 
 
-def check_two_channels(estimate: np.ndarray) -> None:
-  """Raises ValueError unless estimates `[..., 2, T]` are of two tones."""
-  if estimate.ndim < 2 or estimate.shape[-2] != 2:
-    raise ValueError(
-      f"estimate {estimate.shape} must have two channels, one for each tone"
-    )
-
-
 def segregation(
   estimate: Float[Array, "batch channels time"],
   reference: Float[Array, "batch 2 time"],
 ) -> dict[str, np.ndarray]:
   """How well two tones that never sound at once were told apart.
 
-  The SI-SDR does not depend on the level of a channel; leakages and energies
-  do, and a model trained on a scale-invariant loss may have given each
-  channel its own gain.
+  Takes channels, unsorted, and the low and the high tone, `[B, 2, T]`. Leakages
+  and energies depend on the levels of the channels; the SI-SDR does not.
 
-  Args:
-    estimate: Channels as they came, `[B, 2, T]`.
-    reference: Trains of the low and the high tone, `[B, 2, T]`.
-
-  Returns:
-    Values `[B]` by name. Under the permutation with the best mean SI-SDR:
-    `si_sdr...`; `low_channel`, 1 or 2, where the low tone belongs; and
-    `leakage...`, the share of the energy in the bursts of a tone that came out
-    of the other channel, 0 is perfect. Two tones in one channel have a leakage
-    of 0 and 1. `energy_channel_1` is the share of all energy that came out of
-    channel 1.
+  Returns values `[B]` by name. Under the permutation with the best mean SI-SDR:
+  `si_sdr...`; `low_channel`, 1 or 2, where the low tone belongs; and
+  `leakage...`, the share of the energy in the bursts of a tone that came out of
+  the other channel. Two tones in one channel have a leakage of 0 and 1.
+  `energy_channel_1` is the share of all energy that came out of channel 1.
   """
-  check_two_channels(estimate)
   return jax.device_get(
     _segregation(jnp.asarray(estimate), jnp.asarray(reference))
   )
@@ -205,30 +185,25 @@ def _segregation(estimate, reference):
 def summarize_tones(rows: Iterable[Row]) -> list[Row]:
   """Means over the seeds, a row for every kind of stimulus.
 
-  `segregated` is the share of seeds with a leakage below `MOST_LEAKAGE` for
-  either tone.
+  `segregated` is the share of seeds where both leak less than `MOST_LEAKAGE`.
   """
-  groups: dict[tuple, list[Row]] = {}
-  for row in rows:
-    kind = (row["harmonics"], row["amplitude"], row["period_ms"])
-    groups.setdefault(kind, []).append(row)
   table = []
-  for (name, amplitude, period_ms), group in groups.items():
-    names = ("si_sdr_db", "leakage_low", "leakage_high", "energy_channel_1")
+  kind = ("harmonics", "amplitude", "period_ms")
+  names = ("si_sdr_db", "leakage_low", "leakage_high", "energy_channel_1")
+  for place, group in grouped(rows, kind).items():
     columns = {key: np.array([row[key] for row in group]) for key in names}
     leakage = np.maximum(columns["leakage_low"], columns["leakage_high"])
+    means = {key: float(values.mean()) for key, values in columns.items()}
     table.append(
       {
-        "harmonics": name,
-        "amplitude": amplitude,
-        "period_ms": period_ms,
+        **dict(zip(kind, place, strict=True)),
         "seeds": len(group),
-        "si_sdr_db": float(columns["si_sdr_db"].mean()),
+        "si_sdr_db": means["si_sdr_db"],
         "si_sdr_error_db": mean_and_error(columns["si_sdr_db"])[1],
-        "leakage_low": float(columns["leakage_low"].mean()),
-        "leakage_high": float(columns["leakage_high"].mean()),
+        "leakage_low": means["leakage_low"],
+        "leakage_high": means["leakage_high"],
         "segregated": float(np.mean(leakage < MOST_LEAKAGE)),
-        "energy_channel_1": float(columns["energy_channel_1"].mean()),
+        "energy_channel_1": means["energy_channel_1"],
       }
     )
   return table
@@ -264,24 +239,14 @@ def draw_channels(
 ) -> Any:
   """Draws an example between two times into three axes; returns an image."""
   mixture = example["mixture"]
-  signals = np.stack([mixture, *at_level_of(mixture, example["estimate"])])
-  pictures = spectrogram_db(
-    signals, sample_rate_hz=sample_rate_hz, window_s=window_s
+  first, second = at_level_of(mixture, example["estimate"])
+  image = draw_spectrograms(
+    axes,
+    {"mixture": mixture, "channel 1": first, "channel 2": second},
+    sample_rate_hz=sample_rate_hz,
+    window_s=window_s,
   )
-  image: Any = None
-  for place, picture, name in zip(
-    axes, pictures, ("mixture", "channel 1", "channel 2"), strict=True
-  ):
-    image = show_spectrogram(
-      place,
-      picture,
-      top_db=float(pictures[0].max()),
-      end_s=len(mixture) / sample_rate_hz,
-      top_khz=sample_rate_hz / 2000,
-    )
-    # Partials of these tones end at 2 kHz.
-    top_khz = min(2.2, sample_rate_hz / 2000)
-    place.set(
-      xlim=seconds, ylim=(0, top_khz), ylabel=f"{name}\nfrequency (kHz)"
-    )
+  for place in axes:
+    # The partials of these tones end at 2 kHz.
+    place.set(xlim=seconds, ylim=(0, min(2.2, sample_rate_hz / 2000)))
   return image
