@@ -44,15 +44,14 @@ def encode(value: Any) -> Any:
     value: None, a number, a string, a dtype, a function that can be imported
       by its name, a `functools.partial` of one, a dataclass or Flax module
       (without its `parent` and `name`), or lists, tuples and dictionaries of
-      these. An option of a dataclass that cannot be written is left out if it
-      is the default.
+      these. A default of a dataclass that cannot be written is left out.
 
   Returns:
     The JSON value; `decode` gives an equal value back.
 
   Raises:
-    ValueError: If something in it has no lasting name, such as a lambda or a
-      local function, or is of another type. One line names the option.
+    ValueError: If something in it, such as a lambda, has no lasting name or is
+      of another type. One line names the option.
 
   Example:
     >>> encode({"type": jnp.float32, "sizes": (1, None)})
@@ -140,13 +139,14 @@ def _encode(value, where, names):
       return dict(pairs)
     return {"dict": pairs}
   if isinstance(value, functools.partial):
+    options = {
+      name: _encode(item, f"{where}.{name}", names)
+      for name, item in value.keywords.items()
+    }
     return {
       "partial": _encode(value.func, where, names),
       "args": _encode(list(value.args), where, names),
-      "options": {
-        name: _encode(item, f"{where}.{name}", names)
-        for name, item in value.keywords.items()
-      },
+      "options": options,
     }
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     return _encode_instance(value, where, names)

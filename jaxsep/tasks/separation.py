@@ -36,15 +36,7 @@ class SeparationTask:
   loss_function: Callable = losses.neg_si_snr
 
   def init(self, key: Key, batch: Batch) -> Any:
-    """Makes the variables of the model.
-
-    Args:
-      key: Key of the initial values.
-      batch: As `loss` takes it; only the shapes count.
-
-    Returns:
-      All collections.
-    """
+    """Makes all collections of the model; see `Task`."""
     name = "sources" if "sources" in batch else "mixture"
     shape = batch[name].shape
     mixture = jnp.zeros((shape[0], shape[-1]), jnp.float32)
@@ -59,18 +51,7 @@ class SeparationTask:
     step: Any,
     frozen: Any = None,
   ) -> tuple[Float[Array, "batch"], tuple[Any, dict[str, Array]]]:
-    """Mixes, separates, and compares under the best permutation.
-
-    Args:
-      variables: All collections of the model.
-      batch: Ingredients or mixtures.
-      keys: Keys of the mixtures and of dropout.
-      step: Not used.
-      frozen: Not used.
-
-    Returns:
-      `(loss [B], (changed collections, {}))`.
-    """
+    """Mixes, separates, and compares under the best permutation."""
     mixture, reference = self._mix(batch, keys)
     fixed = ("params", "loss_params", "constants")
     names = [name for name in variables if name not in fixed]
@@ -88,12 +69,6 @@ class SeparationTask:
     self, variables: Any, batch: Batch, *, keys: Keys, frozen: Any = None
   ) -> dict[str, Float[Array, "..."]]:
     """Loss, ratios and improvements of every example.
-
-    Args:
-      variables: All collections of the model.
-      batch: Ingredients or mixtures.
-      keys: Keys of the mixtures.
-      frozen: Not used.
 
     Returns:
       `loss` `[B]`, and `si_sdr`, `si_sdr_improvement`, `si_snr_improvement`
@@ -115,15 +90,9 @@ class SeparationTask:
   def separate(
     self, variables: Any, batch: Batch, *, keys: Keys
   ) -> dict[str, Array]:
-    """Signals of every example, estimates in the order of the references.
+    """Signals of every example: `mixture` `[B, T]`, `estimate` and `reference`.
 
-    Args:
-      variables: All collections of the model.
-      batch: Ingredients or mixtures.
-      keys: Keys of the mixtures.
-
-    Returns:
-      `mixture` `[B, T]`, `estimate` and `reference` `[B, S, T]`.
+    The last two are `[B, S, T]`, the estimates in the order of the references.
     """
     mixture, reference, estimate, _ = self._separated(variables, batch, keys)
     return {"mixture": mixture, "estimate": estimate, "reference": reference}
@@ -138,12 +107,7 @@ class SeparationTask:
     return {name: value[0] for name, value in signals.items()}
 
   def describe(self) -> dict[str, Any]:
-    """What fixes the meaning of the parameters, as JSON values.
-
-    Raises:
-      ValueError: If the model, the loss or the simulation holds something
-        without a lasting name, such as a lambda.
-    """
+    """What fixes the meaning of the parameters, as JSON values."""
     return {
       "task": "separation",
       "model": json_values.encode(self.model),
@@ -164,19 +128,21 @@ class SeparationTask:
     estimate = self._waveforms(output, length=mixture.shape[-1])
     return mixture, reference, losses.reorder(estimate, permutation), loss
 
+  # What a task on other representations replaces:
+
   def _output(self, variables, mixture, **options):
-    """What the model makes of mixtures, and the loss compares."""
+    """The output of the model that the loss compares."""
     return self.model.apply(variables, mixture, **options)
 
   def _compare(self, output, mixture, reference):
-    """Loss `[B]` and best permutation `[B, S]` of a model's output."""
+    """Loss `[B]` and best permutation `[B, S]` of an output."""
     del mixture
     return losses.permutation_invariant(self.loss_function)(
       output.astype(jnp.float32), reference
     )
 
   def _waveforms(self, output, *, length):
-    """Waveforms `[B, S, T]` of a model's output."""
+    """Waveforms `[B, S, T]` of an output."""
     del length
     return output.astype(jnp.float32)
 
@@ -189,19 +155,14 @@ class SeparationTask:
           f"a batch needs sources, or mixture and reference; it has "
           f"{', '.join(sorted(batch))}"
         )
-      return tuple(
-        self._filtered(jnp.asarray(batch[name]))
-        for name in ("mixture", "reference")
-      )
+      source_filter = getattr(self.simulation, "source_filter", None)
+      signals = (jnp.asarray(batch[x]) for x in ("mixture", "reference"))
+      if source_filter is None:
+        return tuple(signals)
+      rate = self.sample_rate_hz
+      return tuple(source_filter(x, sample_rate_hz=rate) for x in signals)
     if self.simulation is None:
       sources = batch["sources"]
       return jnp.sum(sources, axis=-2), sources
     mixed = simulate_batch(self.simulation, dict(batch), keys=keys.examples)
     return mixed["mixture"], mixed["reference"]
-
-  def _filtered(self, signals):
-    """Signals that came mixed, filtered as the simulation filters its own."""
-    source_filter = getattr(self.simulation, "source_filter", None)
-    if source_filter is None:
-      return signals
-    return source_filter(signals, sample_rate_hz=self.sample_rate_hz)

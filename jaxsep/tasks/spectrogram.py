@@ -16,18 +16,16 @@ _EPS = 1e-12
 class SpectrogramSeparationTask(SeparationTask):
   """Trains a model by the spectra of its estimates; reports waveforms.
 
-  All is as in `SeparationTask`, but for what the loss compares: the masked
-  spectra of the mixture with the spectra of the references, under the
-  permutation that suits the whole example. With the loss of the paper,
-  `losses.magnitude_l2`, that is `(M |Y| - |S|)^2` in the mean over frames, bins
-  and sources; `losses.complex_l2` compares the phases too.
+  As `SeparationTask`, but the loss compares the masked spectra of the mixture
+  with the spectra of the references, under the best permutation of the whole
+  example. With the loss of the paper, `losses.magnitude_l2`, that is
+  `(M |Y| - |S|)^2` in the mean over frames, bins and sources;
+  `losses.complex_l2` compares the phases too.
 
-  Spectra are divided by the level of the mixture, its root mean square over
-  frames and bins, before they are compared. So the loss does not depend on the
-  level of an example, and loud ones do not count for more than quiet ones;
-  apart from that weight it is the paper's, whose mixtures differ little in
-  level. An estimate of nothing has the mean share of a source in the mixture's
-  power as its loss, about 0.5 for two sources.
+  Before the comparison, spectra are divided by the level of the mixture, its
+  root mean square over frames and bins: so the loss does not depend on the
+  level of an example. An estimate of zero has as its loss the mean share of a
+  source in the mixture's power, about 0.5 for two sources.
 
   Attributes:
     model: A Flax module with the methods `estimate_spectra`, from mixtures

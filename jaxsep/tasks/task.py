@@ -32,14 +32,8 @@ class Keys:
   def of(cls, root: Key, index: Any, *, step: Any, microbatch: Any = 0):
     """Makes the keys of a batch.
 
-    Args:
-      root: Root key of the run.
-      index: Global index of each example, shape `[B]`.
-      step: Step of the run, from 0.
-      microbatch: Which part of the step's batch this is, from 0.
-
-    Returns:
-      The keys.
+    `index` `[B]` holds the global indices of the examples, `step` and
+    `microbatch` count from 0.
     """
     examples = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
     for number in (_STEPS, step, microbatch):
@@ -50,14 +44,8 @@ class Keys:
   def evaluation(cls, index: Any):
     """The keys of evaluation examples, the same in every run.
 
-    Their root is the key of no training seed: those are 32-bit numbers, so
-    the first word of their root keys is 0.
-
-    Args:
-      index: Global index of each example, shape `[B]`.
-
-    Returns:
-      The keys.
+    Their root is the key of no training seed: seeds are 32-bit numbers, whose
+    root keys have 0 as first word.
     """
     words = np.array([0x6576616C, 0], np.uint32)
     root = jax.random.wrap_key_data(words, impl="threefry2x32")
@@ -76,7 +64,7 @@ _STEPS = zlib.crc32(b"steps")
 class Mean:
   """A weighted mean: the sum of all totals over the sum of all weights.
 
-  An error rate per word, say, whose examples have different numbers of words.
+  Such as an error rate per word, where examples differ in their words.
 
   Attributes:
     total: Weighted sum of each example, shape `[B]`.
@@ -119,14 +107,9 @@ class Task(Protocol):
   sample_rate_hz: int
 
   def init(self, key: Key, batch: Batch) -> Any:
-    """Makes the variables.
+    """Makes the variables, at least `{"params": ...}`.
 
-    Args:
-      key: Key of the initial values.
-      batch: A batch of the shapes to come; only the shapes count.
-
-    Returns:
-      The variables, at least `{"params": ...}`.
+    Of the batch only the shapes count.
     """
     ...
 
@@ -139,7 +122,7 @@ class Task(Protocol):
     step: Any,
     frozen: Any = None,
   ) -> tuple[Float[Array, "batch"], tuple[Any, Mapping[str, Any]]]:
-    """What the optimizer makes smaller, per example.
+    """What the optimizer minimises, per example.
 
     Args:
       variables: All collections.
@@ -161,11 +144,8 @@ class Task(Protocol):
   ) -> Mapping[str, Any]:
     """Scores every example.
 
-    Args:
-      variables: All collections, averaged if the run keeps averages.
-      batch: Examples.
-      keys: Random keys, the same at every evaluation.
-      frozen: See `loss`.
+    The variables are averaged if the run keeps averages; the keys are the same
+    at every evaluation.
 
     Returns:
       Values by name: `[B]`, `[B, ...]` or `Mean`. Floats are averaged over

@@ -7,9 +7,9 @@ there is one loop.
 
 from jaxsep.train.config import Plateau, TrainConfig
 from jaxsep.train.errors import TrainingError
-from jaxsep.train.loop import FitResult, fit
+from jaxsep.train.loop import fit
 from jaxsep.train.memory import keep_freed_memory
-from jaxsep.train.state import TrainState
+from jaxsep.train.state import FitResult, TrainState
 from jaxsep.train.workdir import read_config
 
 __all__ = [

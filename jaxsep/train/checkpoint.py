@@ -25,14 +25,7 @@ _NAMES = ocp.path.step.standard_name_format(step_format_fixed_length=8)
 
 
 def has_checkpoint(workdir: epath.PathLike) -> bool:
-  """Whether a run goes on in this folder.
-
-  Args:
-    workdir: Folder of a run, which need not be there.
-
-  Returns:
-    True if it has a complete checkpoint.
-  """
+  """Whether a folder, which need not be there, has a run to go on with."""
   folder = epath.Path(workdir)
   steps = _NAMES.find_all(folder / "checkpoints")
   return (folder / "config.json").exists() and any(True for _ in steps)
@@ -79,7 +72,7 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-    """Orbax's question which checkpoints to keep: the latest and the best."""
+    """Tells Orbax which checkpoints to keep: the latest and the best."""
     del context
     latest = sorted(info.step for info in checkpoints)[-self._keep :]
     return [info.step in (*latest, self.best) for info in checkpoints]
@@ -87,8 +80,8 @@ class Checkpoints:
   def newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
     """Step, arrays by path and JSON values of the newest good checkpoint.
 
-    Damaged ones are set aside with a warning that names them; if none is left
-    that is an error. None if there never was a checkpoint.
+    Damaged ones are set aside with a warning; it is an error if all are
+    damaged. None if there never was a checkpoint.
     """
     for step in reversed(self.steps):
       try:
@@ -107,10 +100,10 @@ class Checkpoints:
     return None
 
   def save(self, step: int, state: Any, *, beside: Mapping[str, Any]) -> None:
-    """Starts to write a state, which may be donated as soon as this returns.
+    """Starts to write a state and the JSON values `beside` it.
 
-    `beside` are JSON values to keep with it. Waits for the write before this,
-    and does nothing if there is a checkpoint of this step.
+    Waits for the write before; does nothing if the step has a checkpoint. The
+    state may be donated as soon as this returns.
     """
     self.wait()
     if step in self.steps:
@@ -157,12 +150,9 @@ class Checkpoints:
       yield
     except Exception as error:  # whatever the file system comes up with
       self._manager.reload()
-      kept = self.steps
-      intact = (
-        f"the checkpoint of step {kept[-1]} is intact"
-        if kept
-        else "there is no earlier one"
-      )
+      intact = "there is no earlier one"
+      if self.steps:
+        intact = f"the checkpoint of step {self.steps[-1]} is intact"
       raise TrainingError(
         f"cannot write a checkpoint to {self._folder} ({_one_line(error)}); "
         f"{intact}. Make room there and start the same line again"
@@ -171,32 +161,24 @@ class Checkpoints:
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
   """Copies a pytree of arrays to the host, by path."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
   # Copied, since on a CPU the host's array is the device's.
   return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): np.array(
-      leaf.addressable_data(0)
-    )
-    for path, leaf in leaves
+    name: np.array(leaf.addressable_data(0))
+    for name, leaf in _by_path(state).items()
   }
 
 
 def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
   """Puts arrays by path into the structure of `jax.ShapeDtypeStruct`s."""
-  leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
-  wanted = {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in leaves
-  }
+  wanted = _by_path(like)
   differences = [f"{name} is missing" for name in wanted if name not in arrays]
   differences += [f"{name} is unknown" for name in arrays if name not in wanted]
-  for name, new in wanted.items():
-    old = arrays.get(name, new)
-    if tuple(old.shape) != tuple(new.shape) or old.dtype != new.dtype:
-      differences.append(
-        f"{name} is {old.dtype}{list(old.shape)}, "
-        f"not {new.dtype}{list(new.shape)}"
-      )
+  for name in [name for name in wanted if name in arrays]:
+    old, new = (
+      f"{x.dtype}{list(x.shape)}" for x in (arrays[name], wanted[name])
+    )
+    if old != new:
+      differences.append(f"{name} is {old}, not {new}")
   if differences:
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise TrainingError(
@@ -204,7 +186,16 @@ def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
       f"{'; '.join(differences[:3])}{more}; go on with the settings it was "
       "made with, or choose another workdir"
     )
+  treedef = jax.tree.structure(like)
   return jax.tree.unflatten(treedef, [arrays[name] for name in wanted])
+
+
+def _by_path(tree):
+  """Leaves of a tree by their path."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 def _checksum(arrays, text):
@@ -222,7 +213,7 @@ def _one_line(error):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps notes of Orbax and its event loop out of the terminal."""
+  """Keeps messages of Orbax and its event loop out of the terminal."""
   loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
   levels = [logger.level for logger in loggers]
   hook = sys.unraisablehook

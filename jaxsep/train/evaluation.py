@@ -1,7 +1,7 @@
 """Means and summaries of an evaluation set."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxsep.tasks import Batch, Keys, Mean, Task
+from jaxsep.tasks import Keys, Mean, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train.errors import TrainingError
 from jaxsep.train.state import pack, reduce
@@ -18,12 +18,15 @@ from jaxsep.train.state import pack, reduce
 class Evaluator:
   """Evaluates variables on a set of batches, compiled once per shape.
 
-  Batches are padded to the number of devices; whatever their `mask` leaves
-  out counts for nothing.
+  Batches are padded to the number of devices; what their `mask` leaves out
+  does not count.
   """
 
-  def __init__(self, task: Task, *, mesh: Mesh, frozen: Any = None):
-    self._task, self._mesh, self._frozen = task, mesh, frozen
+  def __init__(
+    self, task: Task, make_batches: Any, *, mesh: Mesh, frozen: Any = None
+  ):
+    self._task, self._make_batches = task, make_batches
+    self._mesh, self._frozen = mesh, frozen
     has_summary = hasattr(task, "summarize")
 
     def step(variables, batch, frozen):
@@ -36,7 +39,7 @@ class Evaluator:
           total, weight = reduce(value, mask)
           sums |= {f"{name}/total": total, f"{name}/weight": weight}
       rows = {**values, "index": batch["index"], "mask": mask}
-      return pack(sums), rows if has_summary else mask.sum()
+      return pack(sums), rows if has_summary else ()
 
     def demo(variables, batch, frozen):
       batch = {name: x for name, x in batch.items() if name != "mask"}
@@ -50,15 +53,14 @@ class Evaluator:
     self._size = 0
 
   def evaluate(
-    self,
-    variables: Any,
-    batches: Iterable[Batch],
-    *,
-    interrupted: Callable[[], bool] = lambda: False,
+    self, variables: Any, *, interrupted: Callable[[], bool] = lambda: False
   ) -> dict[str, float] | None:
-    """Means and summary of a set by name, or None if interrupted."""
+    """Means and summary by name; None if there is no set, or if interrupted."""
+    if self._make_batches is None:
+      return None
     results: list[Any] = []
-    for batch in batches:
+    batches = iter(self._make_batches())
+    while (batch := mesh_lib.together(lambda: next(batches, None))) is not None:
       if interrupted():
         return None
       batch = self._padded(batch)
@@ -68,17 +70,12 @@ class Evaluator:
       # One batch is under way while the next is read, and no more.
       if len(results) > 1:
         results[-2] = jax.device_get(results[-2])
-    results = jax.device_get(results)
-    if not hasattr(self._task, "summarize"):
-      if not sum(int(count) for _, count in results):
-        raise TrainingError("the evaluation set has no examples")
-      return _means([scalars for scalars, _ in results])
-    rows = _rows([rows for _, rows in results])
-    if not rows:
-      raise TrainingError("the evaluation set has no examples")
-    means = _means([scalars for scalars, _ in results])
-    summary = self._task.summarize(rows)
-    return {**means, **{name: float(x) for name, x in summary.items()}}
+    scalars, rows = zip(*jax.device_get(results), strict=True)
+    values = _means(scalars)
+    if hasattr(self._task, "summarize"):
+      summary = self._task.summarize(_rows(rows))
+      values |= {name: float(x) for name, x in summary.items()}
+    return values
 
   def demo(self, variables: Any) -> Any:
     """Signals of the first example of the first set."""
@@ -96,14 +93,16 @@ class Evaluator:
 
 
 def check_monitor(
-  task: Task, batches: Iterable[Batch], monitor: str, *, frozen: Any = None
+  task: Task, make_batches: Any, monitor: str, *, frozen: Any = None
 ) -> None:
   """Refuses a value to monitor that the evaluation does not give.
 
   Traces the evaluation of the first batch and computes nothing, unless the
   value is one that `summarize` would have to give.
   """
-  batch = next(iter(batches), None)
+  if make_batches is None:
+    return
+  batch = mesh_lib.together(lambda: next(iter(make_batches()), None))
   if batch is None:
     raise TrainingError("the evaluation set has no examples")
   batch = dict(batch)
@@ -114,11 +113,8 @@ def check_monitor(
     variables = task.init(jax.random.key(0), batch)
     return _values(task, variables, batch, frozen)
 
-  names = {
-    name
-    for name, value in jax.eval_shape(values, batch, frozen).items()
-    if _is_averaged(value, has_summary)
-  }
+  shapes = jax.eval_shape(values, batch, frozen)
+  names = {x for x in shapes if _is_averaged(shapes[x], has_summary)}
   if monitor not in names and has_summary:
     rows = jax.device_get(jax.jit(values)(batch, frozen))
     rows |= {"index": batch["index"], "mask": mask}
@@ -131,7 +127,7 @@ def check_monitor(
 
 
 def _values(task, variables, batch, frozen):
-  """What the task says of a batch."""
+  """The task's values of a batch."""
   keys = Keys.evaluation(batch["index"])
   return dict(task.evaluate(variables, batch, keys=keys, frozen=frozen))
 
@@ -148,13 +144,9 @@ def _is_averaged(value, has_summary):
 def _means(results):
   """Means by name, of sums per batch."""
   # Added up in float64: a long set is as exact as a short one.
-  values = np.stack([scalars.values for scalars in results])
-  sums = {
-    name: math.fsum(column)
-    for name, column in zip(
-      results[0].names, values.astype(np.float64).T, strict=True
-    )
-  }
+  columns = np.stack([scalars.values for scalars in results], 1)
+  totals = (math.fsum(column.tolist()) for column in columns)
+  sums = dict(zip(results[0].names, totals, strict=True))
   names = [name.removesuffix("/total") for name in sums if "/total" in name]
   return {
     name: sums[f"{name}/total"] / (sums[f"{name}/weight"] or math.nan)

@@ -5,8 +5,9 @@ Before the first step, in this order, each of them once:
 1. The options and the monitored name are checked; the workdir is opened.
 2. The newest good checkpoint is read, if there is one.
 3. The first batch is drawn; it gives the shapes of the state. That the model
-   can be saved, that `init_from` fits and that the disk has room is checked.
-4. `config.json` is written, then the state made or restored.
+   can be saved, that `init_from` fits and that the disk has room is checked,
+   and the state is made or restored.
+4. `config.json` is written and the log opened.
 
 After every step, in this order, each of them when it is due:
 
@@ -17,14 +18,12 @@ After every step, in this order, each of them when it is due:
 
 At the end the checkpoint is waited for, then `last/` is written.
 
-Files are read and written by process 0 alone, see `outputs`: what fails there
-ends all processes.
+Process 0 alone reads and writes the workdir, see `outputs`. What fails in one
+process ends all of them, see `mesh.together` and `steps.Feed`.
 """
 
-import collections
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,39 +35,15 @@ from jaxsep.tasks import Batch, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.config import Plateau, TrainConfig
-from jaxsep.train.errors import TrainingError
 from jaxsep.train.evaluation import Evaluator, check_monitor
 from jaxsep.train.monitor import Monitor
 from jaxsep.train.outputs import Outputs
-from jaxsep.train.pace import Pace
-from jaxsep.train.start import Start, describe_run
-from jaxsep.train.state import TrainState
+from jaxsep.train.pace import say
+from jaxsep.train.start import describe_run, first_state
+from jaxsep.train.state import FitResult, TrainState
 from jaxsep.train.step import make_train_step
-from jaxsep.train.stopping import Stopper
-from jaxsep.train.writer import say
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FitResult:
-  """What `fit` leaves in memory.
-
-  Attributes:
-    state: The state after the last step.
-    variables: The variables to use: averages where there are any.
-    reason: `"finished"`, `"early_stop"` or `"signal"`.
-    signal: The number of the signal that ended the run, or None.
-    best_step: The step of the best evaluation, or None.
-    best_value: Its monitored value, or None.
-    metrics: Values of the last evaluation; None for what is not finite.
-  """
-
-  state: TrainState
-  variables: Any
-  reason: str
-  signal: int | None
-  best_step: int | None
-  best_value: float | None
-  metrics: Mapping[str, float | None]
+from jaxsep.train.steps import Feed, Steps
+from jaxsep.train.stopping import noted_signals
 
 
 def fit(
@@ -89,10 +64,9 @@ def fit(
 ) -> FitResult:
   """Trains a task, or goes on with the run that `workdir` holds.
 
-  Called again with the same arguments after whatever ended it, it goes on from
-  the newest complete checkpoint and ends where an unbroken run would, bit for
-  bit on a CPU. SIGTERM and SIGINT make it write a checkpoint and `last/`, and
-  return.
+  Called again with the same arguments, it goes on from the newest complete
+  checkpoint and ends where an unbroken run would, bit for bit on a CPU. After
+  SIGTERM or SIGINT it writes a checkpoint and `last/`, and returns.
 
   The workdir holds `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/`
   and the model folders `best/` and `last/`, which `jaxsep.load` reads.
@@ -103,21 +77,21 @@ def fit(
       on this machine, or in a bucket such as `gs://bucket/run`.
     config: Options of the loop.
     optimizer: Makes updates of gradients, learning rate included. It sees the
-      tree `{"params": ...}`, with `loss_params` if the task has them. What
-      made it belongs into `run_config`: nothing else describes it.
+      tree `{"params": ...}`, with `loss_params` if the task has them. Only
+      `run_config` can describe it.
     make_train_batches: From the first step to run to an endless iterator of
       batches; the batch of a step must depend on the step alone.
     make_eval_batches: To the evaluation set, the same one at every call; None
       evaluates nothing.
     schedule: The learning rate of each update, only to be logged.
     plateau: When and how the updates get smaller; None never scales them.
-    init_from: Variables, all or whole parts of them, to start from. They are
-      merged into the first state; a run that goes on does not look at them.
-    frozen: Variables that the task's `loss` and `evaluate` are given and that
-      no step changes, by name. They are in no checkpoint; their hashes are
-      part of what describes the run.
-    run_config: Anything else that fixes the run, as JSON values, kept next to
-      the checkpoints and compared when the run goes on.
+    init_from: Variables, all or whole parts of them, to start from. A run that
+      goes on does not use them.
+    frozen: Variables by name that `loss` and `evaluate` of the task are given
+      and no step changes. They are in no checkpoint; their hashes are part of
+      what describes the run.
+    run_config: Anything else that fixes the run, as JSON values, compared when
+      the run goes on.
     may_change: Dotted keys of `run_config` that may differ then.
     mesh: Devices with the axis "data"; None takes all there are.
 
@@ -158,95 +132,76 @@ def fit(
       "to 1"
     )
   mesh = mesh_lib.make_mesh() if mesh is None else mesh
-  if make_eval_batches is not None:
-    check_monitor(task, make_eval_batches(), config.monitor, frozen=frozen)
+  check_monitor(task, make_eval_batches, config.monitor, frozen=frozen)
   described = describe_run(task, config, plateau, frozen, run_config)
-  changeable = (
-    *workdir_lib.MAY_CHANGE,
-    *(f"run.{key}" for key in may_change),
-  )
+  may_change = [f"run.{key}" for key in may_change]
   frozen = mesh_lib.replicate(frozen, mesh)
   with contextlib.ExitStack() as stack:
-    opened = workdir_lib.open_workdir(workdir, described, may_change=changeable)
-    mesh_lib.in_first(functools.partial(stack.enter_context, opened))
-    folder = workdir_lib.as_path(workdir)
-    outputs = Outputs(task, config, folder)
+    opened = workdir_lib.open_workdir(workdir, described, may_change=may_change)
+    mesh_lib.in_first(lambda: stack.enter_context(opened))
+    outputs = Outputs(task, config, workdir_lib.as_path(workdir))
     stack.callback(outputs.close)
-    stopper = stack.enter_context(Stopper())
-    run = Run(task, config, mesh, outputs, stopper, plateau, frozen)
-    stack.callback(run.close)
-    batches = run.start(make_train_batches, described, optimizer, init_from)
-    step = make_train_step(task, config, mesh, optimizer, schedule)
-    return run.run(step, batches, make_eval_batches)
+    signals = stack.enter_context(noted_signals())
+    saved_step, arrays, beside = outputs.newest() or (None, None, {})
+    saved_step, beside = mesh_lib.broadcast_json((saved_step, beside))
+    monitor, step = Monitor(**beside), saved_step or 0
+    feed = Feed(make_train_batches(step), step)
+    stack.callback(feed.close)
+    state = first_state(
+      (task, config, optimizer),
+      feed.first,
+      restored=(saved_step, arrays),
+      init_from=init_from,
+      folder=outputs.folder,
+      mesh=mesh,
+    )
+    del arrays
+    outputs.open(step, monitor.evaluated_step == step, described)
+    steps = Steps(
+      config, step=step, outputs=outputs, monitor=monitor, feed=feed
+    )
+    stack.callback(steps.pace.close)
+    run = Run(
+      task=task,
+      config=config,
+      plateau=plateau,
+      evaluator=Evaluator(task, make_eval_batches, mesh=mesh, frozen=frozen),
+      outputs=outputs,
+      monitor=monitor,
+      steps=steps,
+      signals=signals,
+      state=state,
+      saved_step=saved_step,
+    )
+    train_step = make_train_step(task, config, mesh, optimizer, schedule)
+    batches = feed.sharded(mesh, signals)
+    return run.to_the_end(lambda x: train_step(x, next(batches), frozen))
 
 
+@dataclasses.dataclass(kw_only=True)
 class Run:
-  """One start of a run."""
+  """What happens from the first state on; see the top of this file."""
 
-  def __init__(self, task, config, mesh, outputs, stopper, plateau, frozen):
-    self.task, self.config, self.mesh = task, config, mesh
-    self.outputs, self.stopper = outputs, stopper
-    self.plateau, self.frozen = plateau, frozen
-    self.monitor = Monitor()
-    self.evaluator = Evaluator(task, mesh=mesh, frozen=frozen)
-    self.pending = collections.deque()
-    self.saved_step = None
-    self.stop = False
-    self.state: Any = None
-    self.pace: Any = None
-    self.batches: Any = None
+  task: Task
+  config: TrainConfig
+  plateau: Plateau | None
+  evaluator: Evaluator
+  outputs: Outputs
+  monitor: Monitor
+  steps: Steps
+  signals: list[int]
+  state: TrainState
+  saved_step: int | None
 
-  def start(self, make_train_batches, described, optimizer, init_from):
-    """Sets the first state; returns the batches from there on."""
-    start = Start(self.outputs.newest(), mesh=self.mesh)
-    step = start.step or 0
-    self.batches = iter(make_train_batches(step))
-    batch = next(self.batches, None)
-    if batch is None:
-      raise TrainingError("there are no training batches")
-    self.batch_size = mesh_lib.batch_size(batch) * jax.process_count()
-    make_state = start.prepare(
-      self.task, self.config, optimizer, batch, init_from, self.outputs.folder
-    )
-    if start.step is not None:
-      self.monitor.__dict__.update(start.beside)
-      self.saved_step = start.step
-    self.outputs.open(step, self.monitor.evaluated_step == step, described)
-    self.state = make_state()
-    self.pace = Pace(
-      start_step=step,
-      num_steps=self.config.num_steps,
-      show=self.config.progress,
-      active=jax.process_index() == 0,
-    )
-    return mesh_lib.ahead(self.sharded(batch))
-
-  def sharded(self, batch):
-    """Batches as global arrays, with word of a signal among processes."""
-    while batch is not None:
-      if jax.process_count() > 1:
-        size = mesh_lib.batch_size(batch)
-        stop = np.full(size, self.stopper.signal is not None, np.float32)
-        batch = {**batch, "stop": stop}
-      yield mesh_lib.shard_batch(batch, self.mesh)
-      batch = next(self.batches, None)
-
-  def run(self, train_step, batches, make_eval_batches):
-    """From the first state to the end."""
-    self.make_eval_batches = make_eval_batches
+  def to_the_end(self, take_step: Callable[[TrainState], Any]) -> FitResult:
+    """Takes the steps that are left, each with what is due after it."""
     step = int(self.state.step)
     reason = self.after(step) if step else None
     while reason is None and step < self.config.num_steps:
       self.outputs.profile(step, self.state)
-      batch = next(batches, None)
-      if batch is None:
-        raise TrainingError(f"the training batches ran out at step {step}")
-      self.state, scalars = train_step(self.state, batch, self.frozen)
+      self.state, scalars = take_step(self.state)
       step += 1
-      scalars.values.copy_to_host_async()
-      self.pending.append((step, scalars))
-      # The step before has had its time; this one runs on meanwhile.
-      self.settle(leave=1)
+      self.steps.add(step, scalars)
       reason = self.after(step)
     # The checkpoint first: who sent a signal may not wait for long.
     self.outputs.wait()
@@ -255,89 +210,50 @@ class Run:
       state=self.state,
       variables=self.state.eval_variables,
       reason=reason or "finished",
-      signal=self.stopper.signal if reason == "signal" else None,
+      signal=next(iter(self.signals), None) if reason == "signal" else None,
       best_step=self.monitor.best_step,
       best_value=self.monitor.best_value,
       metrics=self.monitor.metrics,
     )
 
-  def after(self, step):
+  def after(self, step: int) -> str | None:
     """Does what is due after a step; returns why to stop, or None."""
     config, monitor = self.config, self.monitor
     last = step >= config.num_steps
-    stop = self.stop if jax.process_count() > 1 else self.stopper.signal
-    if stop or last or step % config.log_every == 0:
-      self.settle(leave=0)
-    if self.saved_step != step and (last or step % config.log_every == 0):
-      self.log(step)
+    to_log = last or step % config.log_every == 0
+    if to_log or self.stopped():
+      self.steps.settle()
+    if to_log and self.saved_step != step:
+      self.steps.log(step)
     improved = False
     due = last or (config.eval_every and step % config.eval_every == 0)
-    if due and not stop and monitor.evaluated_step != step:
+    if due and not self.stopped() and monitor.evaluated_step != step:
       improved = self.evaluate(step)
-      stop = stop or (jax.process_count() == 1 and self.stopper.signal)
-    over = monitor.is_over(config)
+    stop, over = self.stopped(), monitor.is_over(config)
     if stop or last or improved or over or step % config.checkpoint_every == 0:
       self.save(step)
     if stop:
-      self.say(f"stopped by a signal after step {step}; checkpoint written")
+      say(f"stopped by a signal after step {step}; checkpoint written")
       return "signal"
     if over:
-      self.say(
+      say(
         f"stopped after step {step}: {monitor.num_worse} evaluations without "
         f"an improvement since step {monitor.best_step}"
       )
       return "early_stop"
     return None
 
-  def settle(self, *, leave):
-    """Takes in the values of all but the latest steps."""
-    while len(self.pending) > leave:
-      step, scalars = self.pending.popleft()
-      values = np.asarray(scalars.values).tolist()
-      row = dict(zip(scalars.names, values, strict=True))
-      self.pace.step()
-      self.stop |= bool(row.pop("stop", 0))
-      self.monitor.period.append(row)
-      if not row["is_finite"]:
-        self.skipped(step, row)
+  def stopped(self) -> bool:
+    """Whether a signal came, the same in every process."""
+    alone = jax.process_count() == 1
+    return bool(self.signals) if alone else self.steps.stop
 
-  def skipped(self, step, row):
-    """Says that an update was skipped; raises if too many were."""
-    in_row = int(row["skipped_in_row"])
-    self.say(
-      f"step {step}: loss {row['loss']:g}, gradient norm "
-      f"{row['grad_norm']:g}; update skipped ({in_row} in a row, "
-      f"{int(row['skipped'])} in all)"
-    )
-    names = ("loss", "grad_norm", "skipped_in_row")
-    self.outputs.scalars(step, "skipped", {name: row[name] for name in names})
-    if in_row >= self.config.max_skipped_in_row:
-      raise TrainingError(
-        f"stopped at step {step}: the loss or a gradient was not finite "
-        f"{in_row} times in a row, since step {step - in_row + 1}; the last "
-        f"good checkpoint {self.outputs.kept()}. Lower the learning rate or "
-        "look at the data"
-      )
-
-  def log(self, step):
-    """Writes the means since the last line of the log."""
-    values = self.monitor.period_means()
-    if values:
-      values |= self.pace.speeds(batch_size=self.batch_size)
-      self.outputs.scalars(step, "train", values)
-      self.pace.report(step, values)
-
-  def evaluate(self, step):
-    """Evaluates; takes what follows from it; returns if it is the best."""
-    if self.make_eval_batches is None:
-      return False
-    self.settle(leave=0)
-    with self.pace.pause():
-      alone = jax.process_count() == 1
+  def evaluate(self, step: int) -> bool:
+    """Evaluates; does what follows from it; returns if it is the best."""
+    self.steps.settle()
+    with self.steps.pace.pause():
       values = self.evaluator.evaluate(
-        self.state.eval_variables,
-        self.make_eval_batches(),
-        interrupted=lambda: alone and self.stopper.signal is not None,
+        self.state.eval_variables, interrupted=self.stopped
       )
       if values is None:
         return False
@@ -346,13 +262,13 @@ class Run:
         self.scale_updates(step)
       self.outputs.scalars(step, "eval", values)
       shown = ", ".join(f"{k} {v:.3f}" for k, v in sorted(values.items()))
-      self.say(f"step {step} evaluation: {shown}{' (best)' * improved}")
+      say(f"step {step} evaluation: {shown}{' (best)' * improved}")
       self.demo(step)
       if improved:
         self.export("best", step)
     return improved
 
-  def demo(self, step):
+  def demo(self, step: int) -> None:
     """Writes sounds and pictures when they are due."""
     config = self.config
     every = config.demo_every * max(config.eval_every, 1)
@@ -362,40 +278,28 @@ class Run:
       signals = self.evaluator.demo(self.state.eval_variables)
       self.outputs.signals(step, signals)
 
-  def scale_updates(self, step):
+  def scale_updates(self, step: int) -> None:
     """Multiplies the updates by the plateau's factor."""
-    plateau, before = self.plateau, float(self.state.update_scale)
-    scale = max(before * plateau.factor, min(plateau.min_scale, before))
-    self.state = self.state.replace(
-      update_scale=mesh_lib.replicate(np.float32(scale), self.mesh)
-    )
-    self.say(
+    plateau, old = self.plateau, self.state.update_scale
+    scale = max(float(old) * plateau.factor, min(plateau.min_scale, float(old)))
+    scaled = mesh_lib.replicate(np.float32(scale), old.sharding.mesh)
+    self.state = self.state.replace(update_scale=scaled)
+    say(
       f"step {step}: no improvement in {plateau.patience} evaluations, updates "
       f"scaled by {scale:.3g}"
     )
 
-  def save(self, step):
+  def save(self, step: int) -> None:
     """Starts to write a checkpoint if there is none of this step."""
     if self.saved_step != step:
-      self.settle(leave=0)
-      with self.pace.pause():
+      self.steps.settle()
+      with self.steps.pace.pause():
         self.outputs.save(step, self.state, self.monitor)
       self.saved_step = step
 
-  def export(self, name, step):
+  def export(self, name: str, step: int) -> None:
     """Writes a model folder with what was measured of it."""
     evaluated = self.monitor.evaluated_step == step
     metrics = dict(self.monitor.metrics) if evaluated else {}
-    metadata = {"step": step, "metrics": metrics}
-    self.outputs.export(name, self.state.eval_variables, metadata)
-
-  def say(self, line):
-    """Prints a line, in one process."""
-    if jax.process_index() == 0:
-      say(line)
-
-  def close(self):
-    """Ends the progress bar and the reading of batches."""
-    for part in (self.pace, self.batches):
-      if hasattr(part, "close"):
-        part.close()
+    variables = self.state.eval_variables
+    self.outputs.export(name, variables, {"step": step, "metrics": metrics})

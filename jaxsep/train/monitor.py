@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from jaxsep.train.config import Plateau, TrainConfig
 
@@ -13,16 +12,9 @@ class Monitor:
   """Best evaluation, plateaus, and the log's unfinished period.
 
   All of it is saved with every checkpoint, so that a run that goes on decides
-  what an unbroken one would.
-
-  Attributes:
-    best_value: Best monitored value so far.
-    best_step: Its step.
-    num_worse: Evaluations since then.
-    num_worse_here: Evaluations since the best one or the last plateau.
-    evaluated_step: Step of the last evaluation.
-    metrics: Means of the last evaluation.
-    period: Values of the steps since the last line of the log.
+  what an unbroken one would. `num_worse` counts the evaluations since the best
+  one, `num_worse_here` those since the best one or the last plateau; `period`
+  holds the values of the steps since the last line of the log.
   """
 
   best_value: float | None = None
@@ -85,14 +77,3 @@ class Monitor:
         means[name] = math.fsum(row[name] for row in good) / len(good)
     means["skipped"] = int(means["skipped"])
     return means
-
-  def as_json(self) -> dict[str, Any]:
-    """All of it as JSON values."""
-    return {
-      **dataclasses.asdict(self),
-      # Only skipped steps have values that JSON cannot hold.
-      "period": [
-        {k: v if math.isfinite(v) else 0.0 for k, v in row.items()}
-        for row in self.period
-      ],
-    }

@@ -1,7 +1,7 @@
 """What process 0 writes of a run: checkpoints, logs, model folders, a trace.
 
 Every process calls every method at the same point; what fails in process 0
-ends all of them (see `mesh.in_first`).
+ends all of them.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,13 @@ from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.checkpoint import Checkpoints
 from jaxsep.train.config import TrainConfig
 from jaxsep.train.errors import TrainingError
-from jaxsep.train.mesh import in_first
-from jaxsep.train.writer import Writer, say
+from jaxsep.train.mesh import by_first
+from jaxsep.train.pace import say
+from jaxsep.train.writer import Writer
 
 
 class Outputs:
-  """The workdir of a run, from its second line on."""
+  """The workdir of a run."""
 
   def __init__(self, task: Task, config: TrainConfig, folder: epath.Path):
     self.folder = folder
@@ -31,96 +32,86 @@ class Outputs:
     self._checkpoints: Any = None
     self._writer: Any = None
 
+  @by_first
   def newest(self) -> Any:
-    """The newest good checkpoint in process 0; see `Checkpoints.newest`."""
+    """The newest good checkpoint; see `Checkpoints.newest`."""
+    if not (self.folder / "config.json").exists():
+      return None
+    self._open_checkpoints()
+    return self._checkpoints.newest()
 
-    def newest():
-      if not (self.folder / "config.json").exists():
-        return None
-      self._open_checkpoints()
-      return self._checkpoints.newest()
-
-    return in_first(newest)
-
+  @by_first
   def open(self, step: int, evaluated: bool, described: Any) -> None:
     """Opens all files at a step; from here on the folder is this run's."""
+    self._writer = Writer(
+      self.folder,
+      start_step=step,
+      evaluated=evaluated,
+      tensorboard=self._config.tensorboard,
+      wandb_project=self._config.wandb_project,
+      run_config=described,
+    )
+    workdir_lib.write_config(self.folder, described)
+    if self._checkpoints is None:
+      self._open_checkpoints()
 
-    def open_files():
-      self._writer = Writer(
-        self.folder,
-        start_step=step,
-        evaluated=evaluated,
-        tensorboard=self._config.tensorboard,
-        wandb_project=self._config.wandb_project,
-        run_config=described,
-      )
-      workdir_lib.write_config(self.folder, described)
-      if self._checkpoints is None:
-        self._open_checkpoints()
-
-    in_first(open_files)
-
+  @by_first
   def scalars(self, step: int, split: str, values: Mapping[str, Any]) -> None:
     """Writes scalars; a log that takes no more of them ends the run."""
+    try:
+      self._writer.scalars(step, split, values)
+    except OSError as error:
+      raise TrainingError(
+        f"stopped at step {step}: cannot write {self._writer.path} "
+        f"({error.strerror or error}); the last checkpoint {self._kept()}"
+      ) from error
 
-    def scalars():
-      try:
-        self._writer.scalars(step, split, values)
-      except OSError as error:
-        raise TrainingError(
-          f"stopped at step {step}: cannot write {self._writer.path} "
-          f"({error.strerror or error}); the last checkpoint {self._kept()}"
-        ) from error
-
-    in_first(scalars)
-
+  @by_first
   def signals(self, step: int, signals: Mapping[str, Any]) -> None:
     """Writes sounds and pictures."""
     rate = self._task.sample_rate_hz
-    in_first(lambda: self._writer.signals(step, signals, sample_rate_hz=rate))
+    self._writer.signals(step, signals, sample_rate_hz=rate)
 
+  @by_first
   def save(self, step: int, state: Any, monitor: Any) -> None:
     """Starts to write a checkpoint, and uploads the logs."""
+    self._checkpoints.best = monitor.best_step
+    self._checkpoints.save(step, state, beside=vars(monitor))
+    self._writer.upload()
 
-    def save():
-      self._checkpoints.best = monitor.best_step
-      self._checkpoints.save(step, state, beside=monitor.as_json())
-      self._writer.upload()
-
-    in_first(save)
-
+  @by_first
   def wait(self) -> None:
     """Returns when no checkpoint is being written any more."""
-    in_first(lambda: self._checkpoints.wait())
+    self._checkpoints.wait()
 
-  def kept(self) -> str:
-    """What became of the last checkpoint, to end a sentence about it."""
-    return in_first(self._kept)
+  @by_first
+  def refuse(self, reason: str, advice: str) -> None:
+    """Ends the run with a line that says what is kept of it."""
+    raise TrainingError(
+      f"{reason}; the last good checkpoint {self._kept()}. {advice}"
+    )
 
+  @by_first
   def export(
     self, name: str, variables: Any, metadata: Mapping[str, Any]
   ) -> None:
     """Writes a model folder."""
-
-    def export():
-      try:
-        model_io.save(
-          self.folder / name,
-          self._task.model,
-          jax.device_get(variables),
-          sample_rate_hz=self._task.sample_rate_hz,
-          task=self._task.describe()["task"],
-          metadata=metadata,
-          overwrite=True,
-          **getattr(self._task, "save_options", {}),
-        )
-      except (OSError, ValueError) as error:
-        raise TrainingError(
-          f"cannot write the model folder {self.folder / name} ({error}); the "
-          "checkpoints are intact"
-        ) from error
-
-    in_first(export)
+    try:
+      model_io.save(
+        self.folder / name,
+        self._task.model,
+        jax.device_get(variables),
+        sample_rate_hz=self._task.sample_rate_hz,
+        task=self._task.describe()["task"],
+        metadata=metadata,
+        overwrite=True,
+        **getattr(self._task, "save_options", {}),
+      )
+    except (OSError, ValueError) as error:
+      raise TrainingError(
+        f"cannot write the model folder {self.folder / name} ({error}); the "
+        "checkpoints are intact"
+      ) from error
 
   def profile(self, step: int, state: Any) -> None:
     """Starts or ends the trace of the steps to profile."""

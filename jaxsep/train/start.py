@@ -1,4 +1,4 @@
-"""What a run starts from: checks, then a first state or a checkpoint."""
+"""What a run starts from: a first state, or that of a checkpoint."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from jaxsep import model_io
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.checkpoint import unflatten
+from jaxsep.train.pace import say
 from jaxsep.train.state import count, trained
 from jaxsep.train.step import make_init
 from jaxsep.train.variables import tree_hash
-from jaxsep.train.writer import say
 
 
 def describe_run(task, config, plateau, frozen, run_config) -> dict[str, Any]:
@@ -31,59 +31,40 @@ def describe_run(task, config, plateau, frozen, run_config) -> dict[str, Any]:
   }
 
 
-class Start:
-  """The first state of a run, or that of its newest checkpoint.
+def first_state(setup, batch, *, restored, init_from, folder, mesh):
+  """Does the checks that need a batch; makes or restores the state.
 
-  Args:
-    newest: What `Checkpoints.newest` returned, in process 0.
-    mesh: Every device of it gets the whole state.
-
-  Attributes:
-    step: Where the run goes on; None at a first start.
-    beside: The JSON values saved with the checkpoint.
+  `setup` is the task, the config and the optimizer; `restored` the step of the
+  checkpoint, None without one, and its arrays, in process 0.
   """
+  (_, config, _), (step, arrays) = setup, restored
+  shapes = {
+    name: jax.ShapeDtypeStruct(
+      np.shape(value), jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
+    )
+    for name, value in batch.items()
+  }
+  make = make_init(*setup)
+  if step is not None:
+    init_from = None
+  taken: list[str] = []
 
-  def __init__(self, newest: Any, *, mesh: Any):
-    self._mesh = mesh
-    step, self._arrays, beside = newest or (None, None, None)
-    self.step, self.beside = mesh_lib.broadcast_json((step, beside))
+  def init(init_from):
+    state, taken[:] = make(shapes, init_from)
+    return state
 
-  def prepare(self, task, config, optimizer, batch, init_from, folder):
-    """Does all checks; returns a function that makes or reads the state."""
-    shapes = {
-      name: jax.ShapeDtypeStruct(
-        np.shape(value), jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
-      )
-      for name, value in batch.items()
-    }
-    make = make_init(task, config, optimizer)
-    if self.step is not None:
-      init_from = None
-    taken: list[str] = []
-
-    def init(init_from):
-      state, taken[:] = make(shapes, init_from)
-      return state
-
-    like = jax.eval_shape(init, init_from)
-    model_io.check_savable(task.model, like.variables)
-    mesh_lib.in_first(lambda: _check_space(folder, config, like, self.step))
-    if jax.process_index() == 0:
-      say(_sizes(like, taken))
-    if self.step is not None:
-      return lambda: self._restored(like)
-    sharding = mesh_lib.replicated(self._mesh)
-    return lambda: jax.jit(init, out_shardings=sharding)(init_from)
-
-  def _restored(self, like):
-    """The state of the checkpoint, which process 0 has read."""
-    arrays, self._arrays = self._arrays, None
-    state = mesh_lib.in_first(lambda: unflatten(arrays, like))
-    if state is None:
-      state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-    else:
-      say(f"going on from the checkpoint of step {self.step}")
-    return mesh_lib.replicate(mesh_lib.broadcast(state), self._mesh)
+  like = jax.eval_shape(init, init_from)
+  model_io.check_savable(setup[0].model, like.variables)
+  mesh_lib.in_first(lambda: _check_space(folder, config, like, step))
+  say(_sizes(like, taken))
+  if step is None:
+    sharding = mesh_lib.replicated(mesh)
+    return jax.jit(init, out_shardings=sharding)(init_from)
+  state = mesh_lib.in_first(lambda: unflatten(arrays, like))
+  if state is None:
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+  say(f"going on from the checkpoint of step {step}")
+  return mesh_lib.replicate(mesh_lib.broadcast(state), mesh)
 
 
 def _check_space(folder, config, like, step):

@@ -1,5 +1,6 @@
-"""The state of a run, one pytree, and the collections of its variables."""
+"""The state of a run, what is left of it, and collections of variables."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,29 @@ class TrainState:
   def eval_variables(self) -> Any:
     """The variables to use: the moving averages where there are any."""
     return {**self.variables, **(self.ema or {})}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitResult:
+  """What `fit` leaves in memory.
+
+  Attributes:
+    state: The state after the last step.
+    variables: The variables to use: averages where there are any.
+    reason: `"finished"`, `"early_stop"` or `"signal"`.
+    signal: The number of the signal that ended the run, or None.
+    best_step: The step of the best evaluation, or None.
+    best_value: Its monitored value, or None.
+    metrics: Values of the last evaluation; None for what is not finite.
+  """
+
+  state: TrainState
+  variables: Any
+  reason: str
+  signal: int | None
+  best_step: int | None
+  best_value: float | None
+  metrics: Mapping[str, float | None]
 
 
 def trained(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxsep.tasks import Keys, Task
 from jaxsep.train import mesh as mesh_lib
+from jaxsep.train import state as state_lib
 from jaxsep.train.config import TrainConfig
-from jaxsep.train.state import (
-  Scalars,
-  TrainState,
-  averaged,
-  pack,
-  reduce,
-  trained,
-)
+from jaxsep.train.state import TrainState, averaged, trained
 from jaxsep.train.variables import merge
 
 
@@ -28,7 +22,7 @@ def make_init(
 ) -> Callable[[Any, Any], tuple[TrainState, list[str]]]:
   """Makes the function from shapes and `init_from` to the first state.
 
-  It is to be traced, and returns the paths too that `init_from` gave.
+  It also returns the paths that `init_from` gave.
   """
 
   def init(shapes, init_from):
@@ -61,18 +55,17 @@ def make_train_step(
   mesh: Mesh,
   optimizer: optax.GradientTransformation,
   schedule: Callable[[Any], Any] | None = None,
-) -> Callable[[TrainState, Any, Any], tuple[TrainState, Scalars]]:
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, state_lib.Scalars]]:
   """Makes the training step, compiled once; it consumes the state it is given.
 
-  An update whose loss or gradient is not finite is not applied: variables and
-  optimizer stay as they were, the counters of the state say so, and the step
-  counts as done.
+  An update whose loss or gradient is not finite is skipped: variables and
+  optimizer stay as they were, and the step counts as done.
   """
   gradients = _make_gradients(task, config, mesh)
 
   def step(state, batch, frozen):
     batch = dict(batch)
-    stop = batch.pop("stop", None)
+    stop = batch.pop("stop", jnp.zeros(()))
     loss, extra, grads, variables = gradients(state, batch, frozen)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -106,10 +99,9 @@ def make_train_step(
       "is_finite": is_finite,
       "skipped": state.skipped,
       "skipped_in_row": state.skipped_in_row,
+      "stop": jnp.max(stop),
     }
-    if stop is not None:
-      scalars["stop"] = jnp.max(stop)
-    return state, pack(scalars)
+    return state, state_lib.pack(scalars)
 
   return jax.jit(
     step, donate_argnums=0, out_shardings=mesh_lib.replicated(mesh)
@@ -131,8 +123,10 @@ def _make_gradients(task, config, mesh):
     values, (changed, scalars) = task.loss(
       variables, batch, keys=keys, step=step, frozen=frozen
     )
-    sums = {name: reduce(value, mask) for name, value in scalars.items()}
-    loss, num_kept = reduce(values, mask)
+    sums = {
+      name: state_lib.reduce(value, mask) for name, value in scalars.items()
+    }
+    loss, num_kept = state_lib.reduce(values, mask)
     others = {name: x for name, x in variables.items() if name not in weights}
     changed = {**others, **jax.lax.stop_gradient(dict(changed))}
     return loss, (changed, {**sums, "loss": (loss, num_kept)})

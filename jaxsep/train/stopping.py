@@ -1,42 +1,35 @@
 """Signals that end a run in good order."""
 
+import contextlib
 import signal
 import threading
-from typing import Any
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from collections.abc import Iterator
 
 
-class Stopper:
-  """Notes SIGTERM and SIGINT instead of dying of them, once.
+@contextlib.contextmanager
+def noted_signals() -> Iterator[list[int]]:
+  """Notes SIGTERM or SIGINT in a list, instead of dying of it, once.
 
-  A second signal does what it would have done without the stopper, so an
-  impatient user still gets out. Used as a context manager, in the main thread;
-  elsewhere it notes nothing.
-
-  Attributes:
-    signal: Number of the signal that came, or None.
+  A second signal acts as usual, so an impatient user still gets out. Outside
+  the main thread nothing is noted.
   """
+  came: list[int] = []
+  before = {}
 
-  def __init__(self):
-    self.signal: int | None = None
-    self._before: dict[int, Any] = {}
-
-  def __enter__(self) -> "Stopper":
-    if threading.current_thread() is threading.main_thread():
-      for number in _SIGNALS:
-        self._before[number] = signal.signal(number, self._note)
-    return self
-
-  def __exit__(self, *error: Any) -> None:
-    self._restore()
-
-  def _note(self, number, frame):
+  def note(number, frame):
     del frame
-    self.signal = number
-    self._restore()
+    came.append(number)
+    restore()
 
-  def _restore(self):
-    for number, handler in self._before.items():
+  def restore():
+    for number, handler in before.items():
       signal.signal(number, handler)
-    self._before = {}
+    before.clear()
+
+  if threading.current_thread() is threading.main_thread():
+    for number in (signal.SIGTERM, signal.SIGINT):
+      before[number] = signal.signal(number, note)
+  try:
+    yield came
+  finally:
+    restore()

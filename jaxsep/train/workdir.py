@@ -1,8 +1,8 @@
 """The folder of a run: whose it is, and what made it.
 
 A workdir is a path on this machine or in a bucket (`gs://`, `s3://`), which
-needs the packages of `etils[epath-gcs]` or `etils[epath-s3]`. Nothing here was
-ever tested with a real bucket.
+needs the packages of `etils[epath-gcs]` or `etils[epath-s3]`. No test here uses
+a real bucket.
 """
 
 import contextlib
@@ -16,27 +16,19 @@ from typing import Any
 os.environ.setdefault("EPATH_USE_TF", "0")
 
 from etils import epath
+from flax.traverse_util import flatten_dict
 
 from jaxsep.train.errors import TrainingError
 
 _CONFIG = "config.json"
 _FORMAT = "jaxsep run"
 
-#: Options of the loop that a continued run may change.
-MAY_CHANGE = (
-  "train.num_steps",
-  "train.num_microbatches",
-  "train.log_every",
-  "train.eval_every",
-  "train.checkpoint_every",
-  "train.keep_checkpoints",
-  "train.demo_every",
-  "train.early_stop_patience",
-  "train.max_skipped_in_row",
-  "train.profile_step",
-  "train.wandb_project",
-  "train.tensorboard",
-  "train.progress",
+#: Options of the loop that a continued run may not change.
+_FIXED = (
+  "train.seed",
+  "train.ema_decay",
+  "train.monitor",
+  "train.monitor_mode",
 )
 
 
@@ -69,13 +61,9 @@ def open_workdir(
   folder: epath.PathLike,
   config: Mapping[str, Any],
   *,
-  may_change: Sequence[str] = MAY_CHANGE,
+  may_change: Sequence[str] = (),
 ) -> Iterator[epath.Path]:
-  """Makes or reopens the folder of a run, and holds it while in use.
-
-  It is new, empty, or left by an earlier start whose config differs in the
-  keys of `may_change` only. `write_config` makes it this run's.
-  """
+  """Makes or reopens the folder of a run, and locks it while in use."""
   path = as_path(folder)
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -143,7 +131,7 @@ def check_space(folder: epath.Path, *, num_bytes: int) -> None:
 
 
 def _refuse_foreign(path):
-  """Raises if a folder holds things but no run; the caller's logs may stay."""
+  """Raises if a folder holds anything but a run, hidden files and logs."""
   if (path / _CONFIG).exists():
     return
   names = sorted(
@@ -174,14 +162,13 @@ def _locked(path):
         f"another process is training in {path}; wait for it or stop it"
       ) from error
     except OSError:
-      # A file system without locks; the user is on their own.
-      pass
+      pass  # A file system without locks.
     yield
 
 
 def _refuse_changes(path, earlier, config, may_change):
   """Raises if a run would go on with settings that it was not made with."""
-  old, new = _dotted(earlier), _dotted(config)
+  old, new = (flatten_dict(tree, sep=".") for tree in (earlier, config))
   differences = [
     f"{key} is {json.dumps(new.get(key))}, was {json.dumps(old.get(key))}"
     for key in sorted(old.keys() | new.keys())
@@ -198,16 +185,7 @@ def _refuse_changes(path, earlier, config, may_change):
 
 def _may_change(key, prefixes):
   """Whether a continued run may change a key; `remat` costs time only."""
-  listed = any(key == p or key.startswith(p + ".") for p in prefixes)
-  return listed or key.rsplit(".")[-1] == "remat"
-
-
-def _dotted(tree, prefix=""):
-  """A nested dict as a flat one with dotted keys."""
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, dict) and value:
-      flat.update(_dotted(value, f"{prefix}{name}."))
-    else:
-      flat[prefix + name] = value
-  return flat
+  if key.startswith("train."):
+    return key not in _FIXED
+  listed = any(f"{key}.".startswith(f"{prefix}.") for prefix in prefixes)
+  return listed or key.endswith(".remat")

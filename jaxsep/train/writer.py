@@ -1,17 +1,16 @@
-"""What a run leaves to read: a log in JSON lines, TensorBoard, W&B, lines."""
+"""What a run leaves to read: a log in JSON lines, TensorBoard, W&B."""
 
 import contextlib
 import hashlib
+import importlib
 import json
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 from etils import epath
 
 from jaxsep.train.errors import TrainingError
@@ -21,23 +20,12 @@ from jaxsep.train.workdir import is_local
 class Writer:
   """Writes scalars and signals of a run.
 
-  The log has one JSON object a line, with `step`, `split` and the values;
-  values that are not finite are null. Lines past the step at which a run goes
-  on are cut off, so a step is never there twice.
+  `path` is the log: one JSON object a line, with `step`, `split` and the
+  values; what is not finite is null. Where a run goes on, its later lines are
+  cut off, so that no step is there twice.
 
   Files are written on this machine; those of a workdir in a bucket, which
   cannot be appended to, are copied there by `upload`.
-
-  Args:
-    folder: The workdir.
-    start_step: Where the run starts or goes on.
-    evaluated: Whether the evaluation of that step is done.
-    tensorboard: Whether to write TensorBoard events.
-    wandb_project: Weights & Biases project, or None.
-    run_config: What Weights & Biases shows as the config of the run.
-
-  Attributes:
-    path: The log.
   """
 
   def __init__(
@@ -87,8 +75,7 @@ class Writer:
   ) -> None:
     """Writes signals as audio and as spectrograms to TensorBoard.
 
-    Only what starts with "estimate" changes in the course of a run; the rest
-    is written once.
+    Only names that start with "estimate" are written more than once.
     """
     if self._events is None:
       return
@@ -133,28 +120,18 @@ class Writer:
     self.upload()
 
 
-def say(line: str) -> None:
-  """Prints a line to the terminal, above a progress bar if there is one."""
-  tqdm.tqdm.write(line, file=sys.stderr)
-  sys.stderr.flush()
-
-
 def cut_log(path: epath.Path, step: int, *, evaluated: bool = True) -> None:
-  """Drops what a run that goes on at a step will write again.
-
-  The evaluation of that step stays if it is done, that is `evaluated`.
-  """
+  """Drops the lines past a step, and its evaluation unless `evaluated`."""
   if not path.exists():
     return
   kept = []
   for line in path.read_text().splitlines():
-    try:
+    # The last line of a run that was killed may be broken.
+    with contextlib.suppress(ValueError, KeyError, TypeError):
       values = json.loads(line)
-      again = values["step"] == step and values["split"] == "eval"
-      if values["step"] <= step and not (again and not evaluated):
+      last = step - (values["split"] == "eval" and not evaluated)
+      if values["step"] <= last:
         kept.append(line + "\n")
-    except (ValueError, KeyError, TypeError):
-      continue
   hidden = path.parent / f".{path.name}"
   hidden.write_text("".join(kept))
   hidden.replace(path)
@@ -176,29 +153,16 @@ def spectrogram_image(
 
 def _open_events(folder, start_step):
   """The TensorBoard writer; events past the start are not shown again."""
-  try:
-    import tensorboardX
-  except ImportError as error:
-    raise TrainingError(
-      "TensorBoard events need tensorboardX: pip install 'jaxsep[train]', or "
-      "set tensorboard to False"
-    ) from error
+  writer = _package("tensorboardX", "'jaxsep[train]'", "tensorboard to False")
   purge = start_step + 1 if start_step else None
-  return tensorboardX.SummaryWriter(
+  return writer.SummaryWriter(
     os.fspath(folder / "tensorboard"), purge_step=purge
   )
 
 
 def _open_wandb(project, folder, local, run_config):
   """The Weights & Biases run of a workdir, which a later start goes on."""
-  try:
-    import wandb
-  except ImportError as error:
-    raise TrainingError(
-      "wandb_project needs Weights & Biases: pip install wandb, or set "
-      "wandb_project to None"
-    ) from error
-  return wandb.init(
+  return _package("wandb", "wandb", "wandb_project to None").init(
     project=project,
     name=folder.name,
     id=hashlib.sha256(os.fspath(folder).encode()).hexdigest()[:16],
@@ -206,3 +170,13 @@ def _open_wandb(project, folder, local, run_config):
     dir=os.fspath(local),
     config=dict(run_config or {}),
   )
+
+
+def _package(name, requirement, instead):
+  """An optional package; says how to install it, or to do without it."""
+  try:
+    return importlib.import_module(name)
+  except ImportError as error:
+    raise TrainingError(
+      f"{name} is not installed: pip install {requirement}, or set {instead}"
+    ) from error

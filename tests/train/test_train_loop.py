@@ -76,16 +76,11 @@ def test_average_follows_all_but_constants(tmp_path):
   assert set(result.state.ema) == {"params", "batch_stats"}
   # Young averages forget fast: (1 + 0) / (10 + 0) of the old one is kept.
   for name in ("params", "batch_stats"):
-    expected = jax.tree.map(
-      lambda old, new: 0.1 * old + 0.9 * new, before[name], after[name]
+    old, new, mean = map(
+      _flat, (before[name], after[name], result.variables[name])
     )
-    for old, new in zip(
-      jax.tree.leaves(expected),
-      jax.tree.leaves(result.variables[name]),
-      strict=True,
-    ):
-      np.testing.assert_allclose(old, new, rtol=1e-5)
-    assert not np.array_equal(*map(_flat, (before[name], after[name])))
+    np.testing.assert_allclose(mean, 0.1 * old + 0.9 * new, rtol=1e-5)
+    assert not np.array_equal(old, new)
   np.testing.assert_array_equal(result.variables["constants"]["mean"], 0.5)
   loaded = jaxsep.load(tmp_path / "best", model_class=toy_task.ToyModel)
   toy_task.assert_same(loaded.variables, result.variables)
@@ -114,10 +109,9 @@ def test_devices_do_not_change_the_loss(tmp_path):
   )
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_microbatches_equal_the_whole_batch(tmp_path, devices):
+def test_microbatches_equal_the_whole_batch(tmp_path):
   runs = [
-    fit(tmp_path / str(n), devices=devices, num_microbatches=n, log_every=1)
+    fit(tmp_path / str(n), devices=2, num_microbatches=n, log_every=1)
     for n in (1, 4)
   ]
   np.testing.assert_allclose(

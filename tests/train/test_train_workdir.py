@@ -23,6 +23,9 @@ def opened(path, config=CONFIG):
 
 
 def test_config_is_kept_and_compared(tmp_path):
+  # The output of a job may lie there.
+  (tmp_path / "new/run").mkdir(parents=True)
+  (tmp_path / "new/run/slurm.out").write_text("")
   opened(tmp_path / "new" / "run")
   opened(tmp_path / "new" / "run", {**CONFIG, "run": {"x": (1, 2)}})
   longer = {**CONFIG, "train": {"num_steps": 9, "seed": 1}}
@@ -41,12 +44,6 @@ def test_folder_of_something_else_is_refused(tmp_path, name):
   with pytest.raises(train.TrainingError, match=f"something else.*{name}"):
     opened(tmp_path)
   assert [p.name for p in tmp_path.iterdir()] == [name]
-
-
-def test_output_of_the_job_may_lie_there(tmp_path):
-  (tmp_path / "slurm.out").write_text("")
-  (tmp_path / "train.log").write_text("")
-  opened(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"format": "model"}'])

@@ -3,7 +3,8 @@
 Its model has batch statistics and dropout, its evaluation a weighted mean and
 a summary. Arguments: workdir, number of steps, then any of `die=STEP` (kill
 this process while it writes the checkpoint of a step), `full=STEP` (no file of
-process 0 can be large from a step on), `slow=SECONDS` per step,
+process 0 can be large from a step on), `broken=STEP` (the last process cannot
+read the batch of a step), `slow=SECONDS` per step,
 `checkpoint=STEPS` and `process=ID:COUNT:PORT`.
 """
 
@@ -58,6 +59,8 @@ def main(workdir, num_steps, *options):
       if str(step) == options.get("full") and jax.process_index() == 0:
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+      if str(step) == options.get("broken") and rows.start:
+        raise OSError("a broken file")
       yield toy_task.batch_at(step, rows=rows)
       step += 1
 
@@ -88,7 +91,7 @@ def main(workdir, num_steps, *options):
       make_train_batches=batches,
       make_eval_batches=evaluation,
     )
-  except train.TrainingError as error:
+  except (train.TrainingError, OSError) as error:
     print(json.dumps({"error": str(error)}), flush=True)
     return 1
   if jax.process_index() == 0:
