@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from jaxsep import audio
+from jaxsep import audio, model_io
 from jaxsep.cli._console import UsageError
 
 Blocks = Iterable[np.ndarray]
@@ -56,6 +56,24 @@ class Recording:
       squares = np.square(block, dtype=np.float64)
       self.energy_of_channels += np.sum(squares) / len(block)
       yield mono
+
+
+def load_separator(folder: str) -> model_io.LoadedModel:
+  """A model that separates a mixture alone."""
+  loaded = model_io.load(folder)
+  kind = type(loaded.model).__name__
+  if loaded.task != "separation" or not hasattr(loaded.model, "num_sources"):
+    raise UsageError(
+      f"{folder}: holds a model ({kind}, for {loaded.task}) that is no"
+      " separator of recordings; see jaxsep info"
+    )
+  inputs = getattr(loaded.model, "example_inputs", dict)()
+  if further := sorted(inputs.keys() - {"mixture", "length"}):
+    raise UsageError(
+      f"{folder}: this {kind} needs {' and '.join(further)} beside the"
+      " mixture, which only inference.separate in Python can give it"
+    )
+  return loaded
 
 
 def check_channel(channel: str | int, num_channels: int, path: object) -> None:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import tqdm
 
-from jaxsep import audio, inference, model_io
+from jaxsep import audio, inference
 from jaxsep.cli import _separate_stream
 from jaxsep.cli._console import (
   UsageError,
@@ -16,7 +16,12 @@ from jaxsep.cli._console import (
   note,
   user_mistakes,
 )
-from jaxsep.cli._recording import Recording, check_channel, prepare_outputs
+from jaxsep.cli._recording import (
+  Recording,
+  check_channel,
+  load_separator,
+  prepare_outputs,
+)
 
 _CHUNK_S = 8.0
 _BAR = (
@@ -36,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = model_io.load(options.model)
+  loaded = load_separator(options.model)
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
@@ -59,9 +64,6 @@ def _check(options):
   """Refuses options that do not go together, and what only a stream can do."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
-  for name in ("raw", "sample_rate_hz", "num_channels"):
-    if getattr(options, name) is not None:
-      raise UsageError(f"--{name} needs --stream")
   options.chunk_s = options.chunk_s or _CHUNK_S
   if options.chunk_s < 0.1:
     raise UsageError("--chunk_s below 0.1 seconds needs --stream")

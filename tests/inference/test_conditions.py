@@ -101,6 +101,18 @@ def test_streams_with_an_enrolment(loaded, num_clips):
   np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
+def test_streams_blocks_with_an_enrolment(loaded):
+  blocks = np.array_split(MIXTURE, 3)
+  for order in (1, -1):
+    enrollment = SPEAKERS[::order][:1, :500]
+    parts = inference.stream_blocks(
+      loaded.model, loaded.variables, blocks, enrollment=enrollment
+    )
+    estimate = np.concatenate(list(parts), axis=1)
+    expected = SPEAKERS[::order]
+    np.testing.assert_allclose(estimate[:, 9:], expected[:, 9:], atol=0.1)
+
+
 def test_conditions_of_another_batch_are_refused(loaded):
   model, variables = loaded.model, loaded.variables
   clips = np.zeros((3, 500), np.float32)

@@ -171,6 +171,45 @@ def test_the_state_has_a_constant_size(name):
   assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == before
 
 
+@both
+def test_blocks_of_a_recording_at_its_level(name):
+  """Any blocks give one result: the model's, as loud as the mixture."""
+  model, variables, _ = with_variables(MODELS[name]())
+  mixture = np.asarray(signal(4007))
+  run = functools.partial(inference.stream_blocks, model, variables)
+  got = np.concatenate(list(run([mixture])), axis=1)
+  assert got.shape == (2, 4007)
+  cut = np.split(mixture, [1, 1, 700, 4000])
+  again = np.concatenate(list(run(cut)), axis=1)
+  np.testing.assert_array_equal(again, got)
+  quiet = np.concatenate(list(run([2.0**-10 * mixture])), axis=1)
+  np.testing.assert_allclose(2.0**10 * quiet, got, atol=1e-4)
+  silence = list(run([np.zeros(700, np.float32)]))
+  np.testing.assert_array_equal(
+    np.concatenate(silence, axis=1), np.zeros((2, 700))
+  )
+  assert not list(run([]))
+
+
+@both
+@pytest.mark.parametrize(("length", "chunk_length"), [(1, 480), (4007, None)])
+def test_blocks_equal_the_whole(name, length, chunk_length, monkeypatch):
+  model, variables, apply = with_variables(MODELS[name]())
+  as_it_is = lambda self, mixture, estimates: estimates  # noqa: E731
+  monkeypatch.setattr(inference.RunningGains, "apply", as_it_is)
+  mixture = np.asarray(signal(length))
+  parts = inference.stream_blocks(
+    model, variables, [mixture], chunk_length=chunk_length
+  )
+  got = np.concatenate(list(parts), axis=1)
+  whole = apply(variables, mixture[None])[0]
+  assert got.shape == whole.shape
+  # The end is separated as if silence followed, which frames of an STFT see.
+  end = length if name == "conv" else max(0, length - 48)
+  atol = 1e-5 * abs(whole).max()
+  np.testing.assert_allclose(got[:, :end], whole[:, :end], atol=atol)
+
+
 # Edges.
 
 
@@ -271,6 +310,18 @@ def test_one_compilation_per_size(monkeypatch):
 def test_refuses_a_model_that_needs_the_future(model):
   with pytest.raises(ValueError, match="cannot stream: it needs the future"):
     inference.stream(model)
+
+
+def test_refuses_blocks_that_cannot_be_separated():
+  model, variables, _ = with_variables(conv_tasnet())
+  run = functools.partial(inference.stream_blocks, model)
+  with pytest.raises(ValueError, match=r"multiple of the hop of 8 .* got 12"):
+    run(variables, [], chunk_length=12)
+  with pytest.raises(ValueError, match="NaN or Inf at sample 3"):
+    list(run(variables, [np.float32([0, 0, 0, np.nan])]))
+  broken = jax.tree.map(lambda leaf: np.nan * leaf, variables)
+  with pytest.raises(FloatingPointError, match="parameters are damaged"):
+    list(run(broken, [np.ones(480, np.float32)]))
 
 
 @pytest.mark.usefixtures("unchecked")
