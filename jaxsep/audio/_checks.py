@@ -54,10 +54,14 @@ def check_length(file, handle, path):
       )
   if "lacks an end-of-stream" in log:
     raise AudioError(f"{path}: is cut off: its end is missing; {FIX_LENGTH}")
+  # Pages of Ogg that are damaged are left out, and not counted as samples.
+  if file.format == "OGG" and re.search("Corrupted|a hole|Junk after", log):
+    raise AudioError(f"{path}: is damaged: parts are missing; {FIX_LENGTH}")
   if file.format == "FLAC":
     try:
       file.seek(file.frames - 1)
       missing = len(file.read(1)) == 0
+      file.seek(0)
     except soundfile.LibsndfileError:
       missing = True
     if missing:
@@ -65,7 +69,6 @@ def check_length(file, handle, path):
         f"{path}: is cut off: {file.frames} samples announced, the last "
         f"ones are not there; {FIX_LENGTH}"
       )
-    file.seek(0)
   stop = re.search(r"marker (?:\(\w+\) )?at position (\d+)", log)
   if stop and file.format in ("WAV", "WAVEX", "RF64"):
     # Does not move the position, which libsndfile shares.
