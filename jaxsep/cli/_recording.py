@@ -20,6 +20,7 @@ class Recording:
   Attributes:
     channel: `mix`, or an index from 0.
     num_samples: Samples so far.
+    peak: The largest of them.
     energy: Their energy.
     energy_of_channels: Mean energy of the channels that they were taken from.
   """
@@ -27,7 +28,7 @@ class Recording:
   def __init__(self, channel: str | int):
     self.channel = channel
     self.num_samples = 0
-    self.energy = self.energy_of_channels = 0.0
+    self.peak = self.energy = self.energy_of_channels = 0.0
 
   def separated(
     self,
@@ -52,6 +53,7 @@ class Recording:
     for block in blocks:
       mono = audio.to_mono(block, channel=self.channel)[np.newaxis]
       self.num_samples += mono.size
+      self.peak = max(self.peak, float(np.abs(mono).max(initial=0.0)))
       self.energy += np.sum(np.square(mono, dtype=np.float64))
       squares = np.square(block, dtype=np.float64)
       self.energy_of_channels += np.sum(squares) / len(block)
@@ -88,6 +90,8 @@ def prepare_outputs(
 ) -> dict[Path, list[Path]]:
   """Paths of the outputs of each input, in a folder made for them."""
   folder = Path(options.output_dir)
+  if folder.exists() and not folder.is_dir():
+    raise UsageError(f"{folder}: is a file; choose another --output_dir")
   targets = {
     path: [
       folder / f"{path.stem}_{number}.{options.format}"

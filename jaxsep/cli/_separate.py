@@ -24,6 +24,8 @@ from jaxsep.cli._recording import (
 )
 
 _CHUNK_S = 8.0
+# Float files may exceed full scale, 1, but by not as much as this.
+_PEAK = 100.0
 _BAR = (
   "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio"
   " [{elapsed}<{remaining}]"
@@ -31,7 +33,11 @@ _BAR = (
 
 
 def run(options: argparse.Namespace) -> int:
-  """Separates each file; goes on to the next one when one is damaged."""
+  """Separates each file.
+
+  Options and headers are checked first; a file whose samples turn out to be
+  damaged is left out.
+  """
   if options.stream:
     return _separate_stream.run(options)
   _check(options)
@@ -141,3 +147,5 @@ def _separate(path, about, targets, loaded, options):
     tell("its channels cancel each other; choose one with --channel")
   elif not heard.energy:
     tell("is silent; so are the outputs")
+  elif heard.peak > _PEAK:
+    tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")

@@ -93,6 +93,13 @@ def test_ordinary_files(make, separate, samples):
   assert err == ([f"note: {path}: is silent; so are the outputs"] * silent)
 
 
+def test_samples_that_no_recording_has_are_pointed_out(make, separate):
+  path = make("x.wav", 1e5 * tones(RATE).sum(0), subtype="FLOAT")
+  code, _, err = separate(path)
+  assert code == 0
+  assert "full scale is 1: is it damaged?" in err[-1]
+
+
 def test_integer_outputs_report_clipping(make, separate):
   path = make("x.wav", tones(2 * RATE, amplitude=2.0).sum(0), subtype="FLOAT")
   code, out, err = separate(path, "--format=flac", "--encoding=pcm16")

@@ -38,7 +38,8 @@ def test_inputs_and_folders(make, separate, tmp_path, monkeypatch):
   (tmp_path / "a").mkdir()
   same = make("a/whole.wav", signal)
   refused(separate, tmp_path, "two inputs", whole, same)
-  refused(separate, tmp_path, f"{path}", whole, f"--output_dir={path}")
+  is_file = f"{path}: is a file; choose another --output_dir"
+  refused(separate, tmp_path, is_file, whole, f"--output_dir={path}")
   monkeypatch.setattr(model_io, "load", load)
   for folder in (tmp_path / "missing", tmp_path, path):
     refused(separate, tmp_path, str(folder), whole, f"--model={folder}")

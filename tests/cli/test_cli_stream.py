@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import resource
 import signal
 import struct
 import threading
@@ -298,6 +299,27 @@ def test_what_came_before_is_separated(
   assert found == code
   assert match in err[0]
   assert read(out).shape == (2, length)
+
+
+@pytest.mark.parametrize("encoding", ["float", "pcm24"])
+def test_a_full_disk_leaves_whole_files(tmp_path, encoding):
+  paths = [tmp_path / f"x_{number}.wav" for number in (1, 2)]
+  block = np.stack([noise(999), -noise(999)])
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+  try:
+    with pytest.raises(audio.AudioError, match="disk full"):
+      with _stream_output.Files(
+        paths, sample_rate_hz=RATE, encoding=encoding
+      ) as files:
+        for _ in range(9):
+          files.write(block)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+  expected = np.tile(block, (1, 2))
+  np.testing.assert_allclose(read(paths), expected, atol=2**-23)
 
 
 # Mistakes.
