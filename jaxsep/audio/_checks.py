@@ -9,7 +9,8 @@ import soundfile
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
-  "fetch or export it again, or read what is there with allow_truncated"
+  "fetch or export it again, or use what is there with --allow_truncated (in"
+  " Python: allow_truncated=True)"
 )
 
 
