@@ -142,18 +142,6 @@ def test_a_file(separate_file, tmp_path, loaded):
 
 
 @pytest.mark.usefixtures("as_the_model")
-def test_a_quiet_file_is_heard_as_a_loud_one(separate_file, loaded):
-  # At -70 dB the norms' floors would be off by 2 %.
-  level, pause = 10 ** (-70 / 20), 2 * 160
-  mixture = np.pad(noise(3001 - pause, level), (pause, 0))
-  _, out, _ = separate_file(mixture, "--chunk_s=0.02")
-  expected = offline(loaded, mixture * np.float32(0.1 / level))
-  expected *= level / 0.1
-  error = np.abs(read(out) - expected).max() / np.abs(expected).max()
-  assert error < 1e-3
-
-
-@pytest.mark.usefixtures("as_the_model")
 @pytest.mark.parametrize(
   ("subtype", "container", "size"),
   [
@@ -195,16 +183,6 @@ def test_another_rate(separate_file):
   assert code == 0
   assert {audio.info(name).sample_rate_hz for name in out} == {7919}
   assert read(out).shape == (2, 15_001)
-
-
-@pytest.mark.parametrize("level", [1e-4, 10.0])
-def test_outputs_are_at_the_level_of_the_input(separate_file, level):
-  mixture = noise(RATE)
-  estimate = read(separate_file(level * mixture)[1])
-  # As close to the mixture as a sum of the estimates can be, at any level.
-  estimate = estimate.sum(0) / level
-  gain = np.sum(estimate * mixture) / np.sum(estimate**2)
-  assert 0.8 < gain < 1.25
 
 
 @pytest.mark.parametrize(
