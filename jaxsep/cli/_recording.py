@@ -66,8 +66,8 @@ def load_separator(folder: str) -> model_io.LoadedModel:
   kind = type(loaded.model).__name__
   if loaded.task != "separation" or not hasattr(loaded.model, "num_sources"):
     raise UsageError(
-      f"{folder}: holds a model ({kind}, for {loaded.task}) that is no"
-      " separator of recordings; see jaxsep info"
+      f"{folder}: its model, {kind} (task: {loaded.task}), does not separate"
+      " recordings"
     )
   inputs = getattr(loaded.model, "example_inputs", dict)()
   if further := sorted(inputs.keys() - {"mixture", "length"}):

@@ -122,10 +122,10 @@ def test_folders_that_hold_no_separator(
   path = make("x.wav", tones(RATE).sum(0))
   encoder = models.Encoder(num_filters=4, filter_length=16)
   for loaded, match in [
-    (model_io.LoadedModel(encoder, {}, RATE), "any: holds a model (Encoder, f"),
+    (model_io.LoadedModel(encoder, {}, RATE), "any: its model, Encoder (task"),
     (
       model_io.LoadedModel(Bands(), {}, RATE, "asr"),
-      "(Bands, for asr) that is",
+      "Bands (task: asr), does not",
     ),
     (
       model_io.LoadedModel(Conditioned(), {}, RATE),
