@@ -149,3 +149,6 @@ def _separate(path, about, targets, loaded, options):
     tell("is silent; so are the outputs")
   elif heard.peak > _PEAK:
     tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")
+  elif 2 * heard.total**2 > max(rate, heard.num_samples) * heard.energy:
+    offset = heard.total / heard.num_samples
+    tell(f"has an offset of {offset:.2g}; filter out 0 Hz for better outputs")
