@@ -70,14 +70,8 @@ def neg_si_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`.
+    eps: See `neg_si_snr`, also for what is returned and raised.
     soft_threshold_db: See `neg_si_snr`.
-
-  Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced.
-
-  Raises:
-    ValueError: If the two shapes differ.
 
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019, eq. (4).
@@ -110,14 +104,8 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`.
+    eps: See `neg_si_snr`, also for what is returned and raised.
     soft_threshold_db: See `neg_si_snr`.
-
-  Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced.
-
-  Raises:
-    ValueError: If the two shapes differ.
 
   References:
     Wisdom et al., Unsupervised sound separation using mixture invariant
@@ -152,14 +140,8 @@ def neg_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`.
+    eps: See `neg_si_snr`, also for what is returned and raised.
     soft_threshold_db: See `neg_si_snr`.
-
-  Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced.
-
-  Raises:
-    ValueError: If the two shapes differ.
 
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019 (SD-SDR).

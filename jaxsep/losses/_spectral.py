@@ -45,16 +45,7 @@ def complex_l2(
 ) -> Float[Array, "*batch"]:
   """Mean squared distance of two complex spectra: magnitudes and phases.
 
-  Args:
-    estimate: Separated spectrum, shape `[..., N, F]`.
-    reference: Target spectrum, same shape.
-    num_frames: Valid frames of each, shape `[...]`; None counts all.
-
-  Returns:
-    Loss, shape `[...]`, float32 or better: the mean over frames and bins.
-
-  Raises:
-    ValueError: If the two shapes differ or there are no frames or bins.
+  Arguments, result and errors are those of `magnitude_l2`.
 
   Example:
     >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
