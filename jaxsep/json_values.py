@@ -61,9 +61,16 @@ def encode(value: Any) -> Any:
 
 
 def names_in(value: Any) -> dict[str, Any]:
-  """What `decode` needs as `classes` to read what `encode` writes of a value.
+  """The classes and functions in a value, by the names that `encode` writes.
 
-  Raises `ValueError` as `encode`, or if two classes have the same name.
+  Args:
+    value: As in `encode`.
+
+  Returns:
+    What `decode` needs as `classes` to read this value.
+
+  Raises:
+    ValueError: As `encode`, or if two classes have the same name.
   """
   names: dict[str, Any] = {}
   _encode(value, "", names)
@@ -78,6 +85,9 @@ def decode(value: Any, classes: Mapping[str, Any]) -> Any:
     classes: Classes by their names. Functions are looked up here too, by
       their full names, unless they are part of `jax.nn` or `jax.numpy` or are
       the default of their option.
+
+  Returns:
+    The value.
 
   Raises:
     ValueError: If a name is unknown, a class does not take the options, or

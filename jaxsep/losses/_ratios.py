@@ -70,8 +70,11 @@ def neg_si_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`, also for what is returned and raised.
+    eps: See `neg_si_snr`.
     soft_threshold_db: See `neg_si_snr`.
+
+  Returns:
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019, eq. (4).
@@ -104,8 +107,11 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`, also for what is returned and raised.
+    eps: See `neg_si_snr`.
     soft_threshold_db: See `neg_si_snr`.
+
+  Returns:
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   References:
     Wisdom et al., Unsupervised sound separation using mixture invariant
@@ -140,8 +146,11 @@ def neg_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: See `neg_si_snr`, also for what is returned and raised.
+    eps: See `neg_si_snr`.
     soft_threshold_db: See `neg_si_snr`.
+
+  Returns:
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019 (SD-SDR).

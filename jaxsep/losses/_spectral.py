@@ -45,7 +45,13 @@ def complex_l2(
 ) -> Float[Array, "*batch"]:
   """Mean squared distance of two complex spectra: magnitudes and phases.
 
-  Arguments, result and errors are those of `magnitude_l2`.
+  Args:
+    estimate: Separated spectrum, shape `[..., N, F]`.
+    reference: Target spectrum, same shape.
+    num_frames: Valid frames of each, shape `[...]`; None counts all.
+
+  Returns:
+    Loss, shape `[...]`: the mean over frames and bins.
 
   Example:
     >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])
