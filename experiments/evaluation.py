@@ -18,7 +18,7 @@ from data_pipelines.examples import PremixedWhole
 from experiments.command import Parser
 from experiments.data import check_num_sources
 from experiments.rows import Row, write
-from jaxsep import audio, metrics, simulate
+from jaxsep import audio, metrics
 from jaxsep.tasks import Keys
 
 #: A model is compiled for every length there is: some two seconds for each.
@@ -188,19 +188,12 @@ def evaluate(
   @jax.jit
   def separate(variables, batch):
     keys = Keys.evaluation(batch["index"])
-    signals = task.separate(variables, batch, keys=keys)
-    length = batch["length"]
-    if "sources" in batch and task.simulation is not None:
-      length = simulate.simulate_batch(
-        task.simulation, batch, keys=keys.examples
-      )["length"]
-    elif "sources" in batch:
-      length = length.max(axis=-1)
-    return signals, length
+    return task.separate(variables, batch, keys=keys)
 
   for batch in batches:
     mask = batch.get("mask", np.ones(len(batch["index"]), bool))
-    signals, length = jax.device_get(separate(variables, batch))
+    signals = jax.device_get(separate(variables, batch))
+    length = signals.pop("length")
     values = metrics.separation_scores(
       signals["estimate"],
       signals["reference"],

@@ -1,12 +1,15 @@
 """The state of a run, what is left of it, and collections of variables."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxsep.train.errors import TrainingError
 
 #: Collections that the optimizer trains.
 TRAINED = ("params", "loss_params")
@@ -66,9 +69,34 @@ class FitResult:
   metrics: Mapping[str, float | None]
 
 
-def trained(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """The collections that the optimizer trains, as it sees them."""
-  return {name: variables[name] for name in TRAINED if name in variables}
+def trained(
+  variables: Mapping[str, Any], fixed: Sequence[str] = ()
+) -> dict[str, Any]:
+  """What the optimizer trains, as it sees it; not `fixed` paths of `params`."""
+  weights = {name: variables[name] for name in TRAINED if name in variables}
+  if not fixed:
+    return weights
+  params = flatten_dict(weights["params"], sep="/")
+  kept = dict(params)
+  for path in fixed:
+    below = [name for name in params if f"{name}/".startswith(f"{path}/")]
+    if not below:
+      raise TrainingError(
+        f"cannot keep {path!r} fixed: the model has no params/{path}"
+      )
+    for name in below:
+      kept.pop(name, None)
+  return weights | {"params": unflatten_dict(kept, sep="/")}
+
+
+def overlay(variables: Any, weights: Any) -> Any:
+  """Variables with the arrays of `trained` in place of theirs."""
+  if not isinstance(variables, Mapping):
+    return weights
+  return {
+    name: overlay(value, weights[name]) if name in weights else value
+    for name, value in variables.items()
+  }
 
 
 def averaged(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +122,7 @@ def reduce(values: Any, mask: Any) -> tuple[Any, Any]:
 
 
 def _sum(values, mask):
-  """Sum over the examples kept; what stands in the others has no effect."""
+  """Sum over the examples kept; others do not count, even if they hold NaN."""
   values = jnp.asarray(values, jnp.float32)
   mask = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
   return jnp.sum(jnp.where(mask, values, 0))
@@ -102,12 +130,7 @@ def _sum(values, mask):
 
 @struct.dataclass
 class Scalars:
-  """Named scalars in one array, so that the host fetches them at once.
-
-  Attributes:
-    values: One float32 value each, shape `[len(names)]`.
-    names: Their names.
-  """
+  """Named float32 scalars in one array: the host fetches them at once."""
 
   values: Any
   names: tuple[str, ...] = struct.field(pytree_node=False)

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what made it.
+"""The folder of a run: which run it belongs to, and its config.
 
 A workdir is a path on this machine or in a bucket (`gs://`, `s3://`), which
 needs the packages of `etils[epath-gcs]` or `etils[epath-s3]`. No test here uses
@@ -26,6 +26,7 @@ _FORMAT = "jaxsep run"
 #: Options of the loop that a continued run may not change.
 _FIXED = (
   "train.seed",
+  "train.fixed",
   "train.ema_decay",
   "train.monitor",
   "train.monitor_mode",
