@@ -1,8 +1,4 @@
-"""DPTNet in PyTorch, as its authors describe and publish it.
-
-A second writing of the same facts, slow and plain: convolutions, transposes
-and loops over chunks where the library has none.
-"""
+"""DPTNet in PyTorch as its authors publish it: slow, plain, with loops."""
 
 import numpy as np
 import torch

@@ -20,9 +20,6 @@ def features(*shape):
   return jax.random.normal(jax.random.key(0), shape)
 
 
-# Reference.
-
-
 @pytest.mark.parametrize("length", LENGTHS)
 def test_padding_by_chunks_is_unfold_and_fold(length):
   x = features(2, length, 3)
@@ -55,9 +52,6 @@ def test_chunks_of_four_seconds():
   assert num_chunks(3_999, chunk_length=100, padding="chunk") == 82
 
 
-# Laws.
-
-
 @pytest.mark.parametrize("padding", ["hop", "chunk"])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_overlap_add_inverts(length, padding):
@@ -78,9 +72,6 @@ def test_paths_go_along_and_across():
   np.testing.assert_allclose(across, np.cumsum(chunks, axis=1), atol=1e-6)
   block = DualPathBlock(lambda x: jnp.cumsum(x, axis=1), lambda x: 2 * x)
   np.testing.assert_array_equal(block.apply({}, chunks), 2 * along)
-
-
-# Failures.
 
 
 def test_refuses_chunks_of_another_length():

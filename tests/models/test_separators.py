@@ -1,5 +1,7 @@
 """What is asked of every separator `[B, T] -> [B, S, T]`, whatever is in it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,23 @@ from separators import SMALL, learn, nest, signal, small
 
 from jaxsep.models import ConvTasNet, DPTNet, SpectrogramTasNet
 
+
+@functools.cache
+def compiled_gradient(model_class, **options):
+  """The energy of the first example's estimates with gradients, and all."""
+  model, *_ = small(model_class, **options)
+
+  @jax.jit
+  def run(variables, mixture, length=None):
+    def energy(inputs):
+      estimate = model.apply(*inputs, length=length)
+      return jnp.sum(estimate[0] ** 2), estimate
+
+    return jax.value_and_grad(energy, has_aux=True)([variables, mixture])
+
+  return run
+
+
 every_model = pytest.mark.parametrize(
   "model_class", [ConvTasNet, SpectrogramTasNet, DPTNet]
 )
@@ -16,24 +35,22 @@ every_model = pytest.mark.parametrize(
 
 # Reference.
 
+# The sizes of the paper's first version, with one slope before the masks.
+FIRST_VERSION = {
+  "num_filters": 256,
+  "filter_length": 20,
+  "bottleneck_channels": 256,
+  "num_repeats": 4,
+  "skip_channels": 0,
+  "use_bias": False,
+}
+
 
 @pytest.mark.parametrize(
   ("model_class", "options", "expected"),
   [
     (ConvTasNet, {}, 5_050_545),
-    # The sizes of the paper's first version, with one slope before the masks.
-    (
-      ConvTasNet,
-      {
-        "num_filters": 256,
-        "filter_length": 20,
-        "bottleneck_channels": 256,
-        "num_repeats": 4,
-        "skip_channels": 0,
-        "use_bias": False,
-      },
-      8_710_721,
-    ),
+    (ConvTasNet, FIRST_VERSION, 8_710_721),
     (SpectrogramTasNet, {}, 4_885_557),
     (SpectrogramTasNet, {"n_fft": 512}, 4_935_221),
     # PyTorch has a second bias of 512 in the 24 directions of the LSTMs.
@@ -42,9 +59,8 @@ every_model = pytest.mark.parametrize(
 )
 def test_number_of_parameters(model_class, options, expected):
   model = nest(model_class, **options)
-  shapes = jax.eval_shape(
-    model.init, jax.random.key(0), **model.example_inputs()
-  )
+  inputs = model.example_inputs()
+  shapes = jax.eval_shape(model.init, jax.random.key(0), **inputs)
   assert sum(value.size for value in jax.tree.leaves(shapes)) == expected
 
 
@@ -56,51 +72,44 @@ def test_receptive_field_of_the_paper():
 
 # Laws.
 
+ONE = {"num_blocks": 1}
+LATE, REFLECTED = {"conv_padding": "late"}, {"conv_padding": "reflect"}
+
 
 @pytest.mark.parametrize(
   ("model_class", "options"),
   [
     (ConvTasNet, {}),
     (ConvTasNet, {"causal": True, "padding": "none"}),
-    (ConvTasNet, {"causal": True, "norm": "global", "conv_padding": "late"}),
-    (
-      ConvTasNet,
-      {"norm": "channel", "conv_padding": "reflect", "padding": "none"},
-    ),
-    (ConvTasNet, {"norm": "cumulative", "remat": True}),
+    (ConvTasNet, ONE | {"causal": True, "norm": "global"} | LATE),
+    (ConvTasNet, ONE | {"norm": "channel", "padding": "none"} | REFLECTED),
+    (ConvTasNet, ONE | {"norm": "cumulative", "remat": True}),
     (SpectrogramTasNet, {}),
-    (SpectrogramTasNet, {"causal": True}),
     (DPTNet, {}),
     (DPTNet, {"norm": "global", "chunk_padding": "chunk", "padding": "none"}),
-    (DPTNet, {"norm": "channel", "remat": True, "inter_bidirectional": False}),
   ],
 )
 def test_padding_and_other_examples_change_nothing(model_class, options):
   """A padded batch gives what its examples give alone, and their gradients."""
-  model, variables, _ = small(model_class, **options)
-  mixture, lengths = signal(2, 200), [113, 17]
-
-  @jax.jit
-  def run(variables, mixture, length=None):
-    def total(variables):
-      estimate = model.apply(variables, mixture, length=length)
-      return jnp.sum(estimate**2), estimate
-
-    return jax.grad(total, has_aux=True)(variables)
-
-  gradient, estimate = run(variables, mixture, jnp.array(lengths))
-  gradients = []
-  for index, length in enumerate(lengths):
-    one, alone = run(variables, mixture[index : index + 1, :length])
-    gradients.append(one)
-    assert jnp.all(estimate[index, :, length:] == 0)
-    atol = 1e-5 * jnp.abs(alone).max()
-    np.testing.assert_allclose(estimate[index, :, :length], alone[0], atol=atol)
-  for values in zip(*map(jax.tree.leaves, [gradient, *gradients]), strict=True):
-    expected = sum(values[1:])
-    np.testing.assert_allclose(
-      values[0], expected, atol=1e-3 * jnp.abs(expected).max() + 1e-6
-    )
+  _, variables, apply = small(model_class, **options)
+  gradient_of = compiled_gradient(model_class, **options)
+  mixture, lengths = signal(2, 200), jnp.array([113, 17])
+  (_, estimate), (slopes, of_batch) = gradient_of(variables, mixture, lengths)
+  (_, alone), expected = gradient_of(variables, mixture[:1, :113])
+  short = apply(variables, mixture[:, :17])[1]
+  for found, wanted in zip(estimate, (alone[0], short), strict=True):
+    length = wanted.shape[-1]
+    assert jnp.all(found[:, length:] == 0)
+    atol = 1e-5 * jnp.abs(wanted).max()
+    np.testing.assert_allclose(found[:, :length], wanted, atol=atol)
+  # The gradients are those of the first example's energy.
+  assert jnp.all(of_batch[0, 113:] == 0) and jnp.all(of_batch[1] == 0)
+  gradient = [slopes, of_batch[:1, :113]]
+  for found, wanted in zip(
+    jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True
+  ):
+    atol = 1e-3 * jnp.abs(wanted).max() + 1e-6
+    np.testing.assert_allclose(found, wanted, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -117,12 +126,9 @@ def test_padding_and_other_examples_change_nothing(model_class, options):
 def test_level_changes_nothing_else(model_class, options, atol):
   _, variables, apply = small(model_class, **options)
   mixture = signal(2, 300)
-  np.testing.assert_allclose(
-    apply(variables, 8.0 * mixture),
-    8.0 * apply(variables, mixture),
-    rtol=1e-3,
-    atol=atol,
-  )
+  louder = apply(variables, 8 * mixture)
+  expected = 8 * apply(variables, mixture)
+  np.testing.assert_allclose(louder, expected, rtol=1e-3, atol=atol)
 
 
 @pytest.mark.parametrize("model_class", [ConvTasNet, SpectrogramTasNet])
@@ -135,9 +141,8 @@ def test_causal_model_ignores_the_future(model_class):
   for now in (0, 37, 200, 400):
     changed = mixture.at[:, now + window :].multiply(-100.0)
     after = apply(variables, changed)
-    np.testing.assert_allclose(
-      after[..., : now + 1], before[..., : now + 1], atol=1e-6
-    )
+    earlier = np.s_[..., : now + 1]
+    np.testing.assert_allclose(after[earlier], before[earlier], atol=1e-6)
     # The change is seen right after the latency.
     later = np.s_[..., now + window + 1 :]
     assert not np.allclose(after[later], before[later])
@@ -179,23 +184,19 @@ def test_any_length_comes_back_whole(model_class, options, length):
   ("model_class", "options"),
   [
     (ConvTasNet, {}),
-    (ConvTasNet, {"causal": True}),
+    (ConvTasNet, {"causal": True, "padding": "none"}),
     (SpectrogramTasNet, {}),
     (SpectrogramTasNet, {"compression": "power"}),
     (DPTNet, {}),
-    (DPTNet, {"norm": "global"}),
+    (DPTNet, {"norm": "global", "chunk_padding": "chunk", "padding": "none"}),
   ],
 )
 def test_silent_and_loud_mixtures_are_finite(model_class, options):
-  model, variables, _ = small(model_class, **options)
-
-  def total(variables, mixture):
-    return jnp.sum(model.apply(variables, mixture) ** 2)
-
-  gradient_of = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+  _, variables, _ = small(model_class, **options)
+  gradient_of = compiled_gradient(model_class, **options)
   for level in (0.0, 1e-6, 1e4):
-    mixture = (level * signal(2, 200)).at[:, :100].set(0.0)
-    value, gradient = gradient_of(variables, mixture)
+    mixture = (level * signal(1, 113)).at[:, :60].set(0.0)
+    (value, _), gradient = gradient_of(variables, mixture)
     assert jnp.isfinite(value) and (level or value == 0)
     assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
 
@@ -225,7 +226,7 @@ def test_bfloat16_is_close_to_float32(model_class, options, most):
 
 @pytest.mark.parametrize("model_class", [ConvTasNet, DPTNet])
 def test_gradient_of_a_sharded_batch_equals_that_of_an_unsharded(model_class):
-  model, variables, _ = small(model_class)
+  model, variables, _ = small(model_class, num_blocks=1)
   mixture = signal(8, 60)
   mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
   spread = jax.device_put(mixture, NamedSharding(mesh, PartitionSpec("data")))
@@ -243,24 +244,11 @@ def test_gradient_of_a_sharded_batch_equals_that_of_an_unsharded(model_class):
   )
 
 
-def test_one_trace_for_one_shape():
-  model, variables, _ = small(ConvTasNet)
-  traces = []
-
-  @jax.jit
-  def apply(variables, mixture):
-    traces.append(mixture.shape)
-    return model.apply(variables, mixture)
-
-  for length in (64, 64, 65):
-    apply(variables, signal(2, length))
-  assert traces == [(2, 64), (2, 65)]
-
-
 @pytest.mark.parametrize(
   ("model_class", "options"),
   [
     (ConvTasNet, {"num_filters": 32, "num_repeats": 2}),
+    (SpectrogramTasNet, {}),
     (DPTNet, {"num_filters": 32, "filter_length": 16}),
   ],
 )
@@ -275,8 +263,7 @@ def test_learns_one_batch(model_class, options):
   def loss(variables):
     return jnp.mean((model.apply(variables, mixture) - reference) ** 2)
 
-  # The references have a power of a half.
-  assert learn(loss, variables, steps=150)[1] < 0.01
+  assert learn(loss, variables, steps=150) < 0.01  # from 0.5
 
 
 # Failures.
@@ -305,11 +292,11 @@ def test_refuses_other_shapes(model_class, shape):
     (ConvTasNet, {"norm": "batch"}, "unknown norm 'batch'"),
     (ConvTasNet, {"input_norm": "batch"}, "unknown norm 'batch'"),
     (ConvTasNet, {"padding": "left"}, "padding is 'both' or 'none'"),
-    (ConvTasNet, {"conv_padding": "late"}, "conv_padding is one of"),
+    (ConvTasNet, {"conv_padding": "late"}, "conv_padding is"),
     (
       ConvTasNet,
       {"causal": True, "conv_padding": "reflect"},
-      "conv_padding is one of",
+      "conv_padding is",
     ),
     (SpectrogramTasNet, {"compression": "cube"}, "unknown compression"),
     (SpectrogramTasNet, {"mask_activation": "tanh"}, "unknown mask_activation"),
@@ -323,7 +310,6 @@ def test_refuses_other_shapes(model_class, shape):
     (DPTNet, {"project_features": False}, r"feature_size \(8\) must be num_fi"),
     (DPTNet, {"chunk_padding": "all"}, "padding is 'hop' or 'chunk'"),
     (DPTNet, {"num_blocks": 0}, "num_blocks"),
-    (DPTNet, {"dtype": jnp.int8}, "dtype"),
   ],
 )
 def test_refuses_impossible_options(model_class, options, message):

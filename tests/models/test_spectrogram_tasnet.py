@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from separators import MASKER, learn, signal, small
+from separators import MASKER, signal, small
 
 from jaxsep.models import SpectrogramTasNet, TemporalConvNet
 
@@ -15,9 +15,6 @@ from jaxsep.models import SpectrogramTasNet, TemporalConvNet
 def spectra_of(model, variables, mixture):
   apply = functools.partial(model.apply, method="estimate_spectra")
   return jax.jit(apply)(variables, mixture)
-
-
-# Reference.
 
 
 @pytest.mark.parametrize(
@@ -39,11 +36,9 @@ def test_equals_pytorch(compression, mask_activation, causal):
   mixture = np.array(signal(2, 999))
   window = torch.hann_window(64, dtype=torch.float64)
   options = {"n_fft": 64, "hop_length": 16, "window": window}
+  double = torch.from_numpy(mixture).double()
   spectrum = torch.stft(
-    torch.from_numpy(mixture).double(),
-    pad_mode="constant",
-    return_complex=True,
-    **options,
+    double, pad_mode="constant", return_complex=True, **options
   )
   magnitude = spectrum.abs()
   features = {
@@ -72,9 +67,6 @@ def test_equals_pytorch(compression, mask_activation, causal):
   assert error.max() < 1e-4 * np.abs(expected.numpy()).max()
 
 
-# Laws.
-
-
 def test_estimates_have_the_phase_of_the_mixture():
   model, variables, _ = small(SpectrogramTasNet)
   mixture = signal(2, 500)
@@ -101,21 +93,3 @@ def test_synthesis_undoes_analysis():
   signals = signal(2, 3, 333)
   back = model.synthesize(model.analyze(signals), length=333)
   np.testing.assert_allclose(back, signals, atol=1e-5)
-
-
-def test_learns_one_batch():
-  model, variables, _ = small(SpectrogramTasNet)
-  time = jnp.arange(1600) / 8000
-  pitch = jnp.array([[500.0], [2000.0]])
-  reference = jnp.sin(2 * jnp.pi * pitch * time[None])[None]
-  mixture = reference.sum(axis=1)
-  target = jnp.abs(model.analyze(reference))
-
-  def loss(variables):
-    spectra = model.apply(variables, mixture, method="estimate_spectra")
-    return jnp.mean((jnp.abs(spectra) - target) ** 2)
-
-  variables, value = learn(loss, variables, steps=100)
-  assert value < 0.01 * jnp.mean(target**2)
-  estimate = model.apply(variables, mixture)
-  assert jnp.mean((estimate - reference) ** 2) < 0.01

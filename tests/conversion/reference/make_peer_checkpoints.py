@@ -1,12 +1,11 @@
-"""Writes small checkpoints of the peers, and what the peers make of a noise.
+"""Writes small checkpoints of the peers, and their estimates of a noise.
 
-Run where Asteroid and SpeechBrain 1.1 can be imported; neither Lightning nor
-torchaudio needs to be there:
+Needs Asteroid and SpeechBrain 1.1, but neither Lightning nor torchaudio:
 
   python tests/conversion/reference/make_peer_checkpoints.py
 
-The checkpoints are in the formats of the peers, one of them in PyTorch's old
-one, and `estimates.npz` holds the outputs of their own forward functions.
+The checkpoints are those that the peers write, some in PyTorch's old format.
+`estimates.npz` holds the outputs of their own forward functions.
 """
 
 import importlib.machinery
@@ -133,7 +132,7 @@ SPEECHBRAIN = {
 
 
 def stand_in(*names):
-  """Puts empty modules in the place of what the peers import and never use."""
+  """Replaces modules that the peers import but do not use."""
   for name in names:
     module = mock.MagicMock(__version__="0")
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
