@@ -146,6 +146,28 @@ def test_every_option_comes_back(tmp_path, options):
   check_equal(loaded.variables, variables)
 
 
+class Masker(nn.Module):
+  """A user's own masker for models of jaxsep, or for an own model."""
+
+  num_outputs: int = 16
+
+  @nn.compact
+  def __call__(self, features, *, length=None, train=False):
+    return nn.sigmoid(nn.Dense(self.num_outputs)(features))
+
+
+def test_own_classes_within_others(tmp_path):
+  model, variables = draw(Net(inner=Masker()))
+  save(tmp_path / "m", model, variables)
+  # By name, in any order, among classes that are not needed.
+  loaded = jaxsep.load(tmp_path / "m", model_class=(nn.Dense, Masker, Net))
+  assert loaded.model == model
+  assert type(loaded.model.inner) is Masker
+  check_equal(loaded.variables, variables)
+  for given, missing in ((Net, "Masker"), (Masker, "Net"), ([], "Masker, Net")):
+    expect(tmp_path / "m", f"names the class {missing},", model_class=given)
+
+
 @pytest.mark.parametrize(
   ("dtype", "stored_as"),
   [(jnp.bfloat16, None), (jnp.float16, None), (jnp.bfloat16, "bfloat16")],
@@ -299,11 +321,13 @@ def test_a_bucket_that_cannot_be_opened(place, net, tmp_path, monkeypatch):
 
 
 def test_a_class_that_is_not_given(folder):
-  message = "names the class 'Net', which is not jaxsep's: pass model_class=Net"
+  message = "names the class Net, which is not jaxsep's: load it .*=.Net]"
   expect(folder, message, model_class=None)
   expect(folder, message, model_class=nn.Dense)
   change_config(folder, model={"class": "os.system", "options": {}})
-  expect(folder, "names the class 'os.system'")
+  expect(folder, "names the class os.system")
+  change_config(folder, model={})
+  expect(folder, "names the class None")
 
 
 @pytest.mark.parametrize(

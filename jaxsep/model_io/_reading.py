@@ -54,8 +54,9 @@ def load(
     where: A model folder; the folder of a run, for its best model or else its
       last one; or the name of a model that ships with jaxsep. Folders may be
       in a bucket (`gs://...`).
-    model_class: The model's class if it is not jaxsep's own; or a list of it,
-      the classes nested in it, and the functions among their options.
+    model_class: Your own class, or a list of all classes (and functions among
+      their options) that the model may be made of beside jaxsep's own; they
+      are looked up by name, and may be more than are needed.
 
   Returns:
     The model, its variables bit for bit, and what was saved with them.
@@ -181,18 +182,30 @@ def _load(folder, classes):
 def _build(folder, config, classes):
   """The module that a configuration describes, and its shapes."""
   path = folder / CONFIG
-  name = config["model"].get("class")
-  if name not in classes:
+  named = _class_names(config["model"]) or {"None"}
+  if unknown := sorted(named - classes.keys()):
+    names = ", ".join(unknown)
     raise ModelFolderError(
-      f"{path} names the class {name!r}, which is not jaxsep's: pass"
-      f" model_class={name}."
+      f"{path} names the class {names}, which is not jaxsep's: load it in"
+      f" Python with model_class=[{names}]."
     )
   try:
     model = json_values.decode(config["model"], classes)
     checked_rate(config["sample_rate_hz"])
     return model, shapes_of(model)
-  except Exception as error:  # Whatever a class says to impossible options.
+  except Exception as error:  # A class may raise any for invalid options.
     raise ModelFolderError(f"{path}: {one_line(error)}") from error
+
+
+def _class_names(value):
+  """The classes that an encoded value is made of."""
+  if not isinstance(value, list | dict):
+    return set()
+  items = value.values() if isinstance(value, dict) else value
+  names = set().union(*map(_class_names, items))
+  if isinstance(value, dict) and "class" in value:
+    names.add(str(value["class"]))
+  return names
 
 
 def _read_variables(folder, config):

@@ -215,7 +215,7 @@ def _check_free(folder, overwrite):
     raise ModelFolderError(f"{folder} is a file: choose another folder.")
   entries = {entry.name for entry in folder.iterdir()}
   ours = {CONFIG, PARAMS}
-  # Where it is damaged or older, only the two files can be ours.
+  # If config.json is unreadable, only it and params.safetensors are ours.
   with contextlib.suppress(ModelFolderError):
     config = read_config(folder)
     ours |= {*config["parts"], *config["files"]}
