@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from data_pipelines import corpora, table
 from data_pipelines.batches import batches
@@ -11,17 +11,6 @@ from experiments import options
 
 # Options of mixtures, and the layouts that have them.
 _LAYOUTS_OF = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
-
-#: Options that say where and how fast, not what.
-MAY_CHANGE = (
-  "cache_dir",
-  "num_threads",
-  "corpus",
-  "valid_corpus",
-  "valid_speakers",
-  "noise",
-  "rirs",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +97,17 @@ class Data:
   valid: Any
   background: dict[str, Any] = dataclasses.field(default_factory=dict)
   valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  #: Options that say where and how fast, not what.
+  may_change: ClassVar[tuple[str, ...]] = (
+    "cache_dir",
+    "num_threads",
+    "corpus",
+    "valid_corpus",
+    "valid_speakers",
+    "noise",
+    "rirs",
+  )
 
   def train_batches(self, start_step: int, **here: int) -> Iterator[dict]:
     """Batches from a step on; of this `process_index` of `process_count`."""

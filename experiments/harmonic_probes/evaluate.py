@@ -40,9 +40,8 @@ from typing import Any
 
 import tqdm
 
-import jaxsep
 from experiments import data as data_lib
-from experiments import evaluation, options, rows
+from experiments import evaluation, job, options, rows
 from experiments.command import Parser, say
 from experiments.harmonic_probes.configs import conv_tasnet
 from experiments.harmonic_probes.train import make_task
@@ -218,9 +217,11 @@ def run(flags: Any) -> None:
   """Evaluates as the flags say."""
   check_flags(flags)
   output = output_path(flags)
-  loaded = jaxsep.load(flags.model or flags.workdir)
+  loaded = job.load_model(flags.model or flags.workdir)
   config = make_config(flags, loaded)
-  task = make_task(config, loaded.model)
+  if flags.model:
+    config.model = options.options(loaded.model)
+  task = make_task(config)
   batches, chosen = open_batches(flags, config)
   progress = tqdm.tqdm(batches, unit="batch", disable=not sys.stderr.isatty())
   table, saved, kept = [], [], 0

@@ -160,7 +160,7 @@ def test_voices_are_those_to_test_on(model, run_evaluate):
 def test_seconds_are_those_of_the_mixture(overlap):
   config = tiny_config(valid_crop_s=0.5, num_valid_examples=4, batch_size=4)
   config.simulation.overlap = overlap
-  task = train.make_task(config, TINY_MODEL)
+  task = train.make_task(config)
   # Utterances that end within the crop, in each mixture another.
   batch = {
     "index": np.arange(2, dtype=np.uint32),
