@@ -21,7 +21,7 @@ import numpy as np
 
 import jaxsep
 from data_pipelines.voices import make_voices, speaker_of
-from experiments import evaluation, job, rows
+from experiments import job, rows, separation
 from experiments.command import Parser, run_or_exit
 from experiments.data import Data, DataConfig
 from experiments.harmonic_probes.configs import conv_tasnet_small_corpus
@@ -121,7 +121,7 @@ def run(
   scored = list(separate_unseen(task, variables, config, num_examples))
   table = [row for row, _ in scored]
   rows.write(folder / "scores.csv", [*table, mean_row(table)])
-  evaluation.write_examples(
+  separation.write_examples(
     folder / "audio", scored[:num_saved], sample_rate_hz=config.sample_rate_hz
   )
   row, first = scored[0]
@@ -170,7 +170,7 @@ def separate_unseen(
       # Whole, with their length: the model hears no padding.
       yield mix(batch)
 
-  for scores, signals in evaluation.evaluate(task, variables, mixtures()):
+  for scores, signals in separation.scored(task, variables, mixtures()):
     row = {"index": scores["index"]}
     for n, number in enumerate(speakers[scores["index"]], 1):
       speaker = speaker_of(seed=seed, split="test", number=number)
