@@ -269,7 +269,8 @@ def hold_out(
 ) -> tuple[Corpus, Corpus]:
   """Splits a corpus in two, of which the second is for validation.
 
-  Every tenth value of a column goes to the second part, or more if needed.
+  Every tenth value of a column goes to the second part; more, if it would have
+  fewer than `at_least`.
 
   Args:
     corpus: The corpus.
@@ -288,21 +289,22 @@ def hold_out(
     >>> voices = make_voices(num_speakers=6, utterances_per_speaker=1)
     >>> train, valid = hold_out(voices, column="speaker", at_least=2)
     >>> len(train.speakers), len(valid.speakers)
-    (3, 3)
+    (4, 2)
     >>> shared_speakers(train, valid)
     ()
   """
   if column is None:
     column = "speaker" if len(corpus.speakers) >= 2 * at_least else "path"
   index, values = corpus.codes(column)
-  stride = max(2, min(10, len(values) // (2 * at_least)))
-  held = index % stride == 0
-  if len(values) - len(values[::stride]) < at_least:
-    raise CorpusError(
-      f"{corpus.title} has {len(values)} different {column} values, too few"
-      " to keep some for validation"
-    )
-  return corpus.rows(~held), corpus.rows(held)
+  for stride in range(10, 1, -1):
+    num_held = len(values[::stride])
+    if at_least <= num_held <= len(values) - at_least:
+      held = index % stride == 0
+      return corpus.rows(~held), corpus.rows(held)
+  raise CorpusError(
+    f"{corpus.title} has {len(values)} different {column} values, too few"
+    " to keep some for validation"
+  )
 
 
 def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:

@@ -350,7 +350,9 @@ def _open_both(config, data):
         f"{' or '.join(layouts)}, not for {data.corpus}"
       )
   has_own = bool(
-    data.valid_corpus or data.valid_split or corpora.splits_of(data.corpus)
+    data.valid_corpus
+    or data.valid_split
+    or (corpora.splits_of(data.corpus) or (None, None))[1]
   )
   if data.valid_speakers and has_own:
     raise ValueError(
