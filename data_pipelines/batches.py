@@ -56,8 +56,8 @@ def batches(
     process_index: Number of this host.
     process_count: Number of hosts.
     num_threads: Batches read at a time; None is one a core.
-    buckets: Lengths that `BucketedExamples` are padded to. A fixed set goes
-      through the buckets in order.
+    buckets: Lengths that `BucketedExamples` are padded to, each array by its
+      own ratio. A fixed set goes through the buckets in order.
 
   Returns:
     An iterator without end; with `num_examples`, an iterable with a length.
@@ -107,12 +107,14 @@ def _stacked(examples: Any, index: list[int], length: int | None) -> Batch:
     place_of[i] = place
     for name, value in examples.read(i).items():
       if length is not None and name in examples.padded:
-        if value.shape[-1] > length:
+        # The small number is for ratios that are not exact in binary.
+        most = math.ceil(length * examples.padded[name] - 1e-6)
+        if value.shape[-1] > most:
           raise ValueError(
             f"{name} has {value.shape[-1]} samples, more than max_length"
-            f" promised, and its bucket has {length}"
+            f" promised, and its bucket of {length} holds {most}"
           )
-        value = pad_to(value, length)
+        value = pad_to(value, most)
       value = np.asarray(value)
       array = batch.get(name)
       if array is None:

@@ -8,6 +8,7 @@ made from the draws of `sampling` and the reading of `crops`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,10 +35,16 @@ class BucketedExamples(Examples, Protocol):
 
   seed: int  # Of the order of batches.
   epoch_size: int
-  padded: tuple[str, ...]  # Arrays that are padded at the end, by name.
+  # Arrays that are padded at the end, and how many of their samples one sample
+  # of the bucket is worth: 1 for waveforms, 200 / 16000 for features at 200 Hz
+  # beside waveforms at 16 kHz.
+  padded: Mapping[str, float]
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """The most samples of examples, int64 [B]; in each epoch the same ones."""
+    """The shortest bucket that all arrays of an example fit in, int64 [B].
+
+    Each epoch has the same lengths.
+    """
     ...
 
 
@@ -286,46 +293,36 @@ class PremixedCrops:
 class PremixedWhole:
   """Whole mixtures, in the order of the corpus, for evaluation.
 
-  A mixture is cut to a multiple of `length_multiple`, at most `max_length`,
-  at `sample_rate_hz`, and never padded. `buckets` are the lengths that occur,
-  one in each batch. The index of an example is its row. Every mixture once:
-  `batches(whole, batch_size=4, buckets=whole.buckets,
+  An example has the arrays of `PremixedCrops`; its index is its row. Batches
+  hold mixtures of one padded length, of which `buckets` are those that occur.
+  Every mixture once: `batches(whole, batch_size=4, buckets=whole.buckets,
   num_examples=whole.epoch_size)`.
   """
 
-  padded = ("mixture", "reference", "noise")
   seed = 0
 
   def __init__(
-    self,
-    corpus: Corpus,
-    *,
-    sample_rate_hz: int,
-    length_multiple: int = 1,
-    max_length: int | None = None,
+    self, corpus: Corpus, *, sample_rate_hz: int, pad_s: float = 1.0
   ):
-    """Works out the lengths, see above.
+    """Takes a pre-mixed corpus or an opened mixture list.
 
-    A mixture shorter than `length_multiple` keeps its length; `max_length`
-    bounds memory.
+    Batches end in zeros up to a multiple of `pad_s` seconds: a model is
+    compiled once per padded length.
     """
-    if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
-      raise ValueError(
-        f"length_multiple {length_multiple} must be positive and at most"
-        f" max_length ({max_length})"
-      )
+    multiple = round(pad_s * sample_rate_hz)
+    if multiple < 1:
+      raise ValueError(f"pad_s is {pad_s:g}, expected at least one sample")
     self._corpus = _check_premixed(corpus)
     self._sample_rate_hz = sample_rate_hz
     length = corpus.length * sample_rate_hz // corpus.rate_hz
-    if max_length is not None:
-      length = np.minimum(length, max_length)
-    whole = length // length_multiple * length_multiple
-    self._length = np.where(whole > 0, whole, np.maximum(length, 1))
+    self._length = np.maximum(length, 1)
+    self.padded = dict.fromkeys(("mixture", "reference", "noise"), 1.0)
     self.epoch_size = len(corpus)
-    self.buckets = tuple(np.unique(self._length).tolist())
+    padded = -(-self._length // multiple) * multiple
+    self.buckets = tuple(np.unique(padded).tolist())
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """Samples of examples, [B]."""
+    """Samples of examples without padding, [B]."""
     return self._length[index]
 
   def read(self, index: int) -> Example:

@@ -134,12 +134,7 @@ class Data:
     """The fixed validation set; of this process, as above."""
     config = self.config
     if self.valid.is_premixed:
-      # Of a second, so that the model is compiled for few lengths.
-      examples = PremixedWhole(
-        self.valid,
-        sample_rate_hz=self.sample_rate_hz,
-        length_multiple=self.sample_rate_hz,
-      )
+      examples = PremixedWhole(self.valid, sample_rate_hz=self.sample_rate_hz)
       count = {"num_examples": len(self.valid), "buckets": examples.buckets}
     else:
       examples = self._mixtures(

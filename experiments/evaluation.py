@@ -127,11 +127,14 @@ class Chosen:
 
   def batches(self, batch_size: int) -> Any:
     """Batches whose "index" counts in `rows`, those of one length together."""
+    chosen, rate = self.mixtures.rows(self.rows), self.sample_rate_hz
+    if self.crop is not None:
+      length = np.minimum(chosen.length, self.crop * chosen.rate_hz // rate)
+      chosen = dataclasses.replace(chosen, length=length)
     whole = PremixedWhole(
-      self.mixtures.rows(self.rows),
-      sample_rate_hz=self.sample_rate_hz,
-      length_multiple=self.crop or self.multiple,
-      max_length=self.crop,
+      chosen,
+      sample_rate_hz=rate,
+      pad_s=(self.crop or self.multiple) / rate,
     )
     return batches(
       whole,
