@@ -189,7 +189,7 @@ class Mixtures:
     return example
 
   def _read_source(self, drawn, rows: np.ndarray, source: int) -> np.ndarray:
-    """The crop of a source; `rows` then says which was read."""
+    """The crop of a source; puts the row that was read into `rows`."""
     speaker = self._corpus.speaker
     others = set(speaker[np.delete(rows, source)].tolist())
     candidates = sampling.following(int(rows[source]), len(speaker))
@@ -219,7 +219,7 @@ class Mixtures:
     return np.resize(np.roll(crop, -turn), self._crop_length)
 
   def _rir(self, rows: np.ndarray, source: int) -> np.ndarray:
-    """The RIR of a source; `rows` then says which was read."""
+    """The RIR of a source; puts the row that was read into `rows`."""
     room, first = self._rooms.room, int(rows[source])
     others = np.delete(rows, source).tolist()
 
@@ -255,11 +255,20 @@ class PremixedCrops:
   ):
     """Takes a pre-mixed corpus or an opened mixture list.
 
-    Mixtures shorter than the crop are followed by zeros; up to
-    `max_broken_files` broken ones are replaced by the next.
+    Mixtures shorter than the crop are followed by zeros, and a warning says
+    how many; `corpus.rows` can leave them out. Up to `max_broken_files` broken
+    ones are replaced by the next.
     """
-    _check_positive(crop_length=crop_length)
+    _check_positive(crop_length=crop_length, sample_rate_hz=sample_rate_hz)
     self._corpus = _check_premixed(corpus)
+    crop_s = crop_length / sample_rate_hz
+    if (short := (corpus.length < crop_s * corpus.rate_hz).sum()) > 0:
+      logging.warning(
+        "%d of %d mixtures are shorter than a crop of %g s and end in zeros",
+        short,
+        len(corpus),
+        crop_s,
+      )
     self._crop_length = crop_length
     self._sample_rate_hz = sample_rate_hz
     self._tolerance = Tolerance(max_broken_files)

@@ -49,9 +49,9 @@ class DataConfig:
     crop_s: Duration of an example in training.
     valid_crop_s: The same in validation.
     num_valid_examples: Mixtures of the validation set, if they are drawn.
-    min_utterance_s: Shorter utterances are left out; None leaves out those
-      that do not fill a crop at the fastest speed, so that no mixture ends in
-      zeros.
+    min_utterance_s: Shorter utterances, and mixtures to train on, are left out.
+      None leaves out utterances that do not fill a crop at the fastest speed,
+      so that no mixture of them ends in zeros.
     weighting: `"utterance"` draws each equally often, `"duration"` in
       proportion to its length.
     speed_range: Slowest and fastest speed of a source; None leaves it.
@@ -364,7 +364,8 @@ def _open_both(config, data):
     train, valid = table.hold_out(
       train, column="speaker", at_least=config.model.num_sources
     )
-  if not train.is_premixed:
+  # Short mixtures are padded, or left out on request.
+  if data.min_utterance_s is not None or not train.is_premixed:
     train = _long_enough(train, data.min_utterance_s, data.drawn_s)
   if not valid.is_premixed:
     valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
@@ -372,13 +373,13 @@ def _open_both(config, data):
 
 
 def _long_enough(corpus, min_s, crop_s):
-  """Leaves short utterances out."""
+  """Leaves short recordings out."""
   seconds = crop_s if min_s is None else min_s
   long = corpus.length >= seconds * corpus.rate_hz
   if not long.any():
     raise ValueError(
-      f"no utterance of {corpus.root or 'the corpus'} is {seconds:g} s long; "
-      "choose a shorter data.crop_s, or let mixtures end in zeros by "
+      f"nothing in {corpus.root or 'the corpus'} is {seconds:g} s long; choose "
+      "a shorter data.crop_s, or let mixtures end in zeros by a shorter "
       "data.min_utterance_s"
     )
   return corpus.rows(long)

@@ -97,7 +97,7 @@ def test_missing_folders(tmp_path, make_mixtures):
     corpora.open_corpus(f"wsj0_mix:{tmp_path}", split="tr", exclude=["x"])
 
 
-def test_training(tmp_path, make_mixtures):
+def test_training(tmp_path, make_mixtures, caplog):
   lengths = range(1000, 2800, 300)
   make_mixtures("2speakers/wav8k/min/tr", ["mix", "s1", "s2"], lengths)
   corpus = corpora.scan_wsj0_mix(tmp_path)
@@ -109,6 +109,7 @@ def test_training(tmp_path, make_mixtures):
     return take(batches(examples, batch_size=4, **here), count)
 
   taken = first(6)
+  assert "2 of 6 mixtures are shorter than a crop" in caplog.text
   assert {k: (v.shape, v.dtype.name) for k, v in taken[0].items()} == {
     "index": ((4,), "uint32"),
     "mixture": ((4, 1500), "float32"),

@@ -77,6 +77,10 @@ def test_librimix_of_either_kind(tmp_path, has_noise):
     config.data.mixture = kind
   batch = next(opened(config).train_batches(0))
   assert ("noise" in batch) == has_noise
+  # Mixtures are padded to the crop unless short ones are to be left out.
+  config.data.min_utterance_s = 2.0
+  with pytest.raises(ValueError, match="is 2 s long"):
+    opened(config)
 
 
 def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
