@@ -141,12 +141,20 @@ def splits_of(spec: str) -> tuple[str, str | None, str] | None:
     spec: As for `open_corpus`.
 
   Returns:
-    Their names; None if a layout has none or, as tfds, its own. A folder with
-    any of LibriSpeech's `train-*`, `dev-*` and `test-*` has "train", "dev" and
-    "test". Without `dev-*` the second is None: validate on some speakers of
-    the first.
+    Their names; None if a layout or a tfds dataset has no more than one. In a
+    folder with any of LibriSpeech's `train-*`, `dev-*` and `test-*` they are
+    "train", "dev" and "test". The second is None where there is none, as
+    without `dev-*` and for tfds: validate on some speakers of the first.
+
+  Raises:
+    CorpusError: If a tfds dataset cannot be opened.
   """
   layout, _, where = spec.partition(":")
+  if layout == "tfds":
+    from data_pipelines import tfds_corpora
+
+    several = len(tfds_corpora.splits_of(where)) > 1
+    return ("train", None, "test") if several else None
   if layout != "librispeech":
     return _SPLITS.get(layout)
   subsets = librispeech_subsets(os.path.expanduser(where))

@@ -245,8 +245,6 @@ def open_corpus(
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
-  if layout == "tfds":
-    splits = ("train", None, "test")
   wanted: dict[str, Any] = {
     "split": split
     or (splits and splits[("train", "valid", "test").index(purpose)]),
