@@ -87,7 +87,7 @@ class Mixtures:
         pitch and formants move with it.
       noise: Noises; each example gets one, repeated if it is too short.
       rirs: RIRs; an example gets those of one room, different ones if there
-        are enough. Read is the first channel or that of `open_corpus`.
+        are enough. The first channel is read, or that of `open_corpus`.
       rir_length: Samples of each RIR, cut or followed by zeros. Resampling
         keeps the gain of a RIR.
       weighting: "utterance" draws each equally often, "duration" in
@@ -368,7 +368,8 @@ def _check_premixed(corpus: Corpus) -> Corpus:
 def _check_positive(**options: int) -> None:
   for name, value in options.items():
     if value < 1:
-      raise ValueError(f"{name} is {value}, expected at least 1")
+      unit = " samples" if name == "crop_length" else ""
+      raise ValueError(f"{name} is {value}{unit}, expected at least 1")
 
 
 def _read_rir(

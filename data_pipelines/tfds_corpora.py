@@ -116,6 +116,7 @@ def from_tfds(
     length=table.pop("length"),
     rate_hz=rates,
     columns=table,
+    title=title,
     reader=records,
     parts=tuple(parts.split()),
   )
