@@ -134,20 +134,31 @@ def open_corpus(
   return corpus.subset(speakers=speakers, exclude=exclude)
 
 
-def splits_of(spec: str) -> tuple[str, str, str] | None:
+def splits_of(spec: str) -> tuple[str, str | None, str] | None:
   """The splits to train, validate and test on.
 
   Args:
     spec: As for `open_corpus`.
 
   Returns:
-    Their names; None if a layout has none or, as tfds, its own.
+    Their names; None if a layout or a tfds dataset has no more than one. In a
+    folder with any of LibriSpeech's `train-*`, `dev-*` and `test-*` they are
+    "train", "dev" and "test". The second is None where there is none, as
+    without `dev-*` and for tfds: validate on some speakers of the first.
+
+  Raises:
+    CorpusError: If a tfds dataset cannot be opened.
   """
   layout, _, where = spec.partition(":")
-  if layout == "librispeech":
-    subsets = librispeech_subsets(os.path.expanduser(where))
-    names = ("train", "dev", "test")
-    if all(any(s.startswith(f"{n}-") for s in subsets) for n in names[:2]):
-      return names
+  if layout == "tfds":
+    from data_pipelines import tfds_corpora
+
+    several = len(tfds_corpora.splits_of(where)) > 1
+    return ("train", None, "test") if several else None
+  if layout != "librispeech":
+    return _SPLITS.get(layout)
+  subsets = librispeech_subsets(os.path.expanduser(where))
+  found = {subset.partition("-")[0] for subset in subsets if "-" in subset}
+  if not found & {"train", "dev", "test"}:
     return None
-  return _SPLITS.get(layout)
+  return "train", "dev" if "dev" in found else None, "test"

@@ -38,8 +38,8 @@ class DataConfig:
     crop_s: Duration of an example in training.
     valid_crop_s: The same in validation.
     num_valid_examples: Mixtures of the validation set, if they are drawn.
-    min_utterance_s: Shorter utterances are left out; None leaves out those
-      that do not fill a crop at the fastest speed.
+    min_utterance_s: Shorter utterances, and mixtures to train on, are left out;
+      None leaves out utterances that do not fill a crop at the fastest speed.
     weighting: `"utterance"` or `"duration"`: what draws are proportional to.
     speed_range: Slowest and fastest speed of a source; None leaves it.
     noise: Corpus of noises; needs `simulation.noise_snr_db`.
@@ -130,12 +130,7 @@ class Data:
   def eval_batches(self, **here: int) -> Iterable[dict]:
     """The fixed validation set; of this process, as above."""
     if self.valid.is_premixed:
-      # Cut to whole seconds, so that the model is compiled for few lengths.
-      examples = PremixedWhole(
-        self.valid,
-        sample_rate_hz=self.sample_rate_hz,
-        length_multiple=self.sample_rate_hz,
-      )
+      examples = PremixedWhole(self.valid, sample_rate_hz=self.sample_rate_hz)
       count = {"num_examples": len(self.valid), "buckets": examples.buckets}
     else:
       examples = self._mixtures(
@@ -237,8 +232,6 @@ def open_corpus(
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
-  if layout == "tfds":
-    splits = ("train", None, "test")
   if splits and not split:
     split = splits[("train", "valid", "test").index(purpose)]
   wanted: dict[str, Any] = {
@@ -336,7 +329,9 @@ def _open_both(config, data):
         f"{' or '.join(layouts)}, not for {data.corpus}"
       )
   has_own = bool(
-    data.valid_corpus or data.valid_split or corpora.splits_of(data.corpus)
+    data.valid_corpus
+    or data.valid_split
+    or (corpora.splits_of(data.corpus) or (None, None))[1]
   )
   if data.valid_speakers and has_own:
     raise ValueError(
@@ -353,7 +348,8 @@ def _open_both(config, data):
     train, valid = table.hold_out(
       train, column="speaker", at_least=config.model.num_sources
     )
-  if not train.is_premixed:
+  # Short mixtures are padded, or left out on request.
+  if data.min_utterance_s is not None or not train.is_premixed:
     train = _long_enough(train, data.min_utterance_s, data.drawn_s)
   if not valid.is_premixed:
     valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
@@ -361,13 +357,13 @@ def _open_both(config, data):
 
 
 def _long_enough(corpus, min_s, crop_s):
-  """Leaves short utterances out."""
+  """Leaves short recordings out."""
   seconds = crop_s if min_s is None else min_s
   long = corpus.length >= seconds * corpus.rate_hz
   if not long.any():
     raise ValueError(
-      f"no utterance of {corpus.root or 'the corpus'} is {seconds:g} s long; "
-      "choose a shorter data.crop_s, or let mixtures end in zeros by "
+      f"nothing in {corpus.root or 'the corpus'} is {seconds:g} s long; choose "
+      "a shorter data.crop_s, or let mixtures end in zeros by a shorter "
       "data.min_utterance_s"
     )
   return corpus.rows(long)

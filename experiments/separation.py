@@ -93,13 +93,15 @@ class Chosen:
 
   def eval_batches(self) -> Any:
     """Batches of padded mixtures; "index" counts in `rows`."""
-    corpus = self.mixtures.rows(self.rows)
+    corpus, rate = self.mixtures.rows(self.rows), self.sample_rate_hz
+    pad_s = 1.0
     if self.crop is not None:
-      # As samples of the files.
-      crop = -(-self.crop * corpus.rate_hz // self.sample_rate_hz)
+      # In samples of the files.
+      crop = -(-self.crop * corpus.rate_hz // rate)
       length = np.minimum(corpus.length, crop)
       corpus = dataclasses.replace(corpus, length=length)
-    whole = PremixedWhole(corpus, sample_rate_hz=self.sample_rate_hz)
+      pad_s = self.crop / rate
+    whole = PremixedWhole(corpus, sample_rate_hz=rate, pad_s=pad_s)
     return batches(
       whole,
       batch_size=self.batch_size,

@@ -1,5 +1,7 @@
 """Corpora of configs: which there are, what is in them, and who is kept."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -75,6 +77,10 @@ def test_librimix_of_either_kind(tmp_path, has_noise):
     config.data.mixture = kind
   batch = next(opened(config).train_batches(0))
   assert ("noise" in batch) == has_noise
+  # Mixtures are padded to the crop unless short ones are to be left out.
+  config.data.min_utterance_s = 2.0
+  with pytest.raises(ValueError, match="is 2 s long"):
+    opened(config)
 
 
 def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
@@ -99,6 +105,11 @@ def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
   again = tiny_config(corpus=f"librispeech:{tmp_path}", valid_split="train-b")
   with pytest.raises(ValueError, match="2 speakers are in both training and"):
     opened(again)
+  # Without `dev-*`, speakers of `train-*` are held out.
+  shutil.rmtree(tmp_path / "dev-clean")
+  data = opened(tiny_config(corpus=f"librispeech:{tmp_path}"))
+  speakers = data.train.speakers + data.valid.speakers
+  assert sorted(speakers) == ["00", "01", "10", "11"]
 
 
 def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
@@ -113,11 +124,11 @@ def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
   assert not set(data.train.speakers) & set(data.valid.speakers)
   assert len(data.train.speakers) + len(data.valid.speakers) == 8
   # One second does not fill a crop of one second at a speed of 1.05.
-  assert (data.train.length == 16000).all() and len(data.valid) == 8
+  assert (data.train.length == 16000).all() and len(data.valid) == 4
   batch = next(data.train_batches(0))
   assert (batch["length"] == batch["sources"].shape[-1]).all()
   config.data.min_utterance_s = 0.5
-  assert len(opened(config).train) == 8
+  assert len(opened(config).train) == 12
   names = tmp_path / "names.txt"
   names.write_text("speaker3\nspeaker5\n")
   config.data.valid_speakers = str(names)
