@@ -22,7 +22,7 @@ from experiments import data as data_lib
 from experiments import options, rows
 from experiments.evaluation import Evaluation, examples_of
 from experiments.rows import Row
-from jaxsep import audio, metrics, simulate
+from jaxsep import audio, metrics
 from jaxsep.tasks import Keys
 
 #: Of mixtures that are drawn, where flags do not say.
@@ -314,19 +314,12 @@ def scored(
   @jax.jit
   def separate(variables, batch):
     keys = Keys.evaluation(batch["index"])
-    signals = task.separate(variables, batch, keys=keys)
-    length = batch["length"]
-    if "sources" in batch and task.simulation is not None:
-      length = simulate.simulate_batch(
-        task.simulation, batch, keys=keys.examples
-      )["length"]
-    elif "sources" in batch:
-      length = length.max(axis=-1)
-    return signals, length
+    return task.separate(variables, batch, keys=keys)
 
   for batch in batches:
     mask = batch.get("mask", np.ones(len(batch["index"]), bool))
-    signals, length = jax.device_get(separate(variables, batch))
+    signals = jax.device_get(separate(variables, batch))
+    length = signals.pop("length")
     values = metrics.separation_scores(
       signals["estimate"],
       signals["reference"],

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxsep.dsp._precision import at_least_float32
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 
 def projection(
@@ -84,11 +84,14 @@ def energy(signal: Float[Array, "*batch time"]) -> Float[Array, "*batch"]:
 
 def centered(
   signal: Float[Array, "*batch time"],
+  length: Int[Array, "..."] | None = None,
 ) -> Float[Array, "*batch time"]:
   """The signal minus its mean over time.
 
   Args:
     signal: Signal, shape `[..., T]`.
+    length: Valid samples, of a shape that broadcasts to `[...]`; the mean is
+      theirs, and the result is zero past them. None takes all T.
 
   Returns:
     Zero-mean signal, shape `[..., T]`, in float32 or better.
@@ -98,7 +101,15 @@ def centered(
     [-1.  1.]
   """
   signal = at_least_float32(signal)
-  return signal - jnp.mean(signal, axis=-1, keepdims=True)
+  if length is None:
+    return signal - jnp.mean(signal, axis=-1, keepdims=True)
+  length = jnp.asarray(length)
+  length = length.reshape((1,) * (signal.ndim - 1 - length.ndim) + length.shape)
+  places = jnp.arange(signal.shape[-1]).reshape((1,) * length.ndim + (-1,))
+  valid = places < length[..., None]
+  total = jnp.sum(jnp.where(valid, signal, 0.0), axis=-1, keepdims=True)
+  mean = total / jnp.maximum(length[..., None], 1)
+  return jnp.where(valid, signal - mean, 0.0)
 
 
 def paired(estimate, reference):

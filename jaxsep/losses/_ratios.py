@@ -1,13 +1,14 @@
 """Negated signal-to-distortion ratios, in dB: lower is better."""
 
 from jaxsep.dsp import centered, energy, paired, power_ratio_db, projection
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 
 def neg_si_snr(
   estimate: Float[Array, "*batch time"],
   reference: Float[Array, "*batch time"],
   *,
+  length: Int[Array, "*batch"] | None = None,
   eps: float = 1e-8,
   soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
@@ -19,6 +20,8 @@ def neg_si_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
+    length: Valid samples of both, shape `[...]`; the rest does not count. None
+      takes all T. The other ratios need none: zeros do not change them.
     eps: Energy added to both energies before the log; bounds value and gradient
       on silence and on an exact estimate.
     soft_threshold_db: Ratio that is good enough: the loss levels out at its
@@ -44,8 +47,8 @@ def neg_si_snr(
   """
   estimate, reference = paired(estimate, reference)
   return neg_si_sdr(
-    centered(estimate),
-    centered(reference),
+    centered(estimate, length),
+    centered(reference, length),
     eps=eps,
     soft_threshold_db=soft_threshold_db,
   )
@@ -67,14 +70,11 @@ def neg_si_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Energy added to both energies before the log; bounds value and gradient
-      on silence and on an exact estimate.
-    soft_threshold_db: Ratio that is good enough: the loss levels out at its
-      negative. None for no limit.
+    eps: See `neg_si_snr`.
+    soft_threshold_db: See `neg_si_snr`.
 
   Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced: take the mean
-    where you train.
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -110,14 +110,11 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Energy added to both energies before the log; bounds value and gradient
-      on silence and on an exact estimate.
-    soft_threshold_db: Ratio that is good enough: the loss levels out at its
-      negative. None for no limit.
+    eps: See `neg_si_snr`.
+    soft_threshold_db: See `neg_si_snr`.
 
   Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced: take the mean
-    where you train.
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   Raises:
     ValueError: If the two shapes differ.
@@ -155,14 +152,11 @@ def neg_sdr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    eps: Energy added to both energies before the log; bounds value and gradient
-      on silence and on an exact estimate.
-    soft_threshold_db: Ratio that is good enough: the loss levels out at its
-      negative. None for no limit.
+    eps: See `neg_si_snr`.
+    soft_threshold_db: See `neg_si_snr`.
 
   Returns:
-    Loss in dB, shape `[...]`, float32 or better. Not reduced: take the mean
-    where you train.
+    Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
   Raises:
     ValueError: If the two shapes differ.

@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 
 from jaxsep.dsp import at_least_float32
-from jaxsep.typing import Array, Float, Inexact
+from jaxsep.typing import Array, Float, Inexact, Int
 
 
 def magnitude_l2(
   estimate: Inexact[Array, "*batch frames bins"],
   reference: Inexact[Array, "*batch frames bins"],
+  *,
+  num_frames: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
   """Mean squared difference of two magnitude spectra.
 
@@ -17,10 +19,10 @@ def magnitude_l2(
   Args:
     estimate: Separated spectrum, shape `[..., N, F]`.
     reference: Target spectrum, same shape.
+    num_frames: Valid frames of each, shape `[...]`; None counts all.
 
   Returns:
-    Loss, shape `[...]`, float32 or better: the mean over frames and bins. Not
-    reduced further: take the mean where you train.
+    Loss, shape `[...]`, float32 or better: the mean over frames and bins.
 
   Raises:
     ValueError: If the two shapes differ or there are no frames or bins.
@@ -32,22 +34,24 @@ def magnitude_l2(
   """
   estimate, reference = _checked(estimate, reference)
   error = jnp.abs(estimate) - jnp.abs(reference)
-  return jnp.mean(error * error, axis=(-2, -1))
+  return _mean(error * error, num_frames)
 
 
 def complex_l2(
   estimate: Inexact[Array, "*batch frames bins"],
   reference: Inexact[Array, "*batch frames bins"],
+  *,
+  num_frames: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
   """Mean squared distance of two complex spectra: magnitudes and phases.
 
   Args:
     estimate: Separated spectrum, shape `[..., N, F]`.
     reference: Target spectrum, same shape.
+    num_frames: Valid frames of each, shape `[...]`; None counts all.
 
   Returns:
-    Loss, shape `[...]`, float32 or better: the mean over frames and bins. Not
-    reduced further: take the mean where you train.
+    Loss, shape `[...]`, float32 or better: the mean over frames and bins.
 
   Raises:
     ValueError: If the two shapes differ or there are no frames or bins.
@@ -61,7 +65,19 @@ def complex_l2(
   error = estimate - reference
   # Not the square of the absolute value, which has no slope where it is zero.
   power = jnp.square(jnp.real(error)) + jnp.square(jnp.imag(error))
-  return jnp.mean(power, axis=(-2, -1))
+  return _mean(power, num_frames)
+
+
+def _mean(values, num_frames):
+  """Mean over frames and bins, of the valid frames if they are known."""
+  if num_frames is None:
+    return jnp.mean(values, axis=(-2, -1))
+  num_frames = jnp.asarray(num_frames)
+  frames = jnp.mean(values, axis=-1)
+  places = jnp.arange(frames.shape[-1])
+  valid = places.reshape((1,) * num_frames.ndim + (-1,)) < num_frames[..., None]
+  total = jnp.sum(jnp.where(valid, frames, 0.0), axis=-1)
+  return total / jnp.maximum(num_frames, 1)
 
 
 def _checked(estimate, reference):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxsep import dsp
 from jaxsep.metrics import _levels
-from jaxsep.typing import Array, Float
+from jaxsep.typing import Array, Float, Int
 
 # Relative to the peak: what rounding leaves of a constant minus its mean.
 _CONSTANT = 1e-6
@@ -89,7 +89,10 @@ def si_sdr(
 
 
 def si_snr(
-  estimate: Float[Array, "*batch time"], reference: Float[Array, "*batch time"]
+  estimate: Float[Array, "*batch time"],
+  reference: Float[Array, "*batch time"],
+  *,
+  length: Int[Array, "..."] | None = None,
 ) -> Float[Array, "*batch"]:
   """Scale-invariant signal-to-noise ratio of zero-mean signals.
 
@@ -99,6 +102,8 @@ def si_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
+    length: Valid samples, of a shape that broadcasts to `[...]`, of signals
+      that are zero past them; None takes all T. The other ratios need none.
 
   Returns:
     Ratio in dB, shape `[...]`; higher is better. Independent of the level of
@@ -118,12 +123,15 @@ def si_snr(
     True
   """
   estimate, reference = dsp.paired(estimate, reference)
-  return si_sdr(_without_mean(estimate), _without_mean(reference))
+  return si_sdr(
+    _without_mean(estimate, length), _without_mean(reference, length)
+  )
 
 
-def _without_mean(signal):
+def _without_mean(signal, length):
   """The signal without its mean, at a level of its own."""
   # Twice: the first mean of a long signal is not exact in float32.
-  signal = dsp.centered(dsp.centered(_levels.unit_peak(signal)))
+  signal = dsp.centered(_levels.unit_peak(signal), length)
+  signal = dsp.centered(signal, length)
   constant = _levels.level_of_peak(signal) <= _CONSTANT
   return jnp.where(constant, 0.0, signal)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxsep.metrics._bss_eval import bss_eval
-from jaxsep.metrics._energy_ratios import si_sdr
+from jaxsep.metrics._energy_ratios import si_sdr, si_snr
 from jaxsep.typing import Array, Float, Int
 
 # Signals are padded to a multiple of this.
@@ -59,13 +59,9 @@ def separation_scores(
   before = np.broadcast_to(mixture[:, None], estimate.shape)
   both = np.concatenate([estimate, before])
   references = np.concatenate([reference, reference])
-  lengths = np.concatenate([length, length])[:, None, None]
-  found = jax.device_get(
-    _scores(
-      *(_padded(signals, lengths) for signals in (both, references)),
-      *(_centered(signals, lengths) for signals in (both, references)),
-    )
-  )
+  lengths = np.concatenate([length, length])[:, None]
+  signals = (_padded(x, lengths[..., None]) for x in (both, references))
+  found = jax.device_get(_scores(*signals, lengths))
   values = {}
   for name in ("si_sdr", "si_snr", "sdr"):
     values[name], values[f"mixture_{name}"] = np.split(found[name], 2)
@@ -74,12 +70,11 @@ def separation_scores(
 
 
 @jax.jit
-def _scores(estimate, reference, centered_estimate, centered_reference):
+def _scores(estimate, reference, length):
   """Ratios of padded signals, `[B, S]`."""
   return {
     "si_sdr": si_sdr(estimate, reference),
-    # Centred before they were padded: padding changes a mean.
-    "si_snr": si_sdr(centered_estimate, centered_reference),
+    "si_snr": si_snr(estimate, reference, length=length),
     "sdr": bss_eval(estimate, reference)[0],
   }
 
@@ -90,10 +85,3 @@ def _padded(signals, lengths):
   signals = np.where(np.arange(time) < lengths, signals, 0)
   padding = ((0, 0), (0, 0), (0, -time % _SAMPLES))
   return np.pad(signals.astype(np.float32), padding)
-
-
-def _centered(signals, lengths):
-  """Padded signals without the means of their valid samples."""
-  valid = np.arange(signals.shape[-1]) < lengths
-  total = signals.sum(-1, keepdims=True, dtype=np.float64, where=valid)
-  return _padded(signals - total / np.maximum(lengths, 1), lengths)

@@ -147,17 +147,14 @@ class Simulation:
     image, reference = image * gains, reference * gains
     speech = jnp.sum(image, axis=0)
     # Without a room the two are one, and the compiler filters once.
-    image, reference = (
-      self._filter(image, valid),
-      self._filter(reference, valid),
-    )
+    image, reference = self.filtered(image, end), self.filtered(reference, end)
     parts = {"mixture": jnp.sum(image, axis=0), "reference": reference}
     if self.early_ms is not None and has_room:
       parts["late"] = jnp.sum(image - reference, axis=0)
     if self.noise_snr_db is not None and ingredients.get("noise") is not None:
       noise = jnp.asarray(ingredients["noise"]) * valid
       gain = _levels.noise_gain(noise_key, speech, noise, self)
-      parts["noise"] = self._filter(gain * noise, valid)
+      parts["noise"] = self.filtered(gain * noise, end)
       parts["mixture"] = parts["mixture"] + parts["noise"]
 
     common = _levels.uniform(gain_key, self.mixture_gain_db)
@@ -175,12 +172,21 @@ class Simulation:
       return None
     return round(self.early_ms * self.sample_rate_hz / 1000)
 
-  def _filter(self, signals, valid):
-    """Filtered signals; what rings past the end of the mixture is cut off."""
-    if self.source_filter is None:
-      return signals
-    filtered = self.source_filter(signals, sample_rate_hz=self.sample_rate_hz)
-    return valid.reshape((1,) * (signals.ndim - 1) + valid.shape) * filtered
+  def filtered(self, signals: Array, length: Array | int) -> Array:
+    """What the simulation does to signals of a mixture that is made already.
+
+    Args:
+      signals: Of one example, shape `[..., T]`.
+      length: Their valid samples, a number.
+
+    Returns:
+      The signals after `source_filter`, zero past `length`, same shape.
+    """
+    if self.source_filter is not None:
+      rate = self.sample_rate_hz
+      signals = self.source_filter(signals, sample_rate_hz=rate)
+    valid = _placement.valid_samples(length, signals.shape[-1])
+    return valid.reshape((1,) * (signals.ndim - 1) + valid.shape) * signals
 
 
 def _ends(name, span):

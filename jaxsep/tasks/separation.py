@@ -1,12 +1,15 @@
 """Separation of a mixture into its sources."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxsep import json_values, losses, metrics
+from jaxsep.models.coders import zero_padding
 from jaxsep.simulate import simulate_batch
 from jaxsep.tasks.task import Batch, Keys
 from jaxsep.typing import Array, Float, Key
@@ -18,29 +21,36 @@ class SeparationTask:
 
   The estimates may come in any order: the loss takes the best permutation of
   every example. Batches with `sources` are mixed here, inside the compiled
-  step; batches with `mixture` and `reference` are taken as they are.
+  step; batches with `mixture` and `reference` are taken as they are. An example
+  that is padded to a `length` counts as if it were alone.
 
   Attributes:
-    model: A Flax module that is called as `model(mixture, train=...)`.
+    model: A Flax module that is called as `model(mixture, length=...,
+      train=...)`; `length` `[B]` only where the batch or the simulation has it.
     sample_rate_hz: Sample rate of everything.
     simulation: From `(key, ingredients of one example)` to a dict with
-      `mixture` `[T]` and `reference` `[S, T]`: a `jaxsep.simulate.Simulation`.
-      Mixtures and references that come mixed already pass through its
-      `source_filter`. None adds up the sources.
-    loss_function: Compares `(estimate, reference)`, one value per signal.
+      `mixture` `[T]`, `reference` `[S, T]` and, if it is shorter, `length`: a
+      `jaxsep.simulate.Simulation`. Signals that come mixed already go through
+      its method `filtered`. None adds up the sources.
+    loss_function: Compares `(estimate, reference)`, one value per signal. Both
+      are zero past their length; a function with a parameter `length` gets it.
+    conditions: Names of arrays of the batch that the model is given by keyword,
+      such as `("enrollment",)`.
   """
 
   model: Any
   sample_rate_hz: int
   simulation: Any = None
   loss_function: Callable = losses.neg_si_snr
+  conditions: tuple[str, ...] = ()
+
+  per_example_loss = True
 
   def init(self, key: Key, batch: Batch) -> Any:
     """Makes all collections of the model; see `Task`."""
-    name = "sources" if "sources" in batch else "mixture"
-    shape = batch[name].shape
+    shape = batch["sources" if "sources" in batch else "mixture"].shape
     mixture = jnp.zeros((shape[0], shape[-1]), jnp.float32)
-    return dict(self.model.init(key, mixture))
+    return dict(self.model.init(key, mixture, **self._conditions(batch)))
 
   def loss(
     self,
@@ -52,17 +62,17 @@ class SeparationTask:
     frozen: Any = None,
   ) -> tuple[Float[Array, "batch"], tuple[Any, dict[str, Array]]]:
     """Mixes, separates, and compares under the best permutation."""
-    mixture, reference = self._mix(batch, keys)
+    mixed = self._mixed(batch, keys)
     fixed = ("params", "loss_params", "constants")
     names = [name for name in variables if name not in fixed]
     output, changed = self._output(
       variables,
-      mixture,
+      mixed,
       train=True,
       rngs={"dropout": keys.step("dropout")},
       mutable=names,
     )
-    value, _ = self._compare(output, mixture, reference)
+    value, _ = self._compare(output, mixed)
     return value, (dict(changed), {})
 
   def evaluate(
@@ -74,28 +84,32 @@ class SeparationTask:
       `loss` `[B]`, and `si_sdr`, `si_sdr_improvement`, `si_snr_improvement`
       and `mixture_si_sdr`, each `[B, S]` in dB.
     """
-    mixture, reference, estimate, loss = self._separated(variables, batch, keys)
-    mixture = jnp.broadcast_to(mixture[:, None], reference.shape)
+    signals, loss = self._separated(variables, batch, keys)
+    estimate, reference = signals["estimate"], signals["reference"]
+    mixture = jnp.broadcast_to(signals["mixture"][:, None], reference.shape)
+    length = signals["length"][:, None]
     si_sdr = metrics.si_sdr(estimate, reference)
     before = metrics.si_sdr(mixture, reference)
-    si_snr = metrics.si_snr(estimate, reference)
+    si_snr, si_snr_before = (
+      metrics.si_snr(x, reference, length=length) for x in (estimate, mixture)
+    )
     return {
       "loss": loss,
       "si_sdr": si_sdr,
       "si_sdr_improvement": si_sdr - before,
-      "si_snr_improvement": si_snr - metrics.si_snr(mixture, reference),
+      "si_snr_improvement": si_snr - si_snr_before,
       "mixture_si_sdr": before,
     }
 
   def separate(
     self, variables: Any, batch: Batch, *, keys: Keys
   ) -> dict[str, Array]:
-    """Signals of every example: `mixture` `[B, T]`, `estimate` and `reference`.
+    """Signals of every example, zero past their `length` `[B]`.
 
-    The last two are `[B, S, T]`, the estimates in the order of the references.
+    `mixture` is `[B, T]`; `estimate` and `reference` are `[B, S, T]`, the
+    estimates in the order of the references.
     """
-    mixture, reference, estimate, _ = self._separated(variables, batch, keys)
-    return {"mixture": mixture, "estimate": estimate, "reference": reference}
+    return self._separated(variables, batch, keys)[0]
 
   def demo(
     self, variables: Any, batch: Batch, *, keys: Keys, frozen: Any = None
@@ -104,6 +118,7 @@ class SeparationTask:
     first = {name: value[:1] for name, value in batch.items()}
     keys = keys.replace(examples=keys.examples[:1])
     signals = self.separate(variables, first, keys=keys)
+    del signals["length"]
     return {name: value[0] for name, value in signals.items()}
 
   def describe(self) -> dict[str, Any]:
@@ -114,55 +129,87 @@ class SeparationTask:
       "loss": json_values.encode(self.loss_function),
       "sample_rate_hz": self.sample_rate_hz,
       "simulation": json_values.encode(self.simulation),
+      "conditions": list(self.conditions),
     }
 
   def _separated(self, variables, batch, keys):
-    """Mixture, reference, aligned estimate and loss of a batch."""
-    mixture, reference = self._mix(batch, keys)
-    options = {}
-    if "length" in batch and "sources" not in batch:
-      # Whole recordings that are padded; what is mixed here fills its crop.
-      options["length"] = batch["length"]
-    output = self._output(variables, mixture, train=False, **options)
-    loss, permutation = self._compare(output, mixture, reference)
-    estimate = self._waveforms(output, length=mixture.shape[-1])
-    return mixture, reference, losses.reorder(estimate, permutation), loss
+    """What `separate` returns, and the loss of every example."""
+    mixed = self._mixed(batch, keys)
+    output = self._output(variables, mixed, train=False)
+    loss, permutation = self._compare(output, mixed)
+    estimate = zero_padding(self._waveforms(output, mixed), length_of(mixed))
+    signals = {name: mixed[name] for name in ("mixture", "reference")}
+    signals["estimate"] = losses.reorder(estimate, permutation)
+    return signals | {"length": length_of(mixed)}, loss
 
   # What a task on other representations replaces:
 
-  def _output(self, variables, mixture, **options):
+  def _output(self, variables, mixed, **options):
     """The output of the model that the loss compares."""
-    return self.model.apply(variables, mixture, **options)
+    if "length" in mixed:
+      options["length"] = mixed["length"]
+    options |= self._conditions(mixed)
+    return self.model.apply(variables, mixed["mixture"], **options)
 
-  def _compare(self, output, mixture, reference):
+  def _compare(self, output, mixed):
     """Loss `[B]` and best permutation `[B, S]` of an output."""
-    del mixture
-    return losses.permutation_invariant(self.loss_function)(
-      output.astype(jnp.float32), reference
-    )
+    length = length_of(mixed)
+    estimate = zero_padding(self._waveforms(output, mixed), length)
+    return self._permuted(estimate, mixed["reference"], length=length)
 
-  def _waveforms(self, output, *, length):
+  def _waveforms(self, output, mixed):
     """Waveforms `[B, S, T]` of an output."""
-    del length
+    del mixed
     return output.astype(jnp.float32)
 
-  def _mix(self, batch, keys):
-    """Mixture `[B, T]` and references `[B, S, T]` of a batch."""
+  def _permuted(self, estimate, reference, **valid):
+    """The loss and its permutation; it gets what it takes of `valid`."""
+    taken = inspect.signature(self.loss_function).parameters
+    options = {name: x for name, x in valid.items() if name in taken}
+    compare = losses.permutation_invariant(self.loss_function)
+    return compare(estimate, reference, **options)
+
+  def _conditions(self, batch):
+    """What the model is given beside the mixture."""
+    if missing := [name for name in self.conditions if name not in batch]:
+      raise ValueError(
+        f"the batch has no {missing[0]}, a condition of the model; it has "
+        f"{', '.join(sorted(batch))}"
+      )
+    return {name: batch[name] for name in self.conditions}
+
+  def _mixed(self, batch, keys):
+    """The batch with `mixture` `[B, T]`, `reference` and known lengths."""
+    mixed = dict(batch)
     if "sources" not in batch:
-      missing = {"mixture", "reference"} - set(batch)
-      if missing:
+      if not {"mixture", "reference"} <= set(batch):
         raise ValueError(
           f"a batch needs sources, or mixture and reference; it has "
           f"{', '.join(sorted(batch))}"
         )
-      source_filter = getattr(self.simulation, "source_filter", None)
-      signals = (jnp.asarray(batch[x]) for x in ("mixture", "reference"))
-      if source_filter is None:
-        return tuple(signals)
-      rate = self.sample_rate_hz
-      return tuple(source_filter(x, sample_rate_hz=rate) for x in signals)
-    if self.simulation is None:
-      sources = batch["sources"]
-      return jnp.sum(sources, axis=-2), sources
-    mixed = simulate_batch(self.simulation, dict(batch), keys=keys.examples)
-    return mixed["mixture"], mixed["reference"]
+      if self.simulation is not None:
+        if not hasattr(self.simulation, "filtered"):
+          raise ValueError(
+            f"{type(self.simulation).__name__} has no method `filtered` for "
+            "mixtures that are made already; leave the simulation out"
+          )
+        filtered = jax.vmap(self.simulation.filtered)
+        for name in ("mixture", "reference"):
+          signals = jnp.asarray(batch[name])
+          mixed[name] = filtered(signals, length_of(mixed))
+    elif self.simulation is not None:
+      mixed = simulate_batch(self.simulation, mixed, keys=keys.examples)
+    else:
+      sources = mixed["reference"] = batch["sources"]
+      mixed["mixture"] = jnp.sum(sources, axis=-2)
+      if "length" in batch:
+        mixed["length"] = jnp.max(batch["length"], axis=-1)
+    for name in ("mixture", "reference"):
+      mixed[name] = zero_padding(jnp.asarray(mixed[name]), length_of(mixed))
+    return mixed
+
+
+def length_of(mixed: Batch) -> Array:
+  """Valid samples `[B]` of mixtures; all, where no length is known."""
+  size, time = mixed["mixture"].shape
+  return jnp.asarray(mixed.get("length", jnp.full(size, time, jnp.int32)))

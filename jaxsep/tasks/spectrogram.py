@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from jaxsep import losses
-from jaxsep.tasks.separation import SeparationTask
+from jaxsep.tasks.separation import SeparationTask, length_of
 
 # Mean power of a spectrum below which a mixture counts as silent.
 _EPS = 1e-12
@@ -24,37 +24,47 @@ class SpectrogramSeparationTask(SeparationTask):
 
   Before the comparison, spectra are divided by the level of the mixture, its
   root mean square over frames and bins: so the loss does not depend on the
-  level of an example. An estimate of zero has as its loss the mean share of a
+  level of an example. For a silent estimate the loss is the mean share of a
   source in the mixture's power, about 0.5 for two sources.
 
   Attributes:
-    model: A Flax module with the methods `estimate_spectra`, from mixtures
-      `[B, T]` to complex spectra `[B, S, N, F]`, and, without parameters,
-      `analyze` and `synthesize`, such as `models.SpectrogramTasNet`.
-    sample_rate_hz: Sample rate of everything.
-    simulation: See `SeparationTask`.
-    loss_function: Compares two spectra `[..., N, F]`.
+    model: A Flax module with a `dsp.Stft` as `stft` and the method
+      `estimate_spectra`, called like the model, from mixtures `[B, T]` to
+      complex spectra `[B, S, N, F]`: such as `models.SpectrogramTasNet`.
+    loss_function: Compares two spectra `[..., N, F]`, which are zero in frames
+      of padding; a function with a parameter `num_frames` gets their number.
   """
 
   loss_function: Callable = losses.magnitude_l2
 
-  def _output(self, variables, mixture, **options):
+  def _output(self, variables, mixed, **options):
     if not hasattr(self.model, "estimate_spectra"):
       raise ValueError(
         f"{type(self.model).__name__} estimates no spectra: train it with "
         "SeparationTask"
       )
     return super()._output(
-      variables, mixture, method="estimate_spectra", **options
+      variables, mixed, method="estimate_spectra", **options
     )
 
-  def _compare(self, output, mixture, reference):
-    power = jnp.square(jnp.abs(self.model.analyze(mixture)))
-    level = jnp.sqrt(jnp.mean(power, axis=(-2, -1)) + _EPS)
-    scale = (1.0 / level)[:, None, None, None]
-    return losses.permutation_invariant(self.loss_function)(
-      scale * output, scale * self.model.analyze(reference)
+  def _compare(self, output, mixed):
+    stft = self.model.stft
+    num_frames = stft.num_frames(length_of(mixed))
+    places = jnp.arange(output.shape[-2]).reshape(1, 1, -1, 1)
+    valid = places < num_frames.reshape(-1, 1, 1, 1)
+    mixture = jnp.where(valid, stft(mixed["mixture"])[:, None], 0.0)
+    power = jnp.sum(jnp.square(jnp.abs(mixture)), axis=(1, 2, 3))
+    power = power / (jnp.maximum(num_frames, 1) * stft.num_bins)
+    scale = valid / jnp.sqrt(power + _EPS).reshape(-1, 1, 1, 1)
+    reference = stft(mixed["reference"])
+    return self._permuted(
+      scale * output, scale * reference, num_frames=num_frames
     )
 
-  def _waveforms(self, output, *, length):
-    return self.model.synthesize(output, length=length)
+  def _waveforms(self, output, mixed):
+    stft, length = self.model.stft, length_of(mixed)
+    return stft.inverse(
+      output,
+      length=mixed["mixture"].shape[-1],
+      num_frames=stft.num_frames(length),
+    )

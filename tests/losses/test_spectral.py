@@ -14,20 +14,20 @@ def spectra(rng, shape=(2, 3, 9, 5)):
 # Reference.
 
 
-def test_against_numpy(rng):
+@pytest.mark.parametrize(
+  ("loss", "values"), [(losses.magnitude_l2, np.abs), (losses.complex_l2, None)]
+)
+def test_against_numpy(rng, loss, values):
   estimate, reference = spectra(rng)
-  expected = np.mean((np.abs(estimate) - np.abs(reference)) ** 2, axis=(-2, -1))
-  got = losses.magnitude_l2(estimate, reference)
-  assert got.shape == (2, 3)
-  np.testing.assert_allclose(got, expected, rtol=1e-5)
-
-
-def test_complex_l2_against_numpy(rng):
-  estimate, reference = spectra(rng)
-  expected = np.mean(np.abs(estimate - reference) ** 2, axis=(-2, -1))
-  got = losses.complex_l2(estimate, reference)
+  one, two = (values(x) if values else x for x in (estimate, reference))
+  error = np.abs(one - two) ** 2
+  got = loss(estimate, reference)
   assert got.shape == (2, 3) and got.dtype == jnp.float32
-  np.testing.assert_allclose(got, expected, rtol=1e-5)
+  np.testing.assert_allclose(got, error.mean((-2, -1)), rtol=1e-5)
+  num_frames = np.array([[9, 4, 1], [2, 8, 3]])
+  got = loss(estimate, reference, num_frames=num_frames)
+  for i, count in np.ndenumerate(num_frames):
+    np.testing.assert_allclose(got[i], error[i][:count].mean(), rtol=1e-5)
 
 
 # Law.

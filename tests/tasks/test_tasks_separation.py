@@ -65,12 +65,12 @@ def ingredients(size=3, seed=0):
   }
 
 
-def premixed(batch, padding=0):
+def premixed(batch):
   return {
     "index": batch["index"],
-    "mixture": np.pad(batch["sources"].sum(1), [(0, 0), (0, padding)]),
-    "reference": np.pad(batch["sources"], [(0, 0), (0, 0), (0, padding)]),
-    "length": np.full(len(batch["index"]), TIME, np.int32),
+    "mixture": batch["sources"].sum(1),
+    "reference": batch["sources"],
+    "length": batch["length"].max(1),
   }
 
 
@@ -142,8 +142,8 @@ def test_loss_is_that_of_the_papers_equation(spectra, name):
       spectra.variables, mixture
     )
   )
-  clean = np.asarray(task.model.analyze(batch["sources"]))
-  power = np.mean(np.abs(task.model.analyze(mixture)) ** 2, axis=(1, 2))
+  clean = np.asarray(task.model.stft(batch["sources"]))
+  power = np.mean(np.abs(task.model.stft(mixture)) ** 2, axis=(1, 2))
   value = spectra.loss(batch)
   if name == "magnitude_l2":
     masked, clean = np.abs(masked), np.abs(clean)
@@ -219,8 +219,8 @@ def test_dropout_differs_at_every_step_and_statistics_are_kept():
   signals = task.separate(SEEN, batch, keys=keys_of(batch, step=1))
   np.testing.assert_allclose(signals["estimate"], batch["sources"], atol=1e-6)
   demo = task.demo(SEEN, batch, keys=keys_of(batch))
-  for name, signal in signals.items():
-    np.testing.assert_allclose(demo[name], signal[0], atol=1e-6)
+  for name, signal in demo.items():
+    np.testing.assert_allclose(signal, signals[name][0], atol=1e-6)
 
 
 def test_mixtures_do_not_depend_on_the_batch():
@@ -235,12 +235,79 @@ def test_mixtures_do_not_depend_on_the_batch():
   assert not np.allclose(half, other)
 
 
-def test_mixed_and_premixed_batches_agree(waveforms):
-  batch = ingredients()
-  one = waveforms.separate(batch)["estimate"]
-  # Padding has no part in the estimates of an evaluation.
-  two = waveforms.separate(premixed(batch, padding=80))["estimate"]
-  np.testing.assert_allclose(one, two[..., :TIME], atol=1e-5)
+def padded():
+  """Sources of three lengths, with an offset that a mean over padding hears."""
+  batch, lengths = ingredients(), np.array([TIME, 333, 150], np.int32)
+  valid = np.arange(TIME) < lengths[:, None, None]
+  sources = np.where(valid, batch["sources"] + np.float32([[0.5], [-0.1]]), 0)
+  return batch | {"sources": sources, "length": lengths[:, None].repeat(2, 1)}
+
+
+def test_padded_examples_count_as_if_they_were_alone(compiled):
+  task = compiled.task
+
+  @jax.jit
+  def everything(batch):
+    given = compiled.variables, batch
+    loss, _ = task.loss(*given, keys=keys_of(batch), step=0)
+    signals = task.separate(*given, keys=keys_of(batch))
+    scores = task.evaluate(*given, keys=keys_of(batch))
+    return {"trained": loss, **scores, **signals}
+
+  batch = premixed(padded())
+  whole = everything(batch)
+  for i, length in enumerate(batch["length"].tolist()):
+    alone = {
+      name: batch[name][i : i + 1, ..., :length]
+      for name in ("mixture", "reference")
+    }
+    expected = everything(alone | {"index": batch["index"][i : i + 1]})
+    for name, value in expected.items():
+      got = whole[name][i : i + 1]
+      if name in ("mixture", "estimate", "reference"):
+        assert not np.any(got[..., length:])
+        got = got[..., :length]
+      np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_lengths_come_from_the_batch_or_the_simulation(waveforms):
+  batch = padded()
+  expected = waveforms.loss(premixed(batch))
+  np.testing.assert_allclose(waveforms.loss(batch), expected, rtol=1e-5)
+  simulation = simulate.Simulation(
+    8000, overlap="max", level_db=None, snr_db=0.0, peak=None
+  )
+  loss = jax.jit(wave_task(simulation=simulation).loss)
+  value, _ = loss(waveforms.variables, batch, keys=keys_of(batch), step=0)
+  mixed = jax.jit(functools.partial(simulate.simulate_batch, simulation))(
+    batch, keys=keys_of(batch).examples
+  )
+  assert mixed["length"].tolist() == [TIME, 333, 150]
+  np.testing.assert_allclose(value, waveforms.loss(mixed), rtol=1e-5)
+
+
+def test_losses_of_ones_own_are_told_the_length_if_they_ask(waveforms):
+  """Otherwise they see zeros past it."""
+  seen = []
+
+  def plain(estimate, reference):
+    return jnp.mean(jnp.square(estimate - reference), axis=-1)
+
+  def asks(estimate, reference, *, length):
+    seen.append(length.shape)
+    return plain(estimate, reference) * estimate.shape[-1] / length
+
+  batch = padded()
+  losses_ = [
+    wave_task(loss_function=function).loss(
+      waveforms.variables, batch, keys=keys_of(batch), step=0
+    )[0]
+    for function in (plain, asks)
+  ]
+  np.testing.assert_allclose(
+    losses_[1], losses_[0] * TIME / batch["length"][:, 0], rtol=1e-6
+  )
+  assert seen
 
 
 def test_mixtures_made_beforehand_are_filtered_alike():
@@ -263,6 +330,45 @@ def test_level_and_order_of_the_sources_do_not_matter(spectra):
     np.testing.assert_allclose(spectra.loss(other), expected, rtol=1e-3)
 
 
+class Enrolled(nn.Module):
+  """Separates by how alike each sample is to an enrolment."""
+
+  @nn.compact
+  def __call__(self, mixture, *, enrollment, length=None, train=False):
+    seen = nn.Dense(8)(jnp.abs(jnp.fft.rfft(enrollment)))[:, None]
+    hidden = nn.tanh(nn.Dense(8)(mixture[..., None]) + seen)
+    return jnp.swapaxes(nn.Dense(2)(hidden), 1, 2)
+
+
+def test_model_with_an_enrolment_is_trained_by_the_stock_task(tmp_path):
+  task = wave_task(
+    Enrolled(),
+    conditions=("enrollment",),
+    simulation=simulate.Simulation(8000),
+  )
+  batch = ingredients(size=4)
+  batch["enrollment"] = batch["sources"][:, 0, :64]
+  result = train.fit(
+    task,
+    workdir=tmp_path,
+    config=train.TrainConfig(num_steps=2, eval_every=2, demo_every=1),
+    optimizer=optax.adam(1e-2),
+    make_train_batches=lambda start: iter([batch] * 9),
+    make_eval_batches=lambda: [batch],
+    mesh=mesh_lib.make_mesh(jax.devices()[:1]),
+  )
+  assert np.isfinite(result.metrics["si_sdr"])
+  separate = jax.jit(functools.partial(task.separate, result.variables))
+  one = separate(batch, keys=keys_of(batch))["estimate"]
+  batch["enrollment"] = batch["enrollment"][::-1].copy()
+  assert (
+    np.abs(separate(batch, keys=keys_of(batch))["estimate"] - one).max() > 0
+  )
+  del batch["enrollment"]
+  with pytest.raises(ValueError, match="batch has no enrollment"):
+    task.evaluate(result.variables, batch, keys=keys_of(batch))
+
+
 def test_description_tells_models_losses_and_simulations_apart():
   neg_snr = functools.partial(losses.neg_snr, eps=1e-3)
   described = [
@@ -275,6 +381,7 @@ def test_description_tells_models_losses_and_simulations_apart():
       wave_task(loss_function=neg_snr),
       wave_task(loss_function=functools.partial(neg_snr, eps=1e-4)),
       wave_task(simulation=simulate.Simulation(8000, snr_db=(0, 1))),
+      wave_task(conditions=("enrollment",)),
       spectral_task(),
       spectral_task(loss_function=losses.complex_l2),
     )
