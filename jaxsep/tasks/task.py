@@ -92,9 +92,9 @@ class Task(Protocol):
   * `summarize(rows) -> {name: number}`: values that need the host, such as a
     word error rate. `rows` has one dict per real example, in the order of
     their `index`: the `index` and all that `evaluate` returned of it, as NumPy
-    arrays, the same in every process.
-  * `whole_batch_loss = True`: the loss compares the examples of a batch with
-    each other, so that the batch cannot be split into microbatches.
+    arrays, the same in every process. Any name can be monitored.
+  * `per_example_loss = True`: the loss of an example depends on that example
+    alone, so that a batch may be split into microbatches.
   * `save_options`: a dict of further arguments of `jaxsep.save`, such as
     `files` and `parts`, for the model folders of the run.
 

@@ -7,12 +7,14 @@ there is one loop.
 
 from jaxsep.train.config import Plateau, TrainConfig
 from jaxsep.train.errors import TrainingError
+from jaxsep.train.evaluation import Evaluator
 from jaxsep.train.loop import fit
 from jaxsep.train.memory import keep_freed_memory
 from jaxsep.train.state import FitResult, TrainState
 from jaxsep.train.workdir import read_config
 
 __all__ = [
+  "Evaluator",
   "FitResult",
   "Plateau",
   "TrainConfig",

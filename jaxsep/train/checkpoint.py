@@ -164,13 +164,13 @@ def flatten(state: Any) -> dict[str, np.ndarray]:
   # Copied, since on a CPU the host's array is the device's.
   return {
     name: np.array(leaf.addressable_data(0))
-    for name, leaf in _by_path(state).items()
+    for name, leaf in by_path(state).items()
   }
 
 
 def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
   """Puts arrays by path into the structure of `jax.ShapeDtypeStruct`s."""
-  wanted = _by_path(like)
+  wanted = by_path(like)
   differences = [f"{name} is missing" for name in wanted if name not in arrays]
   differences += [f"{name} is unknown" for name in arrays if name not in wanted]
   for name in [name for name in wanted if name in arrays]:
@@ -190,7 +190,7 @@ def unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
   return jax.tree.unflatten(treedef, [arrays[name] for name in wanted])
 
 
-def _by_path(tree):
+def by_path(tree):
   """Leaves of a tree by their path."""
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf

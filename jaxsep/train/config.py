@@ -35,6 +35,9 @@ class TrainConfig:
     num_microbatches: The batch is worked through in this many equal parts
       whose gradients are added up: a step in a fraction of the memory, the
       same but for dropout and batch statistics.
+    fixed: Paths in `params`, such as `"encoder"` or `"masker/input_norm"`,
+      whose arrays are not trained: they have no gradient and the optimizer
+      never sees them. They are averaged, saved and exported like the others.
     ema_decay: Decay of an exponential moving average of the parameters and of
       every other float collection but `constants`. The average is what is
       evaluated and exported; None keeps none.
@@ -63,6 +66,7 @@ class TrainConfig:
   num_steps: int
   seed: int = 0
   num_microbatches: int = 1
+  fixed: tuple[str, ...] = ()
   ema_decay: float | None = None
   log_every: int = 50
   eval_every: int = 1000
@@ -97,6 +101,8 @@ class TrainConfig:
         raise ValueError(f"{name} is {value}; it is at least {minimum}")
     if not 0 <= self.seed < 2**32:
       raise ValueError(f"seed is {self.seed}; it is from 0 to 2**32 - 1")
+    if isinstance(self.fixed, str):
+      raise ValueError(f"fixed is {self.fixed!r}; it is a tuple of paths")
     if self.monitor_mode not in ("min", "max"):
       raise ValueError(
         f"monitor_mode is {self.monitor_mode!r}; it is 'min' or 'max'"

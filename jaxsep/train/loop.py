@@ -35,7 +35,11 @@ from jaxsep.tasks import Batch, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.config import Plateau, TrainConfig
-from jaxsep.train.evaluation import Evaluator, check_monitor
+from jaxsep.train.evaluation import (
+  Evaluator,
+  check_evaluation,
+  check_monitor,
+)
 from jaxsep.train.monitor import Monitor
 from jaxsep.train.outputs import Outputs
 from jaxsep.train.pace import say
@@ -77,8 +81,8 @@ def fit(
       on this machine, or in a bucket such as `gs://bucket/run`.
     config: Options of the loop.
     optimizer: Makes updates of gradients, learning rate included. It sees the
-      tree `{"params": ...}`, with `loss_params` if the task has them. Only
-      `run_config` can describe it.
+      tree `{"params": ...}`, with `loss_params` if the task has them, without
+      what is `fixed`. Only `run_config` can describe it.
     make_train_batches: From the first step to run to an endless iterator of
       batches; the batch of a step must depend on the step alone.
     make_eval_batches: To the evaluation set, the same one at every call; None
@@ -125,14 +129,17 @@ def fit(
     >>> result.reason
     'finished'
   """
-  if getattr(task, "whole_batch_loss", False) and config.num_microbatches > 1:
+  if config.num_microbatches > 1 and not getattr(
+    task, "per_example_loss", False
+  ):
     raise ValueError(
-      f"num_microbatches is {config.num_microbatches}, but the loss of "
-      f"{type(task).__name__} compares the examples of a whole batch; set it "
-      "to 1"
+      f"num_microbatches is {config.num_microbatches}, but "
+      f"{type(task).__name__} does not declare per_example_loss = True: its "
+      "loss may compare the examples of a whole batch; set it to 1"
     )
   mesh = mesh_lib.make_mesh() if mesh is None else mesh
-  check_monitor(task, make_eval_batches, config.monitor, frozen=frozen)
+  if make_eval_batches is not None:
+    check_evaluation(task, make_eval_batches(), config.monitor, frozen=frozen)
   described = describe_run(task, config, plateau, frozen, run_config)
   may_change = [f"run.{key}" for key in may_change]
   frozen = mesh_lib.replicate(frozen, mesh)
@@ -165,7 +172,8 @@ def fit(
       task=task,
       config=config,
       plateau=plateau,
-      evaluator=Evaluator(task, make_eval_batches, mesh=mesh, frozen=frozen),
+      evaluator=Evaluator(task, mesh, frozen),
+      make_eval_batches=make_eval_batches,
       outputs=outputs,
       monitor=monitor,
       steps=steps,
@@ -186,6 +194,7 @@ class Run:
   config: TrainConfig
   plateau: Plateau | None
   evaluator: Evaluator
+  make_eval_batches: Callable[[], Iterable[Batch]] | None
   outputs: Outputs
   monitor: Monitor
   steps: Steps
@@ -249,14 +258,19 @@ class Run:
     return bool(self.signals) if alone else self.steps.stop
 
   def evaluate(self, step: int) -> bool:
-    """Evaluates; does what follows from it; returns if it is the best."""
+    """Evaluates; scales updates, exports; returns whether it is the best."""
+    if self.make_eval_batches is None:
+      return False
     self.steps.settle()
     with self.steps.pace.pause():
       values = self.evaluator.evaluate(
-        self.state.eval_variables, interrupted=self.stopped
+        self.state.eval_variables,
+        self.make_eval_batches(),
+        interrupted=self.stopped,
       )
       if values is None:
         return False
+      check_monitor(self.config.monitor, values)
       improved = self.monitor.update(step, values, self.config)
       if self.monitor.take_plateau(self.plateau):
         self.scale_updates(step)

@@ -87,14 +87,17 @@ def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
 def replicate(tree: Any, mesh: Mesh) -> Any:
   """Copies host values, the same in every process, to all devices."""
   sharding = replicated(mesh)
+
+  def put(x):
+    if getattr(x, "sharding", None) == sharding:
+      return x
+    return jax.make_array_from_process_local_data(
+      sharding, np.asarray(x), np.shape(x)
+    )
+
   if jax.process_count() == 1:
     return jax.device_put(tree, sharding)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(
-      sharding, np.asarray(x), np.shape(x)
-    ),
-    tree,
-  )
+  return jax.tree.map(put, tree)
 
 
 def together(function: Callable[[], Any]) -> Any:

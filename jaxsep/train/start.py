@@ -10,7 +10,7 @@ import numpy as np
 from jaxsep import model_io
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
-from jaxsep.train.checkpoint import unflatten
+from jaxsep.train.checkpoint import by_path, unflatten
 from jaxsep.train.pace import say
 from jaxsep.train.state import count, trained
 from jaxsep.train.step import make_init
@@ -56,7 +56,7 @@ def first_state(setup, batch, *, restored, init_from, folder, mesh):
   like = jax.eval_shape(init, init_from)
   model_io.check_savable(setup[0].model, like.variables)
   mesh_lib.in_first(lambda: _check_space(folder, config, like, step))
-  say(_sizes(like, taken))
+  say(_sizes(like, config.fixed, taken))
   if step is None:
     sharding = mesh_lib.replicated(mesh)
     return jax.jit(init, out_shardings=sharding)(init_from)
@@ -75,18 +75,35 @@ def _check_space(folder, config, like, step):
   workdir_lib.check_space(folder, num_bytes=num * size + 20_000_000)
 
 
-def _sizes(like, taken):
+def _sizes(like, fixed, taken):
   """How large a model is, and what of it comes from elsewhere."""
   num = count(like.variables.get("params", {}))
   line = f"{num:,} parameters"
-  others = count(trained(like.variables)) - num
-  if others:
+  num_trained = count(trained(like.variables))
+  if others := num_trained - num:
     line += f" and {others:,} of the loss"
+  if num_fixed := num_trained - count(trained(like.variables, fixed)):
+    line += f", {num_fixed:,} of them fixed"
   if taken:
-    num_arrays = len(jax.tree.leaves(like.variables))
-    parts = sorted({"/".join(path.split("/")[:2]) for path in taken})
+    paths = list(by_path(like.variables))
     line += (
-      f"; {len(taken)} of {num_arrays} arrays come from init_from "
-      f"({', '.join(parts[:5])}{', ...' if len(parts) > 5 else ''})"
+      f"; {len(taken)} of {len(paths)} arrays come from init_from "
+      f"({_parts(taken)})"
     )
+    # Of a module, one collection may be given and another one forgotten.
+    modules = {_module(path) for path in taken}
+    left = {x for x in paths if _module(x) in modules}.difference(taken)
+    if left:
+      line += f"; not given, and so new: {_parts(left)}"
   return line
+
+
+def _module(path):
+  """The module of an array, without its collection."""
+  return "/".join(path.split("/")[1:-1])
+
+
+def _parts(paths):
+  """The first two names of some paths."""
+  parts = sorted({"/".join(path.split("/")[:2]) for path in paths})
+  return ", ".join(parts[:5]) + ", ..." * (len(parts) > 5)

@@ -1,12 +1,15 @@
 """The state of a run, what is left of it, and collections of variables."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxsep.train.errors import TrainingError
 
 #: Collections that the optimizer trains.
 TRAINED = ("params", "loss_params")
@@ -66,9 +69,34 @@ class FitResult:
   metrics: Mapping[str, float | None]
 
 
-def trained(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """The collections that the optimizer trains, as it sees them."""
-  return {name: variables[name] for name in TRAINED if name in variables}
+def trained(
+  variables: Mapping[str, Any], fixed: Sequence[str] = ()
+) -> dict[str, Any]:
+  """What the optimizer trains, as it sees it; not `fixed` paths of `params`."""
+  weights = {name: variables[name] for name in TRAINED if name in variables}
+  if not fixed:
+    return weights
+  params = flatten_dict(weights["params"], sep="/")
+  kept = dict(params)
+  for path in fixed:
+    below = [name for name in params if f"{name}/".startswith(f"{path}/")]
+    if not below:
+      raise TrainingError(
+        f"cannot keep {path!r} fixed: the model has no params/{path}"
+      )
+    for name in below:
+      kept.pop(name, None)
+  return weights | {"params": unflatten_dict(kept, sep="/")}
+
+
+def overlay(variables: Any, weights: Any) -> Any:
+  """Variables with the arrays of `trained` in place of theirs."""
+  if not isinstance(variables, Mapping):
+    return weights
+  return {
+    name: overlay(value, weights[name]) if name in weights else value
+    for name, value in variables.items()
+  }
 
 
 def averaged(variables: Mapping[str, Any]) -> dict[str, Any]:

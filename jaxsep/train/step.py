@@ -13,7 +13,13 @@ from jaxsep.tasks import Keys, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import state as state_lib
 from jaxsep.train.config import TrainConfig
-from jaxsep.train.state import TrainState, averaged, trained
+from jaxsep.train.state import (
+  TRAINED,
+  TrainState,
+  averaged,
+  overlay,
+  trained,
+)
 from jaxsep.train.variables import merge
 
 
@@ -38,7 +44,7 @@ def make_init(
     state = TrainState(
       step=jnp.int32(0),
       variables=variables,
-      opt_state=optimizer.init(trained(variables)),
+      opt_state=optimizer.init(trained(variables, config.fixed)),
       ema=jax.tree.map(jnp.copy, ema),
       update_scale=jnp.float32(1),
       skipped=jnp.int32(0),
@@ -69,10 +75,10 @@ def make_train_step(
     loss, extra, grads, variables = gradients(state, batch, frozen)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    before = trained(state.variables)
+    before = trained(state.variables, config.fixed)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     updates = jax.tree.map(lambda u: state.update_scale * u, updates)
-    variables |= optax.apply_updates(before, updates)
+    variables = overlay(variables, optax.apply_updates(before, updates))
     ema = state.ema
     if ema is not None:
       ema = _moved(ema, averaged(variables), config.ema_decay, state)
@@ -80,7 +86,7 @@ def make_train_step(
       jax.tree.map, lambda new, old: jnp.where(is_finite, new, old)
     )
     skip = 1 - is_finite.astype(jnp.int32)
-    scalars = {**extra, "update_scale": state.update_scale}
+    scalars = {"update_scale": state.update_scale}
     if schedule is not None:
       # The optimizer counts the updates that were applied.
       rate = schedule(state.step - state.skipped)
@@ -101,7 +107,12 @@ def make_train_step(
       "skipped_in_row": state.skipped_in_row,
       "stop": jnp.max(stop),
     }
-    return state, state_lib.pack(scalars)
+    if taken := extra.keys() & {*scalars, "step", "split"}:
+      raise ValueError(
+        f"a task cannot log {', '.join(sorted(taken))}: the loop has a value "
+        "of this name"
+      )
+    return state, state_lib.pack(scalars | extra)
 
   return jax.jit(
     step, donate_argnums=0, out_shardings=mesh_lib.replicated(mesh)
@@ -111,37 +122,34 @@ def make_train_step(
 def _make_gradients(task, config, mesh):
   """Loss, values, gradient and changed variables of a batch."""
 
-  def total(weights, variables, part, step, frozen):
+  def total(weights, others, part, state, frozen):
     batch, mask, microbatch = part
     keys = Keys.of(
       jax.random.key(config.seed),
       batch["index"],
-      step=step,
+      step=state.step,
       microbatch=microbatch,
     )
-    variables = {**variables, **weights}
+    variables = overlay({**state.variables, **others}, weights)
     values, (changed, scalars) = task.loss(
-      variables, batch, keys=keys, step=step, frozen=frozen
+      variables, batch, keys=keys, step=state.step, frozen=frozen
     )
     sums = {
       name: state_lib.reduce(value, mask) for name, value in scalars.items()
     }
     loss, num_kept = state_lib.reduce(values, mask)
-    others = {name: x for name, x in variables.items() if name not in weights}
     changed = {**others, **jax.lax.stop_gradient(dict(changed))}
-    return loss, (changed, {**sums, "loss": (loss, num_kept)})
+    return loss, (changed, ((loss, num_kept), sums))
 
   grad = jax.grad(total, has_aux=True)
 
   def gradients(state, batch, frozen):
     mask = batch.pop("mask", jnp.ones(batch["index"].shape, bool))
-    weights = trained(state.variables)
-    others = {
-      name: x for name, x in state.variables.items() if name not in weights
-    }
+    weights = trained(state.variables, config.fixed)
+    others = {k: x for k, x in state.variables.items() if k not in TRAINED}
 
     def part_of(others, part):
-      return grad(weights, others, part, state.step, frozen)
+      return grad(weights, others, part, state, frozen)
 
     parts = config.num_microbatches
     if parts == 1:
@@ -152,15 +160,16 @@ def _make_gradients(task, config, mesh):
       grads, sums, others = _scan_sum(
         part_of, others, (batch, mask, jnp.arange(parts))
       )
+    (loss, count), sums = sums
     means = {name: x / jnp.maximum(n, _TINY) for name, (x, n) in sums.items()}
-    count = jnp.maximum(sums["loss"][1], 1)
+    count = jnp.maximum(count, 1)
     grads = jax.tree.map(lambda x: x / count.astype(x.dtype), grads)
-    return means.pop("loss"), means, grads, others
+    return loss / count, means, grads, {**state.variables, **others}
 
   return gradients
 
 
-# In place of a weight of nothing.
+# Avoids a division by zero where no example has weight.
 _TINY = 1e-30
 
 

@@ -47,6 +47,8 @@ def _merged(old, new, path, strict, taken):
     return _array(old, new, path, taken)
   if unknown := sorted(new.keys() - old.keys()):
     raise _refused(f"the model has no {path}/{unknown[0]}")
+  if old and not jax.tree.leaves(new):
+    raise _refused(f"{path} gives no array")
   missing = sorted(old.keys() - new.keys())
   has_parts = new and all(isinstance(child, Mapping) for child in new.values())
   if missing and (strict or not has_parts):

@@ -26,6 +26,7 @@ _FORMAT = "jaxsep run"
 #: Options of the loop that a continued run may not change.
 _FIXED = (
   "train.seed",
+  "train.fixed",
   "train.ema_decay",
   "train.monitor",
   "train.monitor_mode",

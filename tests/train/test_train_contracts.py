@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import toy_task
 from toy_fit import adam, fit, log_of
@@ -160,15 +161,26 @@ def test_frozen_teacher_is_in_no_checkpoint_and_no_constant(tmp_path):
 
 
 class Staged(nn.Module):
-  """An encoder under a head of its own."""
+  """An encoder, which is never in training, under a head of its own.
 
-  features: int = 3
+  Attributes:
+    breaks: Whether the encoder has statistics, and NaN as its gradient.
+  """
+
+  breaks: bool = False
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):
-    return nn.Dense(self.features, name="head")(
-      toy_task.ToyModel(name="stem")(x)
-    )
+    x = toy_task.ToyModel(norm=self.breaks, name="stem")(x)
+    return nn.Dense(3, name="head")(bad_gradient(x) if self.breaks else x)
+
+
+@jax.custom_vjp
+def bad_gradient(x):
+  return x
+
+
+bad_gradient.defvjp(lambda x: (x, None), lambda _, slope: (slope * jnp.nan,))
 
 
 def test_stage_two_starts_from_stage_one(tmp_path, capfd):
@@ -199,6 +211,40 @@ def test_stage_two_starts_from_stage_one(tmp_path, capfd):
   toy_task.assert_same(again.variables, staged.variables)
 
 
+def test_fixed_submodule_is_not_trained(tmp_path, capfd):
+  task = toy_task.ToyTask(model=Staged(breaks=True))
+  given = task.init(jax.random.key(7), toy_task.batch_at(0))["params"]["stem"]
+  options = {
+    "task": task,
+    "optimizer": optax.adamw(1e-2, weight_decay=0.1),
+    "fixed": ("stem",),
+    "ema_decay": 0.9,
+    "init_from": {"params": {"stem": given}},
+  }
+  whole = fit(tmp_path / "whole", num_steps=6, **options)
+  said = capfd.readouterr().err
+  assert "40 parameters, 28 of them fixed" in said
+  assert "new: batch_stats/stem" in said
+  fresh = task.init(jax.random.key(0), toy_task.batch_at(0))
+  for variables in (whole.state.variables, whole.variables):
+    toy_task.assert_same(variables["params"]["stem"], given)
+    toy_task.assert_same(variables["batch_stats"], fresh["batch_stats"])
+    kernels = (x["params"]["head"]["kernel"] for x in (variables, fresh))
+    assert np.abs(np.subtract(*kernels)).min() > 1e-3
+  assert int(whole.state.skipped) == 0
+  assert not [x for x in toy_task.arrays(whole.state.opt_state) if "stem" in x]
+  # It is in the checkpoints and in the exports, and a run goes on.
+  for steps in (3, 6):
+    parts = fit(tmp_path / "parts", num_steps=steps, **options)
+  toy_task.assert_same(whole.state, parts.state)
+  loaded = load(tmp_path / "parts/last", Staged)
+  toy_task.assert_same(loaded.variables, whole.variables)
+  with pytest.raises(train.TrainingError, match=r"train\.fixed is \[\]"):
+    fit(tmp_path / "parts", num_steps=7, **options | {"fixed": ()})
+  with pytest.raises(train.TrainingError, match="no params/stem/ou"):
+    fit(tmp_path / "unknown", **options | {"fixed": ("stem/ou",)})
+
+
 def head(kernel=(3, 3), dtype=np.float32):
   return {"bias": np.zeros(3, dtype), "kernel": np.zeros(kernel, dtype)}
 
@@ -212,8 +258,9 @@ def head(kernel=(3, 3), dtype=np.float32):
     ({"params": {"head": head((3, 4))}}, r"float32\[3, 4\], not float32\[3, 3"),
     ({"params": {"head": head(dtype=int)}}, "head/bias is int"),
     ({"params": {"stem": np.zeros(3)}}, "an array in one and a subtree"),
-    # All parts are named: an empty one was meant to be whole.
-    ({"params": {"head": head(), "stem": {}}}, "stem/out is missing"),
+    ({"params": {"head": head(), "stem": {}}}, "params/stem gives no array"),
+    ({"params": {"head": head(), "stem": {"out": {}}}}, "gives no array"),
+    ({"params": {}}, "params gives no array"),
   ],
 )
 def test_parts_that_do_not_fit(tmp_path, init_from, message):
@@ -275,7 +322,7 @@ def test_own_module_is_trained_saved_and_loaded(tmp_path):
 class Contrastive(toy_task.ToyTask):
   """Tells every example from all others of its batch."""
 
-  whole_batch_loss = True
+  per_example_loss = False
 
   def loss(self, variables, batch, *, keys, step, frozen=None):
     output = self.model.apply(variables, batch["x"])
@@ -290,7 +337,7 @@ def test_loss_over_the_batch_sees_all_of_it(tmp_path):
     runs[1].variables["params"]["out"]["kernel"],
     rtol=1e-5,
   )
-  with pytest.raises(ValueError, match=r"num_microbatches is 2.*whole batch"):
+  with pytest.raises(ValueError, match=r"num_microbatches is 2.*per_example"):
     fit(tmp_path / "parts", task=Contrastive(), num_microbatches=2)
 
 
@@ -307,3 +354,13 @@ def test_loss_knows_the_step(tmp_path):
   fit(tmp_path, task=Shifting(), num_steps=6, log_every=1)
   weights = [line["weight"] for line in log_of(tmp_path, "train")]
   assert weights == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_task_cannot_log_a_name_of_the_loop():
+  class Logging(toy_task.ToyTask):
+    def loss(self, variables, batch, **options):
+      loss, (changed, _) = super().loss(variables, batch, **options)
+      return loss, (changed, {"skipped": loss, "norm": loss})
+
+  with pytest.raises(ValueError, match="cannot log skipped: the loop"):
+    compiled(Logging())

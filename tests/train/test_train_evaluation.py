@@ -1,5 +1,6 @@
 """Evaluations of a run, and what follows from them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import toy_task
 from toy_fit import checkpoints_of, fit, log_of
 
 from jaxsep import tasks, train
+from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import writer
 
 # Reference.
@@ -40,6 +42,21 @@ def test_weighted_means_and_summaries_across_a_padded_batch(tmp_path):
     assert result.metrics["rate"] == (index % 3).sum() / (index + 1).sum()
     assert set(result.metrics) == {"loss", "rate", "wer"}
     assert result.best_value == 5 / 19
+
+
+def test_rows_are_the_examples_in_their_order(tmp_path):
+  task = toy_task.Words()
+  variables = task.init(jax.random.key(0), toy_task.batch_at(0))
+  batches = list(toy_task.eval_batches())[::-1]
+  for devices in (1, 8):
+    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+    evaluator = train.Evaluator(task, mesh)
+    rows = evaluator.rows(variables, batches)
+    assert [int(row["index"]) for row in rows] == list(range(19))
+    assert all(row["said"].tolist() == [row["index"]] * 3 for row in rows)
+    values = evaluator.evaluate(variables, batches)
+    assert values["loss"] == np.mean([row["loss"] for row in rows], dtype=float)
+    assert set(values) == {"loss", "rate", "wer"}
 
 
 # Laws.
@@ -132,12 +149,14 @@ def test_value_that_is_not_finite_is_never_the_best(tmp_path):
 
 
 def test_unknown_monitor(tmp_path):
-  for task in (toy_task.ToyTask(), toy_task.Words()):
-    with pytest.raises(train.TrainingError, match=r"monitor 'cer'.*loss"):
-      fit(tmp_path, task=task, monitor="cer")
+  with pytest.raises(train.TrainingError, match=r"monitor 'cer'.*error, loss"):
+    fit(tmp_path, monitor="cer")
   # Found before the first step, and the name can be put right.
   assert not list(tmp_path.iterdir())
   assert fit(tmp_path, monitor="error").reason == "finished"
+  # What a summary gives is known when it is made.
+  with pytest.raises(train.TrainingError, match=r"monitor 'cer'.*rate, wer"):
+    fit(tmp_path / "words", task=toy_task.Words(), monitor="cer", num_steps=1)
 
 
 def test_empty_evaluation_set(tmp_path):
