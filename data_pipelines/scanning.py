@@ -57,10 +57,10 @@ class ScanReport:
   root: str
   num_files: int  # Audio files looked at.
   problems: tuple[Problem, ...] = ()  # In the order of their paths.
-  written_to: str | None = None  # File with all problems, one a line.
+  written_to: str | None = None  # File with all problems, one per line.
 
   def summary(self) -> str:
-    """A line a kind of problem: how many files, and the first names."""
+    """One line per kind of problem: how many files, and the first names."""
     lines = []
     for kind, count in sorted(Counter(p.kind for p in self.problems).items()):
       of_kind = [p for p in self.problems if p.kind == kind]

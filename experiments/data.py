@@ -245,9 +245,9 @@ def open_corpus(
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
+  number = ("train", "valid", "test").index(purpose)
   wanted: dict[str, Any] = {
-    "split": split
-    or (splits and splits[("train", "valid", "test").index(purpose)]),
+    "split": split or (splits and (splits[number] or splits[0])),
     "mode": data.mode,
     "mixture": data.mixture,
   }
