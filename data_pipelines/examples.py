@@ -238,7 +238,7 @@ class Mixtures:
 
 
 class PremixedCrops:
-  """Crops of mixtures that exist, all of them once an epoch, for training.
+  """Crops of mixtures that exist, all of them once per epoch, for training.
 
   An example has "mixture" float32 [T], "reference" float32 [S, T], "length"
   int32, and "noise" float32 [T] if the corpus has it.

@@ -1,4 +1,4 @@
-"""Corpora that are folders of audio files, one utterance a file."""
+"""Corpora that are folders of audio files, one utterance per file."""
 
 from __future__ import annotations
 

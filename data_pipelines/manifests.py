@@ -1,4 +1,4 @@
-"""Corpora listed in a file: CSV or JSON lines, one recording a line."""
+"""Corpora listed in a file: CSV or JSON lines, one recording per line."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def below(
 
 
 def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
-  """Which of `size` things each step visits: all once an epoch, int64 [B]."""
+  """Which of `size` things each step visits: all once per epoch, int64 [B]."""
   hide_accelerators()
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)
@@ -143,7 +143,7 @@ class Rows:
     return len(self._slots)
 
   def walk(self, index: np.ndarray) -> np.ndarray:
-    """Rows [B], all of them once an epoch, in a new order each epoch."""
+    """Rows [B], all of them once per epoch, in a new order each epoch."""
     slot = shuffle(index, size=self.epoch_size, seed=self.seed)
     return self._slots[slot]
 
@@ -228,6 +228,6 @@ class Blocks:
 
 
 def following(row: int, size: int) -> Iterator[int]:
-  """A row and those after it, round the end: what to try in turn."""
+  """A row, those after it and those before it: candidates in turn."""
   for step in range(size):
     yield (row + step) % size

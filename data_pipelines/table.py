@@ -1,4 +1,4 @@
-"""A corpus as a table: one row a recording, one NumPy array a column."""
+"""A corpus as a table: one row per recording, one NumPy array per column."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Corpus:
     """The rows of some speakers, renumbered from 0.
 
     Args:
-      speakers: Names to keep, or a file with one name a line; None keeps all.
+      speakers: Names to keep, or a file with one name per line; None keeps all.
       exclude: Names to leave out, or such a file. Unknown ones are reported.
 
     Returns:

@@ -232,10 +232,9 @@ def open_corpus(
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
-  if splits and not split:
-    split = splits[("train", "valid", "test").index(purpose)]
+  number = ("train", "valid", "test").index(purpose)
   wanted: dict[str, Any] = {
-    "split": split,
+    "split": split or (splits and (splits[number] or splits[0])),
     "mode": data.mode,
     "mixture": data.mixture,
   }

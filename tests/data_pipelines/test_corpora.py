@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import corpora
+from data_pipelines import corpora, files
 from data_pipelines.corpora import CorpusError
 
 
@@ -109,7 +109,7 @@ def test_subset(corpus, tmp_path):
       corpus.subset(**wrong)
   names.write_text("\n")
   with pytest.raises(CorpusError, match="names nothing"):
-    corpora.read_names(names)
+    files.read_names(names)
 
 
 def test_concatenate(corpus, librispeech, tmp_path):

@@ -65,7 +65,7 @@ def test_json_lines(files):
     ("x.csv", "path,start\naudio/a.wav,-1\n", "line 2: samples -1 to"),
     ("x.csv", "path,length\naudio/a.wav,1.5\n", "line 2: length is '1.5', not"),
     ("x.csv", "path,length\naudio/a.wav,9999\n", "line 2: samples 0 to 9999"),
-    ("x.csv", "path,text\naudio/a.wav\n", "line 2: has not 2 values"),
+    ("x.csv", "path,text\naudio/a.wav\n", "line 2: expected 2 values"),
     ("x.csv", "file\naudio/a.wav\n", "no column path, only file; expected"),
     ("x.csv", "path,text\n,x\n", "line 2: has no path"),
     ("x.csv", "", "lists no recording"),

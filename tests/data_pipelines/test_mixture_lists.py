@@ -193,7 +193,7 @@ def test_bad_csv(tmp_path):
     ("", "has no column id, rate_hz, length, path_1"),
     (header, "lists no mixture"),
     (header + "a,8000,x,p,0,5,0\n", "line 2: invalid literal"),
-    (header + "a,8000,5,p,0,5\n", "line 2: has not 7 values"),
+    (header + "a,8000,5,p,0,5\n", "line 2: expected 7 values"),
     (header + "a,8000,5,p,0,5,nan\n", "mixture a: a gain_db is no finite"),
     (header + "a,8000,5,p,0,5,-inf\n", "mixture a: a gain_db is no finite"),
     (header + "a,8000,5,p,-1,5,0\n", "mixture a: the start .* negative"),
