@@ -169,7 +169,7 @@ class Clips:
 def open_clips(config, *, say):
   clips = options.build(config.data)
   corpus = make_voices(
-    num_speakers=clips.num_speakers, utterances_per_speaker=2, utterance_s=1.0
+    num_speakers=clips.num_speakers, utterances_per_speaker=2, utterance_s=1.5
   )
   say(f"{len(corpus)} clips")
   return Clips(clips, corpus)
