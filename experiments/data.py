@@ -1,6 +1,8 @@
 """The corpora that a config names, and batches of examples from them."""
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -74,6 +76,16 @@ class DataConfig:
   seed: int = 0
   num_threads: int | None = None
 
+  def __post_init__(self):
+    above_0 = ("crop_s", "valid_crop_s", "rir_s", "batch_size", "num_threads")
+    for name in (*above_0, "num_valid_examples", "num_voices"):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"{name} is {value}; it is above 0")
+    for name in ("min_utterance_s", "seed"):
+      if (value := getattr(self, name)) is not None and not value >= 0:
+        raise ValueError(f"{name} is {value}; it is at least 0")
+
   @property
   def drawn_s(self) -> float:
     """What a crop in training takes of an utterance at the fastest speed."""
@@ -146,13 +158,19 @@ class Data:
   def describe(self) -> dict[str, Any]:
     """What fixes the examples, as JSON values: corpora may move, not change."""
     corpora_ = {"train": self.train, "valid": self.valid, **self.background}
-    return {
-      "layout": _layout(self.config.corpus),
-      "sizes": {
-        name: 0 if corpus is None else len(corpus)
-        for name, corpus in corpora_.items()
-      },
-    }
+    rows = {name: _rows_of(corpus) for name, corpus in corpora_.items()}
+    unused = ", ".join(self.unused)
+    return {"layout": _layout(self.config.corpus), "unused": unused} | rows
+
+  @property
+  def unused(self) -> list[str]:
+    """Options that mixtures which exist already have no use for."""
+    names = []
+    if self.train.is_premixed:
+      names += ["speed_range", "weighting"]
+    if self.valid.is_premixed:
+      names += ["valid_crop_s", "num_valid_examples"]
+    return names
 
   def _batches(self, examples, **which):
     """Batches of the configured size."""
@@ -199,13 +217,22 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
         f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
         f"speakers, {corpus.seconds / 60:.1f} min"
       )
+  if train.is_premixed and set(_paths(train)) & set(_paths(valid)):
+    raise ValueError(
+      f"training and validation have the same mixtures of {data.corpus}; give "
+      "another data.valid_split or data.valid_corpus"
+    )
   if shared := table.shared_speakers(train, valid):
     raise ValueError(
       f"{len(shared)} speakers are in both training and validation, such as "
       f"{shared[0]}; validate on others than those of "
       f"{data.valid_corpus or data.corpus}"
     )
-  return _with_background(config, data, train, valid)
+  opened = _with_background(config, data, train, valid)
+  if opened.unused:
+    names = ", ".join(f"data.{name}" for name in opened.unused)
+    say(f"mixtures are taken as they are, without regard to {names}")
+  return opened
 
 
 def open_drawn(config: Any, corpus: Any) -> Data:
@@ -272,6 +299,23 @@ def check_num_sources(mixtures: Any, num_sources: int) -> None:
 def _layout(spec):
   """The layout of `layout:where`."""
   return spec.partition(":")[0]
+
+
+def _paths(corpus):
+  """The file of each row."""
+  return [corpus.full_path(row) for row in range(len(corpus))]
+
+
+def _rows_of(corpus):
+  """How many rows a corpus has, and a hash of them wherever they are."""
+  if corpus is None:
+    return None
+  digest = hashlib.sha256()
+  speaker = corpus.columns.get("speaker", [""] * len(corpus))
+  columns = (corpus.path, corpus.start, corpus.length, corpus.rate_hz, speaker)
+  for path, *numbers in zip(*columns, strict=True):
+    digest.update(f"{os.path.basename(path)} {numbers}\n".encode())
+  return f"{len(corpus)} rows, {digest.hexdigest()[:12]}"
 
 
 def _with_background(config, data, train, valid):

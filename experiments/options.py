@@ -14,6 +14,7 @@ import functools
 import inspect
 import json
 import pathlib
+import re
 import runpy
 import types
 import typing
@@ -110,7 +111,10 @@ def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
     for key, value in entries.items()
   }
   if kind == "class":
-    return made(**values, **fixed)
+    try:
+      return made(**values, **fixed)
+    except ValueError as error:
+      raise ValueError(f"{where}: {error}") from error
   changed = {
     key: value
     for key, value in values.items()
@@ -216,8 +220,8 @@ def _typed(readings, wanted, name):
   for value in readings:
     with contextlib.suppress(TypeError, ValueError):
       return _cast(value, wanted)
-  is_generic = typing.get_args(wanted)
-  shown = str(wanted).replace("typing.", "") if is_generic else wanted.__name__
+  shown = str(wanted) if typing.get_args(wanted) else wanted.__name__
+  shown = re.sub(r"[A-Za-z_]\w*\.", "", shown)
   raise ValueError(f"{name} is {readings[0]!r}; it takes {shown}")
 
 

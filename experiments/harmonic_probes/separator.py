@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxsep
+from experiments.job import load_model
 from jaxsep import dsp, losses, metrics
 from jaxsep.train.mesh import by_example, make_mesh, replicated
 from jaxsep.typing import Array, Float
@@ -72,7 +72,7 @@ def load_separator(
   folder: str | pathlib.Path, *, batch_size: int = 4
 ) -> Separator:
   """Loads a model folder, or the best model of the folder of a run."""
-  loaded = jaxsep.load(folder)
+  loaded = load_model(folder)
   return Separator(
     loaded.model,
     loaded.variables,

@@ -62,7 +62,9 @@ def test_run_on_files_of_mixtures(tmp_path, premixed):
   said = []
   result = job.fit(config, make_task, workdir=tmp_path / "run", say=said.append)
   assert result.reason == "finished" and np.isfinite(result.best_value)
-  assert said == ["training: 2 mixtures", "validation: 2 mixtures"]
+  assert said[:2] == ["training: 2 mixtures", "validation: 2 mixtures"]
+  # What mixtures that exist have no use for.
+  assert "data.speed_range" in said[2]
 
 
 @pytest.mark.parametrize("has_noise", [False, True])
@@ -167,16 +169,35 @@ def test_training_on_utterances_and_validating_on_mixtures(
     ({"valid_speakers": "x"}, {}, "valid_speakers is x, but voices has"),
     ({"valid_corpus": "voices", "valid_speakers": "x"}, {}, "leave it empty"),
     ({"valid_split": "x"}, {}, "'x'"),
+    ({"corpus": "{}", "valid_split": "tr"}, {}, "the same mixtures"),
+    ({"crop_s": -1.0}, {}, "config.data: crop_s is -1"),
+    ({"num_threads": 0}, {}, "num_threads is 0"),
+    ({"min_utterance_s": -1.0}, {}, "min_utterance_s is -1"),
   ],
 )
 def test_options_that_would_not_count(premixed, data, settings, message):
   corpus = premixed(["tr", "cv"])
   config = tiny_config(
-    **{name: value.format(corpus) for name, value in data.items()}
+    **{
+      name: value.format(corpus) if isinstance(value, str) else value
+      for name, value in data.items()
+    }
   )
   config.simulation.update(settings)
   with pytest.raises(ValueError, match=message):
     opened(config)
+
+
+def test_corpus_is_known_by_its_rows(tmp_path):
+  place = f"speaker_folders:{tmp_path}"
+  for root in ("a", "b", "c"):
+    for speaker in "1234":
+      level = noise_of(int(speaker), 8000 if root != "c" else 9000)
+      write(tmp_path / root / speaker / "x.wav", level)
+  found = [
+    opened(tiny_config(corpus=f"{place}/{root}")).describe() for root in "abc"
+  ]
+  assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("name", ["split", "valid_split"])

@@ -239,8 +239,7 @@ def test_next_stage_starts_from_parts_of_runs(whole, tmp_path):
   words = [
     f"--config.init_from={workdir}:encoder",
     f"--config.init_from.masker/bottleneck={workdir}:masker/bottleneck",
-    "--config.optimizer.learning_rate=1e-9",
-    "--config.optimizer.name=adam",
+    "--config.train.fixed=('encoder','masker/bottleneck')",
     "--config.train.num_steps=1",
     "--config.data.batch_size=8",
   ]
@@ -248,9 +247,7 @@ def test_next_stage_starts_from_parts_of_runs(whole, tmp_path):
   result = fit(config, tmp_path / "next")
   before = jaxsep.load(workdir).variables["params"]
   after = result.variables["params"]
-  same = jax.tree.map(
-    lambda a, b: bool(np.allclose(a, b, atol=1e-7)), before, after
-  )
+  same = jax.tree.map(lambda a, b: bool((a == b).all()), before, after)
   assert all(jax.tree.leaves([same["encoder"], same["masker"]["bottleneck"]]))
   assert not all(jax.tree.leaves(same["decoder"]))
   # Going on needs the first run no more.
