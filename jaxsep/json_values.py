@@ -71,11 +71,6 @@ def names_in(value: Any) -> dict[str, Any]:
 
   Raises:
     ValueError: As `encode`, or if two classes have the same name.
-
-  Example:
-    >>> from jaxsep import models
-    >>> list(names_in(models.ConvTasNet()))[0]
-    'ConvTasNet'
   """
   names: dict[str, Any] = {}
   _encode(value, "", names)

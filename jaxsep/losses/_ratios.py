@@ -76,9 +76,6 @@ def neg_si_sdr(
   Returns:
     Loss in dB, shape `[...]`, float32 or better. Not reduced.
 
-  Raises:
-    ValueError: If the two shapes differ.
-
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019, eq. (4).
 
@@ -115,9 +112,6 @@ def neg_snr(
 
   Returns:
     Loss in dB, shape `[...]`, float32 or better. Not reduced.
-
-  Raises:
-    ValueError: If the two shapes differ.
 
   References:
     Wisdom et al., Unsupervised sound separation using mixture invariant
@@ -157,9 +151,6 @@ def neg_sdr(
 
   Returns:
     Loss in dB, shape `[...]`, float32 or better. Not reduced.
-
-  Raises:
-    ValueError: If the two shapes differ.
 
   References:
     Le Roux et al., SDR - half-baked or well done?, 2019 (SD-SDR).

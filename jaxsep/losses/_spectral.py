@@ -51,10 +51,7 @@ def complex_l2(
     num_frames: Valid frames of each, shape `[...]`; None counts all.
 
   Returns:
-    Loss, shape `[...]`, float32 or better: the mean over frames and bins.
-
-  Raises:
-    ValueError: If the two shapes differ or there are no frames or bins.
+    Loss, shape `[...]`: the mean over frames and bins.
 
   Example:
     >>> estimate = jnp.array([[1.0 + 0.0j, 1.0j]])

@@ -40,16 +40,9 @@ def factorize(lags, *, loading):
   order is one elementwise pass, which is why this is many times faster than a
   Cholesky factorisation of the same system.
 
-  Args:
-    lags: Blocks `C(0) ... C(L - 1)`, `[B, S, S, L]`.
-    loading: Added to the diagonal of `C(0)`, `[B, S]`. In float32 about 1e-5 of
-      the diagonal keeps the recursion stable; `solve` takes its effect out.
-
-  Returns:
-    The factors of the loaded system; products are with the system as given.
-
-  References:
-    Akaike, Block Toeplitz matrix inversion, 1973.
+  `loading` `[B, S]` is added to the diagonal of `C(0)`: about 1e-5 of it keeps
+  the recursion stable in float32; `solve` takes its effect out. See Akaike,
+  Block Toeplitz matrix inversion, 1973.
   """
   num_signals, num_lags = lags.shape[-2:]
   eye = jnp.eye(num_signals, dtype=lags.dtype)
@@ -96,14 +89,6 @@ def solve(factors, target, *, num_steps=3):
   Conjugate gradients with the factors as preconditioner. The first step is the
   direct solution; the next take out the loading and what rounding did to the
   factors, while directions that the system hardly has stay regularised.
-
-  Args:
-    factors: What `factorize` returns.
-    target: Right-hand sides, `[B, J, S, L]`.
-    num_steps: Conjugate-gradient steps.
-
-  Returns:
-    Solutions, `[B, J, S, L]`.
   """
 
   def step(_, carry):

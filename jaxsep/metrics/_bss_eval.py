@@ -154,13 +154,8 @@ def _split(estimate, reference, filter_length):
   No energy is the difference of two much larger ones, which is what fails in
   float32 when an estimate is good.
 
-  Args:
-    estimate: Shape `[B, J, T]`.
-    reference: Shape `[B, S, T]`.
-    filter_length: Taps L of the filters.
-
-  Returns:
-    Three energies `[B, J, S]`, relative to that of the estimate.
+  From estimates `[B, J, T]` and references `[B, S, T]` to three energies `[B,
+  J, S]`, relative to that of the estimate.
   """
   n_fft = dsp.fast_length(reference.shape[-1] + filter_length - 1)
   estimate, reference = (
@@ -203,18 +198,10 @@ def _shares(system, lags, loading, filters):
 
   What they add from the other references, the own reference could have made in
   part: that part is target, the remainder is interference.
-
-  Args:
-    system: Factorised system of all references.
-    lags: Their correlations, `[B, S, S, L]`.
-    loading: Loading of the system, `[B, S]`.
-    filters: Best filters on all references, `[B, J, S, L]`.
-
-  Returns:
-    The two energies, `[B, J, S]`.
   """
   batch, num_estimates, num_sources, num_lags = filters.shape
-  # From here on by reference: [B, S, J, ...], then one system a reference.
+  # From here on the reference axis comes first, [B, S, J, ...]; each reference
+  # has its own system.
   others = 1.0 - jnp.eye(num_sources).reshape(1, num_sources, 1, num_sources, 1)
   others = others * filters[:, None]
   images = _block_toeplitz.apply_system(
@@ -241,15 +228,9 @@ def _shares(system, lags, loading, filters):
 
 
 def _project(factors, target, energy):
-  """Filters that explain a signal best, and the energy they leave.
+  """Filters `[B, J, S, L]` that explain a signal best, and what they leave.
 
-  Args:
-    factors: Factorised system of the references.
-    target: Correlation of signal and references, `[B, J, S, L]`.
-    energy: Energy of the signal, `[B, J]`.
-
-  Returns:
-    Filters `[B, J, S, L]` and remaining energy `[B, J]`.
+  `target` is the correlation of the signal with the references.
   """
   filters = _block_toeplitz.solve(factors, target)
   explained = jnp.sum(target * filters, axis=(-2, -1))

@@ -15,29 +15,16 @@ _SILENCE = 1e-25
 
 
 def unit_peak(signal):
-  """The signal at peak 1; silence stays silence.
-
-  Args:
-    signal: Shape `[..., T]`, float32 or better.
-
-  Returns:
-    The signal over its peak, same shape; NaN throughout where it is not finite.
-  """
+  """The signal at peak 1; silence stays silence; all NaN if not finite."""
   peak = level_of_peak(signal)
   silent = peak == 0
   return jnp.where(silent, 0.0, signal / jnp.where(silent, 1.0, peak))
 
 
 def unit_energy(signal):
-  """The signal at energy 1; silence stays silence.
+  """The signal at energy 1; silence stays silence; all NaN if not finite.
 
-  Args:
-    signal: Shape `[..., T]`, float32 or better.
-
-  Returns:
-    The signal over the root of its energy, same shape; NaN throughout where
-    it is not finite. Differentiable where what follows does not depend on the
-    level: the level counts as a constant.
+  The level is a constant to gradients: what follows must not depend on it.
   """
   # By the peak first: the squares of a faint signal would underflow.
   signal = unit_peak(signal)
@@ -46,14 +33,10 @@ def unit_energy(signal):
 
 
 def level_of_peak(signal):
-  """The peak, a constant to gradients, and zero where it counts as silence.
+  """The peak `[..., 1]`, a constant to gradients; 0 where it counts as silence.
 
-  Args:
-    signal: Shape `[..., T]`.
-
-  Returns:
-    Peak, `[..., 1]`; NaN where the signal is not finite. Every comparison with
-    NaN is false: callers must not take it for silence.
+  NaN where the signal is not finite. Every comparison with NaN is false:
+  callers must not take it for silence.
   """
   signal = jax.lax.stop_gradient(signal)
   peak = jnp.max(jnp.abs(signal), axis=-1, keepdims=True, initial=0.0)
@@ -64,15 +47,7 @@ def level_of_peak(signal):
 
 
 def ratio_db(signal_energy, noise_energy):
-  """Ratio of two energies of signals at unit level, in dB.
-
-  Args:
-    signal_energy: Energy above the line, any shape.
-    noise_energy: Energy below the line, same shape.
-
-  Returns:
-    Ratio, same shape. The floor where both are zero, NaN where one is NaN.
-  """
+  """Ratio in dB of energies at unit level; the floor where both are zero."""
   ratio = dsp.power_ratio_db(signal_energy, noise_energy, eps=FLOOR)
   nothing = (signal_energy <= 0) & (noise_energy <= 0)
   return jnp.where(nothing, FLOOR_DB, ratio)

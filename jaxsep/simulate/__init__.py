@@ -3,7 +3,7 @@
 from jaxsep.simulate._batch import fixed_examples, simulate_batch
 from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range, active_rms
-from jaxsep.simulate._reverb import early_response, reverberate
+from jaxsep.simulate._reverb import reverberate
 from jaxsep.simulate._simulation import Simulation
 from jaxsep.simulate._tones import (
   alternating_tones,
@@ -19,7 +19,6 @@ __all__ = [
   "active_rms",
   "alternating_tones",
   "burst_length",
-  "early_response",
   "fixed_examples",
   "gap_starts",
   "mute",

@@ -6,37 +6,6 @@ from jaxsep import dsp
 from jaxsep.typing import Array, Float
 
 
-def early_response(
-  rir: Float[Array, "*batch taps"], *, early_length: int
-) -> Float[Array, "*batch taps"]:
-  """The room impulse response up to a time after its direct sound.
-
-  The direct sound is the largest tap. Nothing is shifted: what is convolved
-  with the early part lines up with what is convolved with the whole.
-
-  Args:
-    rir: Room impulse response, shape `[..., R]`.
-    early_length: Samples kept after the direct sound.
-
-  Returns:
-    Response with the later taps set to zero, shape `[..., R]`.
-
-  Raises:
-    ValueError: If `early_length` is negative.
-
-  Example:
-    >>> rir = jnp.array([0.0, 1.0, 0.5, 0.25])
-    >>> print(early_response(rir, early_length=1))
-    [0.  1.  0.5 0. ]
-  """
-  if early_length < 0:
-    raise ValueError(f"early_length {early_length} must not be negative")
-  rir = jnp.asarray(rir)
-  direct = jnp.argmax(jnp.abs(rir), axis=-1)[..., None]
-  taps = jnp.arange(rir.shape[-1]).reshape((1,) * (rir.ndim - 1) + (-1,))
-  return jnp.where(taps <= direct + early_length, rir, 0.0)
-
-
 def reverberate(
   sources: Float[Array, "sources time"],
   rir: Float[Array, "sources taps"],
@@ -65,7 +34,10 @@ def reverberate(
   if early_length is None:
     image = dsp.fft_convolve(sources, rir)[..., :time]
     return image, image
-  early = early_response(rir, early_length=early_length)
+  # The direct sound is the largest tap; nothing is shifted.
+  direct = jnp.argmax(jnp.abs(rir), axis=-1)[:, None]
+  taps = jnp.arange(rir.shape[-1])[None]
+  early = jnp.where(taps <= direct + early_length, rir, 0.0)
   # Stacked, so that the speakers are transformed once.
   both = dsp.fft_convolve(sources[None], jnp.stack([rir, early]))[..., :time]
   return both[0], both[1]

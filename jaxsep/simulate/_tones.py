@@ -132,9 +132,8 @@ def gap_starts(
   period_s: Float[Array, ""] | float = 0.062,
   margin_s: Float[Array, ""] | float = 0.3,
   spacing_s: Float[Array, ""] | float = 0.0,
-  num_tones: int = 2,
 ) -> Int[Array, "gaps"]:
-  """Draws where silences start that mute one of the tones.
+  """Draws where silences start that mute one of two tones.
 
   The signal, without a margin at both ends, is cut into as many equal parts as
   there are gaps, and in part n one burst of tone `tones[n]` is drawn. A gap
@@ -153,7 +152,6 @@ def gap_starts(
     period_s: Period of the tones; may be traced.
     margin_s: Left alone before the first gap and after the last.
     spacing_s: Least time from the end of a gap to the start of the next.
-    num_tones: Tones that take turns.
 
   Returns:
     First sample of each gap, int32, ascending if each gap has room.
@@ -169,19 +167,15 @@ def gap_starts(
     >>> print(starts // 248 % 2)
     [1 0]
   """
-  if not tones or not all(0 <= tone < num_tones for tone in tones):
-    raise ValueError(
-      f"tones {tones} must be numbers from 0 to {num_tones - 1}, one a gap"
-    )
+  if not tones or not set(tones) <= {0, 1}:
+    raise ValueError(f"tones {tones} must be 0 or 1 for each gap")
   # Evaluated also under a caller's `jit`, so that known values are checked.
   with jax.ensure_compile_time_eval():
-    burst = burst_length(
-      period_s, sample_rate_hz=sample_rate_hz, num_tones=num_tones
-    )
+    burst = burst_length(period_s, sample_rate_hz=sample_rate_hz)
     gap = jnp.round(jnp.asarray(gap_s) * float(sample_rate_hz))
     gap = gap.astype(jnp.int32)
     onset = burst * jnp.asarray(tones)
-    period = num_tones * burst
+    period = 2 * burst
     margin = jnp.asarray(margin_s) * float(sample_rate_hz)
     spacing = jnp.asarray(spacing_s) * float(sample_rate_hz)
     part = (num_samples - 2 * margin) / len(tones)

@@ -88,16 +88,14 @@ class SeparationTask:
     estimate, reference = signals["estimate"], signals["reference"]
     mixture = jnp.broadcast_to(signals["mixture"][:, None], reference.shape)
     length = signals["length"][:, None]
-    si_sdr = metrics.si_sdr(estimate, reference)
-    before = metrics.si_sdr(mixture, reference)
-    si_snr, si_snr_before = (
-      metrics.si_snr(x, reference, length=length) for x in (estimate, mixture)
-    )
+    both = (estimate, mixture)
+    si_sdr, before = (metrics.si_sdr(x, reference) for x in both)
+    si_snr = [metrics.si_snr(x, reference, length=length) for x in both]
     return {
       "loss": loss,
       "si_sdr": si_sdr,
       "si_sdr_improvement": si_sdr - before,
-      "si_snr_improvement": si_snr - si_snr_before,
+      "si_snr_improvement": si_snr[0] - si_snr[1],
       "mixture_si_sdr": before,
     }
 

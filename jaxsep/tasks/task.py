@@ -20,8 +20,7 @@ class Keys:
 
   Attributes:
     examples: One key per example, shape `[B]`. It depends on the root key and
-      the example's global index alone: not on the step, the batch layout, the
-      devices or the microbatches.
+      the example's global index alone.
     step_key: A key that differs at every step and microbatch.
   """
 
@@ -44,8 +43,7 @@ class Keys:
   def evaluation(cls, index: Any):
     """The keys of evaluation examples, the same in every run.
 
-    Their root is the key of no training seed: seeds are 32-bit numbers, whose
-    root keys have 0 as first word.
+    The root key cannot equal that of a training seed, whose first word is 0.
     """
     words = np.array([0x6576616C, 0], np.uint32)
     root = jax.random.wrap_key_data(words, impl="threefry2x32")
@@ -62,9 +60,7 @@ _STEPS = zlib.crc32(b"steps")
 
 @struct.dataclass
 class Mean:
-  """A weighted mean: the sum of all totals over the sum of all weights.
-
-  Such as an error rate per word, where examples differ in their words.
+  """A weighted mean, such as an error rate per word.
 
   Attributes:
     total: Weighted sum of each example, shape `[B]`.

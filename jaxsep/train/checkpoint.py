@@ -32,11 +32,7 @@ def has_checkpoint(workdir: epath.PathLike) -> bool:
 
 
 class Checkpoints:
-  """The checkpoints of one run, in one folder.
-
-  Attributes:
-    best: Step of a checkpoint that is kept however old it is, or None.
-  """
+  """The checkpoints of one run; that of the step `best` is always kept."""
 
   def __init__(
     self,

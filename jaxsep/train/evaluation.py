@@ -16,8 +16,9 @@ from jaxsep.train.errors import TrainingError
 class Evaluator:
   """Evaluates variables on batches, compiled once per shape.
 
-  Batches are padded to the number of devices; examples that their `mask`
-  leaves out do not count. The random keys are `Keys.evaluation`.
+  Batches are those of this process, as many in every process. They are padded
+  to the number of devices; examples that their `mask` leaves out do not count.
+  The random keys are `Keys.evaluation`.
 
   Args:
     task: What to evaluate.
@@ -53,15 +54,7 @@ class Evaluator:
     *,
     interrupted: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    """Means and summary of a set.
-
-    Args:
-      variables: All collections.
-      batches: The set: those of this process, of equal number in all.
-      interrupted: Asked before each batch whether to give up.
-
-    Returns:
-      Values by name; None if interrupted.
+    """Means and summary of a set by name; None if `interrupted` meanwhile.
 
     Raises:
       TrainingError: If there are no examples.
@@ -84,10 +77,6 @@ class Evaluator:
     self, variables: Any, batches: Iterable[Batch]
   ) -> list[dict[str, Any]]:
     """All that the task's `evaluate` gives, example by example.
-
-    Args:
-      variables: All collections.
-      batches: As in `evaluate`.
 
     Returns:
       One dict of NumPy arrays per real example, with its `index` and in the

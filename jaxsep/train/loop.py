@@ -113,17 +113,14 @@ def fit(
     >>> masker = models.TemporalConvNet(num_blocks=1, num_repeats=1)
     >>> model = models.ConvTasNet(num_filters=8, masker=masker)
     >>> task = tasks.SeparationTask(model=model, sample_rate_hz=8000)
-    >>> def batches(start_step):
-    ...   for step in range(start_step, 2):
-    ...     rng = np.random.default_rng(step)
-    ...     sources = rng.normal(size=(2, 2, 800)).astype(np.float32)
-    ...     yield {"index": np.arange(2) + 2 * step, "sources": sources}
+    >>> sources = np.random.default_rng(0).normal(size=(2, 2, 800))
+    >>> batch = {"index": np.arange(2), "sources": sources.astype(np.float32)}
     >>> result = fit(
     ...   task,
     ...   workdir=tempfile.mkdtemp(),
     ...   config=TrainConfig(num_steps=2, tensorboard=False, progress=False),
     ...   optimizer=optax.adam(1e-3),
-    ...   make_train_batches=batches,
+    ...   make_train_batches=lambda start_step: iter([batch] * 2),
     ...   mesh=mesh_lib.make_mesh(jax.devices()[:1]),
     ... )
     >>> result.reason

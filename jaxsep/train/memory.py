@@ -1,4 +1,4 @@
-"""How the C library gives memory back to the system: better not."""
+"""Keeps freed memory in the process."""
 
 import ctypes
 import platform
@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
   The GNU C library gets blocks of that size from the system and gives them
   back, and the system clears every page of them: a quarter of the time of a
   step whose maps are large. Kept, they are there for the next step. The
-  process then stays as large as it ever was, and threads take turns at
-  allocating, which small blocks may notice.
+  process then stays as large as it ever was, and threads share one pool, which
+  can slow down many small allocations.
 
   Call it at the start of a program, before the first computation: threads
   that exist keep their own pools.

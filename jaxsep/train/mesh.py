@@ -33,11 +33,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def by_example(mesh: Mesh) -> NamedSharding:
-  """The sharding of a batch: its first axis is spread over the devices."""
-  return NamedSharding(mesh, PartitionSpec(AXIS))
-
-
 def pad_batch(batch: Batch, *, multiple: int) -> dict[str, np.ndarray]:
   """Repeats the last example up to a multiple; the mask tells what is real."""
   size = batch_size(batch)
@@ -75,7 +70,7 @@ def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
       f"a batch of {size} examples does not spread evenly over {num_local} "
       f"devices; make batch_size a multiple of {num_local}"
     )
-  sharding = by_example(mesh)
+  sharding = NamedSharding(mesh, PartitionSpec(AXIS))
   if jax.process_count() == 1:
     return jax.device_put(dict(batch), sharding)
   return {
@@ -85,19 +80,8 @@ def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Copies host values, the same in every process, to all devices."""
-  sharding = replicated(mesh)
-
-  def put(x):
-    if getattr(x, "sharding", None) == sharding:
-      return x
-    return jax.make_array_from_process_local_data(
-      sharding, np.asarray(x), np.shape(x)
-    )
-
-  if jax.process_count() == 1:
-    return jax.device_put(tree, sharding)
-  return jax.tree.map(put, tree)
+  """Copies values, the same in every process, to all devices."""
+  return jax.device_put(tree, replicated(mesh))
 
 
 def together(function: Callable[[], Any]) -> Any:

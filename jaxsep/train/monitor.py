@@ -11,10 +11,9 @@ from jaxsep.train.config import Plateau, TrainConfig
 class Monitor:
   """Best evaluation, plateaus, and the log's unfinished period.
 
-  All of it is saved with every checkpoint, so that a run that goes on decides
-  what an unbroken one would. `num_worse` counts the evaluations since the best
-  one, `num_worse_here` those since the best one or the last plateau; `period`
-  holds the values of the steps since the last line of the log.
+  It is saved with every checkpoint. `num_worse` counts the evaluations since
+  the best one, `num_worse_here` those since the best one or the last plateau;
+  `period` holds the values of the steps since the last line of the log.
   """
 
   best_value: float | None = None

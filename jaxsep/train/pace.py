@@ -1,4 +1,4 @@
-"""How fast a run goes, for the eye."""
+"""Progress bar and speed of a run."""
 
 import contextlib
 import sys

@@ -122,7 +122,7 @@ def reduce(values: Any, mask: Any) -> tuple[Any, Any]:
 
 
 def _sum(values, mask):
-  """Sum over the examples kept; what stands in the others has no effect."""
+  """Sum over the examples kept; others do not count, even if they hold NaN."""
   values = jnp.asarray(values, jnp.float32)
   mask = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
   return jnp.sum(jnp.where(mask, values, 0))
@@ -130,12 +130,7 @@ def _sum(values, mask):
 
 @struct.dataclass
 class Scalars:
-  """Named scalars in one array, so that the host fetches them at once.
-
-  Attributes:
-    values: One float32 value each, shape `[len(names)]`.
-    names: Their names.
-  """
+  """Named float32 scalars in one array: the host fetches them at once."""
 
   values: Any
   names: tuple[str, ...] = struct.field(pytree_node=False)

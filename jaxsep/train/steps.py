@@ -20,14 +20,11 @@ _NOTHING, _SIGNAL, _FAILURE = range(3)
 
 
 class Feed:
-  """The training batches.
+  """The training batches; `first` is the first one, as it was read.
 
-  What happens in one process is told to all with the next batch, as `stop`:
-  that a signal came, or that the batch could not be read. Then the one before
-  is repeated in its place, and the run ends before the result is used.
-
-  Attributes:
-    first: The first batch, as it was read.
+  A signal or a failure to read in one process reaches all processes with the
+  next batch, as `stop`. After a failure the batch before is repeated, and the
+  run ends before the result is used.
   """
 
   def __init__(self, batches: Iterator[Batch], step: int):
@@ -72,11 +69,9 @@ class Feed:
 
 
 class Steps:
-  """The values of the steps, on their way from the devices to the log.
+  """The scalars of the steps, on their way from the devices to the log.
 
-  Attributes:
-    pace: The speed of the steps.
-    stop: Whether a signal came to any process.
+  `stop` says whether a signal came to any process.
   """
 
   def __init__(
@@ -98,13 +93,13 @@ class Steps:
     )
 
   def add(self, step: int, scalars: Any) -> None:
-    """Settles the step before; this one runs on meanwhile."""
+    """Reads the scalars of the step before, while this step runs."""
     scalars.values.copy_to_host_async()
     self._pending.append((step, scalars))
     self.settle(leave=1)
 
   def settle(self, *, leave: int = 0) -> None:
-    """Takes in the values of all but the latest steps."""
+    """Reads the scalars of all but the `leave` latest steps."""
     while len(self._pending) > leave:
       step, scalars = self._pending.popleft()
       values = np.asarray(scalars.values).tolist()

@@ -1,4 +1,4 @@
-"""Signals that end a run in good order."""
+"""Signals that end a run after its checkpoint."""
 
 import contextlib
 import signal
@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[list[int]]:
-  """Notes SIGTERM or SIGINT in a list, instead of dying of it, once.
+  """Records the first SIGTERM or SIGINT instead of ending the process.
 
-  A second signal acts as usual, so an impatient user still gets out. Outside
-  the main thread nothing is noted.
+  A second signal acts as usual. Outside the main thread nothing is recorded.
   """
   came: list[int] = []
   before = {}

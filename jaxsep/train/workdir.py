@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what made it.
+"""The folder of a run: which run it belongs to, and its config.
 
 A workdir is a path on this machine or in a bucket (`gs://`, `s3://`), which
 needs the packages of `etils[epath-gcs]` or `etils[epath-s3]`. No test here uses

@@ -400,11 +400,6 @@ def test_ingredients_are_checked(changed, message):
     make()(KEY, {**ingredients(), **changed})
 
 
-def test_early_length_is_checked():
-  with pytest.raises(ValueError, match="must not be negative"):
-    simulate.early_response(jnp.ones(4), early_length=-1)
-
-
 def test_speakers_in_turn_need_room():
   with pytest.raises(ValueError, match="more samples than speakers"):
     placed(0, np.array([1, 1]), 0.5, time=2)
