@@ -149,19 +149,13 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
   assert blocks
   masker = jaxsep.models.TemporalConvNet(num_blocks=1, num_repeats=1)
   model = jaxsep.models.ConvTasNet(masker=masker)
-  signal = np.random.default_rng(0).normal(size=(1, 2, 800)).astype("float32")
-  variables = jax.jit(model.init)(jax.random.key(0), signal[:, 0])
+  variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 800), "f4"))
   jaxsep.save(
     tmp_path / "quickstart/model", model, variables, sample_rate_hz=8000
   )
   monkeypatch.chdir(tmp_path)
-  names = {
-    "reference": signal,
-    "estimate": signal[:, ::-1].copy(),
-    "mixture": signal.sum(1),
-    "recording": signal[0, 0],
-  }
+  names = {}
   for block in blocks:
     exec(compile(block, "README.md", "exec"), names)
   assert names["permutation"].tolist() == [[1, 0]]
-  assert names["sources"].shape == (2, 800)
+  assert names["sources"].shape == (2, 8000)

@@ -9,7 +9,8 @@ import soundfile
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
-  "fetch or export it again, or read what is there with allow_truncated"
+  "fetch or export it again, or use what is there with --allow_truncated (in"
+  " Python: allow_truncated=True)"
 )
 
 
@@ -54,10 +55,14 @@ def check_length(file, handle, path):
       )
   if "lacks an end-of-stream" in log:
     raise AudioError(f"{path}: is cut off: its end is missing; {FIX_LENGTH}")
+  # Pages of Ogg that are damaged are left out, and not counted as samples.
+  if file.format == "OGG" and re.search("Corrupted|a hole|Junk after", log):
+    raise AudioError(f"{path}: is damaged: parts are missing; {FIX_LENGTH}")
   if file.format == "FLAC":
     try:
       file.seek(file.frames - 1)
       missing = len(file.read(1)) == 0
+      file.seek(0)
     except soundfile.LibsndfileError:
       missing = True
     if missing:
@@ -65,7 +70,6 @@ def check_length(file, handle, path):
         f"{path}: is cut off: {file.frames} samples announced, the last "
         f"ones are not there; {FIX_LENGTH}"
       )
-    file.seek(0)
   stop = re.search(r"marker (?:\(\w+\) )?at position (\d+)", log)
   if stop and file.format in ("WAV", "WAVEX", "RF64"):
     # Does not move the position, which libsndfile shares.

@@ -18,15 +18,13 @@ from jaxsep.typing import Float
 
 # Bytes per sample by the names of soundfile.
 _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-_RAW = {"int16": "PCM_16", "float32": "FLOAT"}
 _DAMAGED = (
-  "-: the WAV header is damaged; save the sound to a file and name that, or"
-  " send raw samples with --raw"
+  "-: the WAV header is damaged; save the sound to a file and name that"
 )
 
 
 class Pipe:
-  """Sound from a pipe: WAV, or raw samples.
+  """Sound from a pipe, in WAV.
 
   Attributes:
     sample_rate_hz: Sample rate.
@@ -35,18 +33,12 @@ class Pipe:
     remark: What was left out at the end, or None.
   """
 
-  def __init__(
-    self,
-    read: Callable[[int], bytes],
-    raw: tuple[str, int, int] | None = None,
-  ):
+  def __init__(self, read: Callable[[int], bytes]):
     """Reads the header.
 
     Args:
       read: `read(count)` waits for bytes and returns what is there, at most
         `count`; nothing at the end.
-      raw: Type of the samples (`"int16"` or `"float32"`, little-endian), rate
-        and number of channels if there is no header; None for WAV.
 
     Raises:
       AudioError: If it is not a WAV stream, or one that cannot be read.
@@ -55,11 +47,7 @@ class Pipe:
     self._remaining = np.inf
     self.problem: str | None = None
     self.remark: str | None = None
-    if raw is None:
-      self._read_header()
-    else:
-      kind, self.sample_rate_hz, self.num_channels = raw
-      self._subtype = _RAW[kind]
+    self._read_header()
 
   def blocks(self) -> Iterator[Float[np.ndarray, "channel _time"]]:
     """Yields what is there, shape `[C, any]`, as soon as it arrives."""
@@ -110,7 +98,7 @@ class Pipe:
     elif num_rest:
       self.remark = (
         f"-: ends within a sample of {width} bytes; the last {num_rest}"
-        " are left out: are the type and --num_channels right?"
+        " are left out"
       )
 
   def _take(self, count):
@@ -128,8 +116,7 @@ class Pipe:
     header = self._take(12)
     if header[:4] not in (b"RIFF", b"RF64") or header[8:] != b"WAVE":
       raise AudioError(
-        "-: is not a WAV stream; for raw samples add --raw=int16 or"
-        " --raw=float32 and --sample_rate_hz"
+        "-: is not a WAV stream; convert it, for example with ffmpeg -f wav -"
       )
     while True:
       header += self._take(8)

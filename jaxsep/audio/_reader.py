@@ -173,10 +173,14 @@ def _blocks(file, path, block_length, allow_truncated):
       position += block.shape[1]
       yield np.ascontiguousarray(block)
   except soundfile.LibsndfileError as error:
-    if not (allow_truncated and position):
+    if not allow_truncated:
       raise AudioError(
         f"{path}: is cut off or damaged after "
         f"{position / file.samplerate:.2f} s; {_checks.FIX_LENGTH}"
+      ) from error
+    if not position:
+      raise AudioError(
+        f"{path}: is damaged from its start on; fetch or export it again"
       ) from error
     return
   if position < end and not allow_truncated:

@@ -90,13 +90,6 @@ def _add_separate(parser):
     help="write while reading, with a causal model: a file, or WAV from a pipe"
     " (-)",
   )
-  add(
-    "--raw",
-    choices=["int16", "float32"],
-    help="type of the samples of a pipe that is not WAV; little-endian",
-  )
-  add("--sample_rate_hz", type=_at_most(1 << 20), help="of --raw")
-  add("--num_channels", type=_at_most(1024), help="of --raw (default: 1)")
 
 
 def _add_info(parser):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from jaxsep import audio
+from jaxsep import audio, model_io
 from jaxsep.cli._console import UsageError
 
 Blocks = Iterable[np.ndarray]
@@ -20,6 +20,8 @@ class Recording:
   Attributes:
     channel: `mix`, or an index from 0.
     num_samples: Samples so far.
+    peak: The largest of them.
+    total: Their sum.
     energy: Their energy.
     energy_of_channels: Mean energy of the channels that they were taken from.
   """
@@ -27,7 +29,7 @@ class Recording:
   def __init__(self, channel: str | int):
     self.channel = channel
     self.num_samples = 0
-    self.energy = self.energy_of_channels = 0.0
+    self.peak = self.total = self.energy = self.energy_of_channels = 0.0
 
   def separated(
     self,
@@ -52,10 +54,30 @@ class Recording:
     for block in blocks:
       mono = audio.to_mono(block, channel=self.channel)[np.newaxis]
       self.num_samples += mono.size
+      self.peak = max(self.peak, float(np.abs(mono).max(initial=0.0)))
+      self.total += np.sum(mono, dtype=np.float64)
       self.energy += np.sum(np.square(mono, dtype=np.float64))
       squares = np.square(block, dtype=np.float64)
       self.energy_of_channels += np.sum(squares) / len(block)
       yield mono
+
+
+def load_separator(folder: str) -> model_io.LoadedModel:
+  """A model that separates a mixture alone."""
+  loaded = model_io.load(folder)
+  kind = type(loaded.model).__name__
+  if loaded.task != "separation" or not hasattr(loaded.model, "num_sources"):
+    raise UsageError(
+      f"{folder}: its model, {kind} (task: {loaded.task}), does not separate"
+      " recordings"
+    )
+  inputs = getattr(loaded.model, "example_inputs", dict)()
+  if further := sorted(inputs.keys() - {"mixture", "length"}):
+    raise UsageError(
+      f"{folder}: this {kind} needs {' and '.join(further)} beside the"
+      " mixture, which only inference.separate in Python can give it"
+    )
+  return loaded
 
 
 def check_channel(channel: str | int, num_channels: int, path: object) -> None:
@@ -70,6 +92,8 @@ def prepare_outputs(
 ) -> dict[Path, list[Path]]:
   """Paths of the outputs of each input, in a folder made for them."""
   folder = Path(options.output_dir)
+  if folder.exists() and not folder.is_dir():
+    raise UsageError(f"{folder}: is a file; choose another --output_dir")
   targets = {
     path: [
       folder / f"{path.stem}_{number}.{options.format}"

@@ -24,9 +24,11 @@ def run(options: argparse.Namespace) -> int:
   signals, rate = _read(names, options)
   count = len(options.reference)
   reference, estimate = signals[:count], signals[count : 2 * count]
-  for name, row in zip(options.reference, reference, strict=True):
+  has_sound = reference.any(axis=1)
+  for name, row in zip(names, signals, strict=True):
     if not row.any():
-      note(f"{name}: is silent; its scores mean nothing")
+      is_reference = name in options.reference
+      note(f"{name}: is silent" + "; it has no scores" * is_reference)
   order = _best_order(estimate, reference)
   estimate = estimate[order]
   scores = _ratios(estimate, reference)
@@ -43,12 +45,17 @@ def run(options: argparse.Namespace) -> int:
     baseline = _ratios(mixture, reference)
     for name in ("si_sdr", "si_snr", "snr", "sdr"):
       scores[f"{name}_improvement"] = scores[name] - baseline[name]
+  # A silent reference would give ratios that mean nothing.
+  scores = {n: np.where(has_sound, v, np.nan) for n, v in scores.items()}
   rows = [
     {"reference": options.reference[i], "estimate": options.estimate[order[i]]}
     | {name: float(values[i]) for name, values in scores.items()}
     for i in range(count)
   ]
-  mean = {name: float(values.mean()) for name, values in scores.items()}
+  mean = {
+    name: float(values[has_sound].mean()) if has_sound.any() else math.nan
+    for name, values in scores.items()
+  }
   if options.json:
     content = {
       "sample_rate_hz": rate,
@@ -118,7 +125,7 @@ def _ratios(estimate, reference):
 def _print_table(rows):
   titles = [_title(name) for name in rows[0]]
   cells = [
-    [value if isinstance(value, str) else f"{value:.2f}" for value in row]
+    [value if isinstance(value, str) else _number(value) for value in row]
     for row in [titles, *(row.values() for row in rows)]
   ]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -126,6 +133,10 @@ def _print_table(rows):
     left = [row[i].ljust(widths[i]) for i in range(2)]
     right = [row[i].rjust(widths[i]) for i in range(2, len(row))]
     print("  ".join(left + right))
+
+
+def _number(value):
+  return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _title(name):

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import tqdm
 
-from jaxsep import audio, inference, model_io
+from jaxsep import audio, inference
 from jaxsep.cli import _separate_stream
 from jaxsep.cli._console import (
   UsageError,
@@ -16,9 +16,16 @@ from jaxsep.cli._console import (
   note,
   user_mistakes,
 )
-from jaxsep.cli._recording import Recording, check_channel, prepare_outputs
+from jaxsep.cli._recording import (
+  Recording,
+  check_channel,
+  load_separator,
+  prepare_outputs,
+)
 
 _CHUNK_S = 8.0
+# Float files may exceed full scale, 1, but by not as much as this.
+_PEAK = 100.0
 _BAR = (
   "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio"
   " [{elapsed}<{remaining}]"
@@ -26,7 +33,11 @@ _BAR = (
 
 
 def run(options: argparse.Namespace) -> int:
-  """Separates each file; goes on to the next one when one is damaged."""
+  """Separates each file.
+
+  Options and headers are checked first; a file whose samples turn out to be
+  damaged is left out.
+  """
   if options.stream:
     return _separate_stream.run(options)
   _check(options)
@@ -36,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = model_io.load(options.model)
+  loaded = load_separator(options.model)
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
@@ -59,9 +70,6 @@ def _check(options):
   """Refuses options that do not go together, and what only a stream can do."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
-  for name in ("raw", "sample_rate_hz", "num_channels"):
-    if getattr(options, name) is not None:
-      raise UsageError(f"--{name} needs --stream")
   options.chunk_s = options.chunk_s or _CHUNK_S
   if options.chunk_s < 0.1:
     raise UsageError("--chunk_s below 0.1 seconds needs --stream")
@@ -139,3 +147,8 @@ def _separate(path, about, targets, loaded, options):
     tell("its channels cancel each other; choose one with --channel")
   elif not heard.energy:
     tell("is silent; so are the outputs")
+  elif heard.peak > _PEAK:
+    tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")
+  elif 2 * heard.total**2 > max(rate, heard.num_samples) * heard.energy:
+    offset = heard.total / heard.num_samples
+    tell(f"has an offset of {offset:.2g}; filter out 0 Hz for better outputs")

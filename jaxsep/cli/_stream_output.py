@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxsep import audio
+
 # The WAV format tag and bytes per sample.
 _ENCODINGS = {"float": (3, 4), "pcm16": (1, 2), "pcm24": (1, 3)}
 _MOST_BYTES = 2**32 - 2**16
@@ -37,17 +39,38 @@ class Files(contextlib.AbstractContextManager):
     self.num_clipped = self._num_samples = 0
     self._rate = sample_rate_hz
     self._encoding = encoding
+    self._paths = paths
     self._files = [open(path, "wb") for path in paths]
     self._describe()
 
   def write(self, block: np.ndarray) -> None:
-    """Appends a block `[S, T]`."""
+    """Appends a block `[S, T]`; raises AudioError if the disk takes no more."""
+    before = self._num_samples
     self._num_samples += block.shape[1]
-    for file, source in zip(self._files, block, strict=True):
-      content, clipped = encode(source, self._encoding)
-      file.seek(0, os.SEEK_END)
-      file.write(content)
-      self.num_clipped += clipped
+    try:
+      for file, source in zip(self._files, block, strict=True):
+        content, clipped = encode(source, self._encoding)
+        file.seek(0, os.SEEK_END)
+        file.write(content)
+        self.num_clipped += clipped
+      self._describe()
+    except OSError as error:
+      self._cut(before)
+      raise audio.AudioError(
+        f"{self._paths[0].parent}: writing stopped, is the disk full?"
+        f" ({error.strerror}); what came before is separated"
+      ) from error
+
+  def _cut(self, num_samples):
+    """Takes back what was written of a block."""
+    self._num_samples = num_samples
+    size = len(self._header()) + num_samples * _ENCODINGS[self._encoding][1]
+    for file in self._files:
+      with contextlib.suppress(OSError):  # Writes what is held, and closes.
+        file.close()
+    for path in self._paths:
+      os.truncate(path, size)
+    self._files = [open(path, "r+b") for path in self._paths]
     self._describe()
 
   def __exit__(self, *unused):

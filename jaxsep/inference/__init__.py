@@ -4,7 +4,7 @@ from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
-from jaxsep.inference._stream import Stream, stream
+from jaxsep.inference._stream import Stream, stream, stream_blocks
 
 __all__ = [
   "Chunk",
@@ -15,4 +15,5 @@ __all__ = [
   "separate",
   "separate_blocks",
   "stream",
+  "stream_blocks",
 ]

@@ -11,8 +11,12 @@ from jaxsep.typing import Float
 _GAIN_DECAY = 0.95
 # Energy below this share of the recording's level is no evidence.
 _EVIDENCE_FLOOR = 1e-3
-# Weight of how the speakers sound; equal waveforms in the overlap weigh 1.
+# Weights of how the speakers sound, and of the model's order in the chunk
+# before; equal waveforms in a long overlap weigh 1, in one of this many
+# samples one half.
 _MEMORY_WEIGHT = 0.05
+_LAST_ORDER_WEIGHT = 0.01
+_HALF_TRUSTED = 200
 
 # A source counts in frames where it is less than 6 dB below the loudest one:
 # the rest may be leakage from other sources.
@@ -29,7 +33,7 @@ class CrossFade:
     mixture, kept near those of the recording so far;
   - the order: the permutation whose waveforms agree best with the chunk before
     on the overlap, where a source is loud; for sources that are silent there,
-    how the speakers sounded before decides;
+    and in an overlap of few samples, how the speakers sounded before decides;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """
@@ -38,6 +42,7 @@ class CrossFade:
     self._start = 0
     self._pending = np.zeros((num_sources, 0), np.float32)
     self._is_first = True
+    self._order = np.arange(num_sources)
     # Of the model's outputs, in its order: a scale belongs to an output.
     self._gram = np.zeros((num_sources, num_sources))
     self._match = np.zeros(num_sources)
@@ -85,12 +90,13 @@ class CrossFade:
     usual = gains(self._gram, self._match, common)
     sources = gains(gram, match, usual)[:, np.newaxis] * estimate
     if len(match) > 1:
-      order, spectrum, weight = np.arange(len(match)), *describe(sources)
+      spectrum, weight = describe(sources)
       if not self._is_first:
-        unlike = self._speakers.distance((spectrum, weight))
-        order = _order(sources, shared / chunk.level, unlike)
-      sources = sources[order]
-      self._speakers.update((spectrum[order], weight[order]))
+        unlike = _MEMORY_WEIGHT * self._speakers.distance((spectrum, weight))
+        unlike[self._order, np.arange(len(match))] -= _LAST_ORDER_WEIGHT
+        self._order = _order(sources, shared / chunk.level, unlike)
+      sources = sources[self._order]
+      self._speakers.update((spectrum[self._order], weight[self._order]))
     self._is_first = False
     return (chunk.level * sources).astype(np.float32)
 
@@ -104,7 +110,9 @@ def _order(estimate, shared, unlike):
   begin = estimate[:, :length]
   energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
   floor = _EVIDENCE_FLOOR * max(length, 1)
-  cost = -(begin @ shared.T) / (energy + floor) + _MEMORY_WEIGHT * unlike
+  num_loud = np.count_nonzero(shared.any(axis=0))
+  trust = num_loud / (num_loud + _HALF_TRUSTED)
+  cost = unlike - trust * (begin @ shared.T) / (energy + floor)
   # Not with JAX, whose calls would queue behind the model.
   return optimize.linear_sum_assignment(cost.T)[1]
 

@@ -13,7 +13,8 @@ from jaxsep.typing import Float
 # so that the leakage in the output of a silent source is not scaled up.
 _INERTIA = 0.03
 # The energy of the sum of the estimates is taken to be at least this share of
-# the sum of their energies: where estimates cancel, the rest has no scale.
+# the sum of their energies: if the estimates cancel each other, their sum does
+# not determine a gain.
 _CANCELLED = 0.1
 # Energy 90 dB below the mean is rounding.
 _ROUNDING = 1e-9

@@ -45,7 +45,8 @@ class Overlapping:
   Attributes:
     chunk_length: Samples per chunk; 8 s at 8 kHz by default. Longer chunks
       need more memory and keep speakers apart better.
-    overlap: Samples that neighbours share at least; None for a quarter.
+    overlap: Samples that neighbours share at least; None for a quarter, 0 for
+      none at all, except before the last chunk.
 
   Raises:
     ValueError: If `chunk_length` is not positive, or `overlap` is negative or
@@ -114,6 +115,8 @@ class Overlapping:
     if overlap is None:
       overlap = self.chunk_length // 4
     longest = len(samples) - overlap
+    if not overlap:
+      return longest
     shortest = min(longest, max(1, len(samples) // 4))
     size = max(1, overlap // _FRAMES_PER_OVERLAP)
     # Frames from the end backwards: how much speech an overlap would hold.

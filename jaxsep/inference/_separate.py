@@ -16,8 +16,8 @@ from jaxsep.inference._overlapping import Chunk, Overlapping, running_level
 from jaxsep.typing import Array, Float, PyTree
 
 # RMS to which a recording is scaled for the model.
-_MODEL_LEVEL = 0.1
-# Shortest input of the model; shorter recordings are padded to it.
+MODEL_LEVEL = 0.1
+# Shorter recordings are padded to this length: each length is a compilation.
 _SHORTEST = 256
 _BLOCK = 1 << 16
 
@@ -36,7 +36,7 @@ def separate(
   """Separates a recording of any length that is in memory.
 
   Args:
-    model: Maps `[B, T]` to `[B, S, T]`.
+    model: Maps `[B, T]` to `[B, S, T]`, as in `separate_blocks`.
     variables: Its variables, `{"params": ...}`.
     mixture: Recording at the model's sample rate, shape `[T]`.
     options: Options and conditions of `separate_blocks`.
@@ -91,9 +91,10 @@ def separate_blocks(
   noise, stays out.
 
   Args:
-    model: Maps `[B, T]` to `[B, S, T]` under `apply(variables, mixture)`. It
-      should be hashable, as Flax modules are: what was compiled for it is kept
-      for the next recording.
+    model: Maps `[B, T]` to `[B, S, T]` under `apply(variables, mixture,
+      length=)`, where mixture b has `length[b]` samples and zeros after them.
+      It should be hashable, as Flax modules are: what was compiled for it is
+      kept for the next recording.
     variables: Its variables, `{"params": ...}`.
     blocks: Consecutive parts of one channel at the model's sample rate, each
       of shape `[any]`.
@@ -127,7 +128,7 @@ def separate_blocks(
   cut = cut or Overlapping()
   results = _run(
     functools.partial(_apply, model, variables, conditions),
-    _with_levels(cut(_checked(blocks))),
+    _with_levels(cut(checked(blocks))),
     getattr(cut, "chunk_length", 0),
     batch_size,
   )
@@ -144,7 +145,8 @@ def _run(apply, chunks, chunk_length, batch_size):
     chunk_length = chunk_length or longest
     length = _filled_length(longest, chunk_length)
     # Returns at once: the model computes while the last batch is joined.
-    waiting.append((batch, apply(_stack(batch, min(rows, batch_size), length))))
+    stacked = _stack(batch, min(rows, batch_size), length)
+    waiting.append((batch, apply(*stacked)))
     if len(waiting) > 1:
       yield waiting.pop(0)
   yield from waiting
@@ -161,25 +163,22 @@ def _join(results, join, progress):
 def _parts(results, join):
   joined = None
   for batch, result in results:
-    estimates = np.asarray(result)
-    if not np.isfinite(estimates).all():
-      raise FloatingPointError(
-        "the model's output holds NaN or Inf: its parameters are damaged"
-      )
+    estimates = finite(np.asarray(result)[: len(batch)])
     joined = join(estimates.shape[1]) if joined is None else joined
-    for chunk, estimate in zip(batch, estimates, strict=False):
+    for chunk, estimate in zip(batch, estimates, strict=True):
       yield joined.add(chunk, estimate[:, : len(chunk.samples)])
   if joined is not None:
     yield joined.flush()
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _apply(model, variables, conditions, mixture):
+def _apply(model, variables, conditions, mixture, length):
   conditions = {
     name: jnp.broadcast_to(value, (len(mixture), *value.shape[1:]))
     for name, value in conditions.items()
   }
-  return model.apply(variables, mixture, **conditions).astype(jnp.float32)
+  estimate = model.apply(variables, mixture, length=length, **conditions)
+  return estimate.astype(jnp.float32)
 
 
 def _with_levels(chunks):
@@ -190,15 +189,16 @@ def _with_levels(chunks):
     yield dataclasses.replace(chunk, level=level)
 
 
-def _stack(batch: list[Chunk], rows: int, length: int) -> np.ndarray:
-  """Chunks as a batch `[rows, T]` at the level that the model expects."""
+def _stack(batch, rows, length):
+  """Chunks `[rows, T]` at the level that the model expects; their lengths."""
   stacked = np.zeros((rows, length), np.float32)
-  for row, chunk in zip(stacked, batch, strict=False):
+  lengths = np.zeros(rows, np.int32)
+  for row, chunk in enumerate(batch):
+    lengths[row] = len(chunk.samples)
     if chunk.level:
-      scaled = chunk.samples * (np.float64(_MODEL_LEVEL) / chunk.level)
-      # Mirrored, not zeros: silence would change the model's normalisation.
-      row[:] = np.pad(scaled, (0, length - len(scaled)), "symmetric")
-  return stacked
+      gain = np.float64(MODEL_LEVEL) / chunk.level
+      stacked[row, : lengths[row]] = chunk.samples * gain
+  return stacked, lengths
 
 
 def _filled_length(length: int, chunk_length: int) -> int:
@@ -212,6 +212,16 @@ def _filled_length(length: int, chunk_length: int) -> int:
   return min(filled for filled in lengths if filled >= least)
 
 
+def finite(estimates: Any) -> np.ndarray:
+  """Estimates of a model on the host; refuses NaN and Inf."""
+  estimates = np.asarray(estimates)
+  if not np.isfinite(estimates).all():
+    raise FloatingPointError(
+      "the model's output holds NaN or Inf: its parameters are damaged"
+    )
+  return estimates
+
+
 def _real(samples):
   """One channel as float32 samples."""
   samples = np.asarray(samples)
@@ -222,7 +232,7 @@ def _real(samples):
   return samples.astype(np.float32, copy=False)
 
 
-def _checked(blocks):
+def checked(blocks: Iterable[Float[Array, "_time"]]) -> Iterator[np.ndarray]:
   """The blocks as finite float32 arrays."""
   position = 0
   for block in map(_real, blocks):

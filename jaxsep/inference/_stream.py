@@ -2,14 +2,22 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxsep.typing import PyTree
+from jaxsep.inference._gains import RunningGains
+from jaxsep.inference._separate import MODEL_LEVEL, checked, finite
+from jaxsep.typing import Array, Float, PyTree
+
+# An input is silence up to this RMS.
+_SILENCE = 1e-4
+_SHORT_CHUNK = 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +95,8 @@ def stream(model: nn.Module) -> Stream:
   if not (hasattr(model, "stream_step") and getattr(model, "is_causal", False)):
     raise ValueError(
       f"this {type(model).__name__} cannot stream: it needs the future of the"
-      " mixture; use inference.separate, or a ConvTasNet or SpectrogramTasNet"
+      " mixture; separate whole recordings with it (inference.separate, or the"
+      " command without --stream), or use a ConvTasNet or SpectrogramTasNet"
       " trained with causal=True and no global norm"
     )
   streaming: Any = model
@@ -98,6 +107,127 @@ def stream(model: nn.Module) -> Stream:
     hop_length=streaming.hop_length,
     latency=streaming.stream_latency,
   )
+
+
+def stream_blocks(
+  model: nn.Module,
+  variables: PyTree,
+  blocks: Iterable[Float[Array, "_time"]],
+  *,
+  chunk_length: int | None = None,
+  half_life: float = 160_000.0,
+  **conditions: Any,
+) -> Iterator[Float[np.ndarray, "sources _time"]]:
+  """Separates a recording that comes in blocks, with a causal model.
+
+  The twin of `separate_blocks` for live signals: an estimate is given as soon
+  as its chunk and `latency` samples after it have come. The first sound sets
+  the gain of a quiet recording for the model, and `RunningGains` bring the
+  estimates to the level of the mixture. The end is separated as if silence
+  followed.
+
+  Args:
+    model: A model that `stream` takes.
+    variables: Its variables, `{"params": ...}`.
+    blocks: Consecutive parts of one channel at the model's sample rate, each
+      of shape `[any]`.
+    chunk_length: Samples per call of the model, a multiple of its hop; None
+      for 160 (20 ms at 8 kHz), rounded up to whole hops. A length is compiled
+      once. Longer chunks take less time, and come later.
+    half_life: Samples after which the past counts half in the level of the
+      estimates; 20 s at 8 kHz by default.
+    conditions: Further arguments of the model, such as `enrollment`: arrays of
+      shape `[1, ...]`.
+
+  Yields:
+    Consecutive parts of the sources, shape `[S, any]`, without a delay;
+    together as long as the blocks.
+
+  Raises:
+    ValueError: As in `stream`, if `chunk_length` is no multiple of the hop, or
+      if a block is not one channel or holds NaN or Inf.
+    FloatingPointError: If the model's output holds NaN or Inf.
+
+  Example:
+    >>> from jaxsep import models
+    >>> masker = models.TemporalConvNet(
+    ...     num_blocks=1, num_repeats=1, causal=True)
+    >>> model = models.ConvTasNet(masker=masker)
+    >>> variables = model.init(jax.random.key(0), **model.example_inputs())
+    >>> blocks = np.sin(0.1 * np.arange(800, dtype=np.float32)).reshape(5, 160)
+    >>> parts = list(stream_blocks(model, variables, blocks))
+    >>> np.concatenate(parts, axis=1).shape
+    (2, 800)
+  """
+  live = stream(model)
+  hop = live.hop_length
+  chunk_length = chunk_length or -(-_SHORT_CHUNK // hop) * hop
+  if chunk_length < 1 or chunk_length % hop:
+    raise ValueError(
+      f"chunk_length must be a positive multiple of the hop of {hop} samples,"
+      f" got {chunk_length}"
+    )
+  return _separated(
+    functools.partial(live.step, variables),
+    live.init(variables, 1, **conditions),
+    _chunks(checked(blocks), chunk_length, live.latency),
+    live.latency,
+    half_life,
+  )
+
+
+def _separated(step, state, chunks, latency, half_life):
+  """Sources `[S, any]` at the level of the chunks, as long as the recording."""
+  past = np.zeros(latency, np.float32)  # The mixture not separated yet.
+  given, gain, levels = -latency, None, None
+  for chunk, end in chunks:
+    if gain is None:
+      gain = _first_gain(chunk)
+    scale = np.float32(gain or 1.0)
+    state, estimates = step(state, scale * chunk[None])
+    estimates = finite(np.asarray(estimates, np.float32)[0]) / scale
+    if levels is None:
+      levels = RunningGains(len(estimates), half_life=half_life)
+    mixture = np.concatenate([past, chunk])
+    past = mixture[len(chunk) :]
+    sources = levels.apply(mixture[: len(chunk)], estimates)
+    skipped = min(max(0, -given), len(chunk))
+    kept = len(chunk) if end is None else end - given
+    given += len(chunk)
+    if kept > skipped:
+      yield sources[:, skipped:kept]
+
+
+def _first_gain(chunk):
+  """The gain of a quiet input from its first sound on; None in silence.
+
+  A model separates worse near the floors of its norms. The gain stays, because
+  the state depends on it; a power of two adds no rounding.
+  """
+  sound = chunk[chunk != 0].astype(np.float64)
+  level = np.sqrt(np.mean(np.square(sound))) if len(sound) else 0.0
+  if not level > _SILENCE:
+    return None
+  return 2.0 ** max(0, round(math.log2(MODEL_LEVEL / level)))
+
+
+def _chunks(blocks, length, latency):
+  """Chunks of one length, with silence for the latency at the end.
+
+  With each comes the length of the input, which is None until it has ended.
+  """
+  waiting, count = np.zeros(0, np.float32), 0
+  for block in blocks:
+    waiting = np.concatenate([waiting, block])
+    count += len(block)
+    whole = len(waiting) // length * length
+    for start in range(0, whole, length):
+      yield waiting[start : start + length], None
+    waiting = waiting[whole:]
+  owed = len(waiting) + latency if count else 0
+  padded = np.pad(waiting, (0, -(-owed // length) * length - len(waiting)))
+  for start in range(0, len(padded), length):
+    yield padded[start : start + length], count
 
 
 def _init(model, variables, batch, **conditions):

@@ -106,6 +106,25 @@ def test_damage_in_the_middle(make):
   refused(path, "damaged|ends")
 
 
+@pytest.mark.parametrize("name", ["x.flac", "x.ogg"])
+@pytest.mark.parametrize("num_bytes", [1, 2000])
+def test_damage_anywhere(make, name, num_bytes):
+  """Refused in one line, or read as a whole."""
+  path = make(name, noise(1, 2 * RATE))
+  whole, refusals = path.read_bytes(), 0
+  for start in range(0, len(whole), len(whole) // 100):
+    damaged = bytearray(whole)
+    part = damaged[start : start + num_bytes]
+    damaged[start : start + num_bytes] = bytes(255 - byte for byte in part)
+    path.write_bytes(damaged)
+    try:
+      assert audio.read(path)[0].shape == (1, 2 * RATE)
+    except audio.AudioError as error:
+      assert "\n" not in str(error)
+      refusals += 1
+  assert refusals > 50
+
+
 def test_header_cut_off(tmp_path):
   path = tmp_path / "a.wav"
   path.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00\x00\x00")

@@ -1,7 +1,5 @@
 """A model that needs no training, and the command that separates with it."""
 
-import types
-
 import numpy as np
 import pytest
 import soundfile
@@ -12,9 +10,7 @@ from jaxsep import cli, model_io
 
 @pytest.fixture
 def model(monkeypatch):
-  loaded = types.SimpleNamespace(
-    model=Bands(), variables={}, sample_rate_hz=RATE
-  )
+  loaded = model_io.LoadedModel(Bands(), {}, RATE)
   monkeypatch.setattr(model_io, "load", lambda folder: loaded)
   return loaded
 

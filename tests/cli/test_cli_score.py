@@ -78,6 +78,21 @@ def test_the_table_says_which_belongs_to_which(score, pair):
   assert len({len(line) for line in out.splitlines()}) == 1
 
 
+def test_a_silent_reference_has_no_scores(score, pair, make):
+  silent = make("silent.wav", 0 * pair.reference[0])
+  words = ["--reference", silent, pair.references[0], "--estimate"]
+  words += pair.estimates
+  _, out, err = score(*words)
+  assert err == [f"note: {silent}: is silent; it has no scores"]
+  rows = [line.split() for line in out.splitlines()]
+  assert rows[1][2:] == ["-"] * 6
+  assert rows[3][1:] == rows[2][2:]  # The mean is that of the other.
+  mean = json.loads(score(*words, "--json")[1])["mean"]
+  assert mean["si_sdr"] > 15
+  _, out, err = score("--reference", silent, "--estimate", silent, "--json")
+  assert set(json.loads(out)["mean"].values()) == {None}
+
+
 def test_scores_that_cannot_be(score, pair, make):
   other_rate = make("rate.wav", pair.reference[0], 16000)
   shorter = make("short.wav", pair.reference[0][:-100])

@@ -93,6 +93,22 @@ def test_ordinary_files(make, separate, samples):
   assert err == ([f"note: {path}: is silent; so are the outputs"] * silent)
 
 
+@pytest.mark.parametrize(
+  ("factor", "offset", "match"),
+  [
+    (1e5, 0.0, "full scale is 1: is it damaged?"),
+    (1.0, -0.3, "offset of -0.3"),
+  ],
+)
+def test_odd_samples_are_pointed_out(make, separate, factor, offset, match):
+  path = make(
+    "x.wav", factor * tones(2 * RATE).sum(0) + offset, subtype="FLOAT"
+  )
+  code, _, err = separate(path)
+  assert code == 0
+  assert match in err[-1]
+
+
 def test_integer_outputs_report_clipping(make, separate):
   path = make("x.wav", tones(2 * RATE, amplitude=2.0).sum(0), subtype="FLOAT")
   code, out, err = separate(path, "--format=flac", "--encoding=pcm16")

@@ -3,9 +3,10 @@
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from two_bands import RATE, outputs, tones
+import pytest
+from two_bands import RATE, Bands, outputs, tones
 
-from jaxsep import audio, model_io
+from jaxsep import audio, model_io, models
 
 load = model_io.load
 
@@ -37,7 +38,8 @@ def test_inputs_and_folders(make, separate, tmp_path, monkeypatch):
   (tmp_path / "a").mkdir()
   same = make("a/whole.wav", signal)
   refused(separate, tmp_path, "two inputs", whole, same)
-  refused(separate, tmp_path, f"{path}", whole, f"--output_dir={path}")
+  is_file = f"{path}: is a file; choose another --output_dir"
+  refused(separate, tmp_path, is_file, whole, f"--output_dir={path}")
   monkeypatch.setattr(model_io, "load", load)
   for folder in (tmp_path / "missing", tmp_path, path):
     refused(separate, tmp_path, str(folder), whole, f"--model={folder}")
@@ -81,7 +83,6 @@ def test_options_out_of_range(make, separate, tmp_path):
     (["--overlap_s=1"], "--overlap_s must be from 0 to 0.9 of --chunk_s 1"),
     (["--chunk_s=0.01"], "--chunk_s below 0.1 seconds"),
     (["--batch_size=0"], "--batch_size: must be above 0"),
-    (["--raw=int16"], "--raw needs --stream"),
     (["-"], "- for a pipe needs --stream"),
     (["--format=mp3"], "invalid choice: 'mp3'"),
     (["--format=flac", "--encoding=float"], "FLAC holds no float"),
@@ -104,15 +105,47 @@ def test_other_files_go_on_after_a_damaged_one(make, separate, tmp_path):
   assert outputs(tmp_path) == ["good_1.wav", "good_2.wav"]
 
 
-def test_damaged_parameters(make, separate, tmp_path, model):
+class Conditioned(nn.Module):
+  num_sources: int = 2
+
+  def example_inputs(self):
+    return {"mixture": jnp.zeros((1, 8)), "enrollment": jnp.zeros((1, 8))}
+
+  def __call__(self, mixture, *, enrollment, length=None, train=False):
+    return jnp.stack([mixture, enrollment], axis=1)
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+def test_folders_that_hold_no_separator(
+  make, separate, tmp_path, monkeypatch, stream
+):
+  path = make("x.wav", tones(RATE).sum(0))
+  encoder = models.Encoder(num_filters=4, filter_length=16)
+  for loaded, match in [
+    (model_io.LoadedModel(encoder, {}, RATE), "any: its model, Encoder (task"),
+    (
+      model_io.LoadedModel(Bands(), {}, RATE, "asr"),
+      "Bands (task: asr), does not",
+    ),
+    (
+      model_io.LoadedModel(Conditioned(), {}, RATE),
+      "any: this Conditioned needs enrollment beside the mixture",
+    ),
+  ]:
+    monkeypatch.setattr(model_io, "load", lambda folder, found=loaded: found)
+    refused(separate, tmp_path, match, path, *stream)
+
+
+def test_damaged_parameters(make, separate, tmp_path, monkeypatch):
   class Broken(nn.Module):
     num_sources: int = 2
 
     @nn.compact
-    def __call__(self, mixture):
+    def __call__(self, mixture, *, length=None):
       return jnp.stack([mixture, mixture * jnp.nan], axis=1)
 
-  model.model = Broken()
+  broken = model_io.LoadedModel(Broken(), {}, RATE)
+  monkeypatch.setattr(model_io, "load", lambda folder: broken)
   path = make("x.wav", tones(RATE).sum(0))
   refused(separate, tmp_path, "parameters are damaged", path)
 

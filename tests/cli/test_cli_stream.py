@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import resource
 import signal
 import struct
 import threading
@@ -22,18 +23,10 @@ from jaxsep.cli import _stream_output
 TO_STDOUT = ["separate", "--model=any", "--stream", "-", "--output_dir=-"]
 
 
-RAW = ["-", "--raw=float32", f"--sample_rate_hz={RATE}"]
-
-
 @pytest.fixture(scope="module")
 def small():
   model = small_conv_tasnet(causal=True)
-  return types.SimpleNamespace(
-    model=model,
-    variables=draw(model),
-    sample_rate_hz=RATE,
-    apply=jax.jit(model.apply),
-  )
+  return model_io.LoadedModel(model, draw(model), RATE)
 
 
 @pytest.fixture(autouse=True)
@@ -132,32 +125,20 @@ def read(paths):
 
 
 def offline(loaded, mixture):
-  return loaded.apply(loaded.variables, jnp.asarray(mixture)[None])[0]
+  apply = jax.jit(loaded.model.apply)
+  return apply(loaded.variables, jnp.asarray(mixture)[None])[0]
 
 
 # What comes out is the model's output on the whole.
 
 
 @pytest.mark.usefixtures("as_the_model")
-@pytest.mark.parametrize(("length", "chunk_s"), [(1, "1"), (3001, "0.002")])
-def test_a_file(separate_file, tmp_path, loaded, length, chunk_s):
-  mixture = noise(length)
-  code, out, err = separate_file(mixture, f"--chunk_s={chunk_s}")
+def test_a_file(separate_file, tmp_path, loaded):
+  mixture = noise(3001)
+  code, out, err = separate_file(mixture, "--chunk_s=0.002")
   assert (code, err) == (0, [])
   assert out == [f"{tmp_path}/out/x_{number}.wav" for number in (1, 2)]
   np.testing.assert_allclose(read(out), offline(loaded, mixture), atol=1e-6)
-
-
-@pytest.mark.usefixtures("as_the_model")
-def test_a_quiet_file_is_heard_as_a_loud_one(separate_file, loaded):
-  # At -70 dB the norms' floors would be off by 2 %.
-  level, pause = 10 ** (-70 / 20), 2 * 160
-  mixture = np.pad(noise(3001 - pause, level), (pause, 0))
-  _, out, _ = separate_file(mixture, "--chunk_s=0.02")
-  expected = offline(loaded, mixture * np.float32(0.1 / level))
-  expected *= level / 0.1
-  error = np.abs(read(out) - expected).max() / np.abs(expected).max()
-  assert error < 1e-3
 
 
 @pytest.mark.usefixtures("as_the_model")
@@ -187,16 +168,12 @@ def test_wav_from_a_pipe(separate, pipe, loaded, subtype, container, size):
 
 
 @pytest.mark.usefixtures("as_the_model")
-@pytest.mark.parametrize("kind", ["int16", "float32"])
-def test_raw_samples_to_raw_samples(pipe, loaded, kind, stdout_of, tmp_path):
+def test_from_a_pipe_to_a_pipe(pipe, loaded, stdout_of, tmp_path):
   mixture = noise(3001)
-  scale = 32768 if kind == "int16" else 1
-  pipe(np.repeat((mixture * scale).astype(kind), 2).tobytes())
+  pipe(wav(mixture))
   with open(tmp_path / "stdout", "wb") as file:
     stdout_of(file)
-    words = [f"--raw={kind}", f"--sample_rate_hz={RATE}", "--num_channels=2"]
-    code = cli.main([*TO_STDOUT, *words])
-  assert code == 0
+    assert cli.main(TO_STDOUT) == 0
   written = np.fromfile(tmp_path / "stdout", "<f4").reshape(-1, 2).T
   np.testing.assert_allclose(written, offline(loaded, mixture), atol=1e-4)
 
@@ -206,16 +183,6 @@ def test_another_rate(separate_file):
   assert code == 0
   assert {audio.info(name).sample_rate_hz for name in out} == {7919}
   assert read(out).shape == (2, 15_001)
-
-
-@pytest.mark.parametrize("level", [1e-4, 10.0])
-def test_outputs_are_at_the_level_of_the_input(separate_file, level):
-  mixture = noise(RATE)
-  estimate = read(separate_file(level * mixture)[1])
-  # As close to the mixture as a sum of the estimates can be, at any level.
-  estimate = estimate.sum(0) / level
-  gain = np.sum(estimate * mixture) / np.sum(estimate**2)
-  assert 0.8 < gain < 1.25
 
 
 @pytest.mark.parametrize(
@@ -261,9 +228,10 @@ def test_a_signal_ends_it_with_whole_files(separate, pipe, tmp_path, number):
     # The pipe stays open, but nothing comes.
     late.wait(10)
 
-  feeder = pipe(noise(3 * RATE).tobytes(), then=wait_and_stop)
+  endless = with_size(wav(noise(3 * RATE)), 0)
+  feeder = pipe(endless, then=wait_and_stop)
   before = signal.getsignal(number)
-  code, out, err = separate(*RAW)
+  code, out, err = separate("-")
   assert feeder.is_alive()
   late.set()
   assert code == 128 + number
@@ -278,10 +246,10 @@ def test_a_signal_ends_it_with_whole_files(separate, pipe, tmp_path, number):
 def test_a_closed_output_is_no_error(pipe, stdout_of, capsys):
   reader, writer = os.pipe()
   os.close(reader)
-  pipe(noise(1000).tobytes())
+  pipe(wav(noise(1000)))
   with os.fdopen(writer, "wb") as file:
     stdout_of(file)
-    code = cli.main([*TO_STDOUT, *RAW[1:]])
+    code = cli.main(TO_STDOUT)
   assert code == 0
   assert capsys.readouterr().err == ""
 
@@ -311,16 +279,33 @@ def test_what_came_before_is_separated(
   assert read(out).shape == (2, length)
 
 
+@pytest.mark.parametrize("encoding", ["float", "pcm24"])
+def test_a_full_disk_leaves_whole_files(tmp_path, encoding):
+  paths = [tmp_path / f"x_{number}.wav" for number in (1, 2)]
+  block = np.stack([noise(999), -noise(999)])
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+  try:
+    with pytest.raises(audio.AudioError, match="disk full"):
+      with _stream_output.Files(
+        paths, sample_rate_hz=RATE, encoding=encoding
+      ) as files:
+        for _ in range(9):
+          files.write(block)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+  expected = np.tile(block, (1, 2))
+  np.testing.assert_allclose(read(paths), expected, atol=2**-23)
+
+
 # Mistakes.
 
 
 @pytest.mark.parametrize(
   ("words", "match"),
   [
-    (["-", "--raw=int16"], "needs --sample_rate_hz"),
-    (["-", "--sample_rate_hz=8000"], "is for --raw"),
-    (["-", "--num_channels=4"], "--num_channels is for --raw"),
-    (["x.wav", "--raw=int16", "--sample_rate_hz=8"], "--raw is for -"),
     (["x.wav", "y.wav"], "takes one input"),
     (["x.wav", "--format=flac"], "writes WAV"),
     (["x.wav", "--overlap_s=1"], "--overlap_s is not for --stream"),
@@ -339,7 +324,7 @@ def test_options_that_do_not_go_together(separate, words, match):
   ("content", "match"),
   [
     (b"", "ends before any sound"),
-    (b"fLaC" + bytes(100), "is not a WAV stream; for raw samples add --raw"),
+    (b"fLaC" + bytes(100), "is not a WAV stream"),
     (wav(np.zeros(9), subtype="ULAW"), "can read WAV of 16, 24 or 32 bit"),
     (wav(np.zeros(9))[:30], "ends before any sound"),
     (b"RIFF1234WAVEdata\4\0\0\0" + bytes(4), "the WAV header is damaged"),
@@ -357,8 +342,10 @@ def test_pipes_that_hold_no_wav(separate, pipe, content, match):
   assert match in err[0]
 
 
-def test_a_model_that_needs_the_future(separate_file, loaded, monkeypatch):
-  monkeypatch.setattr(loaded, "model", small_conv_tasnet())
+def test_a_model_that_needs_the_future(separate_file, monkeypatch):
+  model = small_conv_tasnet()
+  loaded = model_io.LoadedModel(model, draw(model), RATE)
+  monkeypatch.setattr(model_io, "load", lambda folder: loaded)
   code, _, err = separate_file(noise(100))
   assert code == 2
   assert "any: this ConvTasNet cannot stream" in err[0]

@@ -38,7 +38,7 @@ class Bands(nn.Module):
   num_sources: int = 2
 
   @nn.compact
-  def __call__(self, mixture):
+  def __call__(self, mixture, *, length=None):
     length = mixture.shape[-1]
     spectrum = jnp.fft.rfft(mixture)
     is_high = jnp.arange(spectrum.shape[-1]) >= spectrum.shape[-1] // 2

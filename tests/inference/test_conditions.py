@@ -26,6 +26,7 @@ class Enrolled(nn.Module):
   hop_length: int = 4
   stream_latency: int = 0
   is_causal: bool = True
+  gain: float = 1.0
 
   def setup(self):
     self.sharpness = self.param("sharpness", nn.initializers.constant(9.0), ())
@@ -39,7 +40,7 @@ class Enrolled(nn.Module):
     return nn.sigmoid(share)[:, None, None]
 
   def choose(self, both, is_low):
-    return is_low * both + (1 - is_low) * both[:, ::-1]
+    return self.gain * (is_low * both + (1 - is_low) * both[:, ::-1])
 
   def __call__(self, mixture, *, enrollment, length=None, train=False):
     return self.choose(bands(mixture), self.embed(enrollment))
@@ -99,6 +100,22 @@ def test_streams_with_an_enrolment(loaded, num_clips):
     enrollment=jnp.broadcast_to(clips, (2, 500)),
   )
   np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [1e-3, 10.0])
+def test_streams_blocks_with_an_enrolment(loaded, level):
+  """At the level of the recording, whatever that of the model is."""
+  blocks = np.array_split(np.float32(level) * MIXTURE, 3)
+  for order in (1, -1):
+    parts = inference.stream_blocks(
+      Enrolled(gain=-30.0),
+      loaded.variables,
+      blocks,
+      enrollment=SPEAKERS[::order][:1, :500],
+    )
+    estimate = np.concatenate(list(parts), axis=1) / level
+    expected = SPEAKERS[::order]
+    np.testing.assert_allclose(estimate[:, 9:], expected[:, 9:], atol=0.1)
 
 
 def test_conditions_of_another_batch_are_refused(loaded):

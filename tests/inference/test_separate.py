@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stream_checks import conv_tasnet, masker, with_variables
 
 from jaxsep import inference
 
@@ -29,7 +30,7 @@ class Bands(nn.Module):
   shuffled: bool = True
 
   @nn.compact
-  def __call__(self, mixture):
+  def __call__(self, mixture, *, length=None):
     TRACES.append(mixture.shape)
     length = mixture.shape[-1]
     spectrum = jnp.fft.rfft(mixture)
@@ -59,7 +60,7 @@ class Fixed(nn.Module):
   offset: float = 0.0
 
   @nn.compact
-  def __call__(self, mixture):
+  def __call__(self, mixture, *, length=None):
     gains = jnp.array(self.gains)[None, :, None]
     return mixture[:, None] * gains + self.offset
 
@@ -104,6 +105,21 @@ def test_a_speaker_stays_in_its_output(num_sources, batch_size, seed):
   estimate = separate(model, reference.sum(0), batch_size=batch_size)
   assert estimate.shape == reference.shape
   assert error_db(estimate, reference).max() < -15
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 100])
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+def test_a_short_overlap_swaps_no_speakers(overlap, pause):
+  """Where the model itself never does."""
+  reference = talk(60000, pause=pause)
+  cut = inference.Overlapping(CHUNK, overlap)
+  chunks = list(cut([reference[0]]))
+  starts = np.array([chunk.start for chunk in chunks[:-1]])
+  if overlap == 0:
+    np.testing.assert_array_equal(np.diff(starts), CHUNK)
+  model = Bands(shuffled=False)
+  estimate = inference.separate(model, {}, reference.sum(0), cut=cut)
+  assert error_db(estimate, reference).max() < -25
 
 
 def taking_turns():
@@ -218,7 +234,7 @@ class Scaled(nn.Module):
   turns: bool = True
 
   @nn.compact
-  def __call__(self, mixture):
+  def __call__(self, mixture, *, length=None):
     scales = jnp.array(self.scales)[:, None]
     bands = Bands(shuffled=False)(mixture)
     if not self.by_output:
@@ -270,7 +286,7 @@ def test_what_the_model_leaves_out_stays_out():
 
   class First(nn.Module):
     @nn.compact
-    def __call__(self, mixture):
+    def __call__(self, mixture, *, length=None):
       return Bands(num_sources=4, shuffled=False)(mixture)[:, :2]
 
   fewer = separate(First(), mixture)
@@ -285,6 +301,18 @@ def test_silence_gives_silence(length):
   mixture = np.zeros(length, np.float32)
   estimate = separate(Fixed(offset=1.0), mixture)
   np.testing.assert_array_equal(estimate, np.zeros((2, length)))
+
+
+@pytest.mark.parametrize("length", [1, 333, 2500])
+def test_a_short_recording_is_separated_as_without_padding(length):
+  model, variables, _ = with_variables(
+    conv_tasnet(masker(causal=False, norm="global"))
+  )
+  mixture = talk(length, pause=0.0).sum(0)
+  padded = inference.separate(model, variables, mixture, **SIZES)
+  cut = inference.Overlapping(length)  # A chunk as long as the recording.
+  exact = inference.separate(model, variables, mixture, cut=cut)
+  np.testing.assert_allclose(padded, exact, atol=1e-5 * np.abs(exact).max())
 
 
 # One compilation, in any length.

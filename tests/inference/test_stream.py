@@ -171,6 +171,55 @@ def test_the_state_has_a_constant_size(name):
   assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == before
 
 
+def blocks_of(name, blocks, **options):
+  """What `stream_blocks` gives for a recording, and the model on the whole."""
+  model, variables, apply = with_variables(MODELS[name]())
+  parts = inference.stream_blocks(model, variables, blocks, **options)
+  mixture = np.concatenate(blocks)
+  whole = apply(variables, mixture[None])[0]
+  return np.concatenate(list(parts), axis=1), whole
+
+
+@pytest.fixture
+def as_the_model(monkeypatch):
+  """Leaves the estimates at the model's level."""
+  monkeypatch.setattr(
+    inference.RunningGains, "apply", lambda self, mixture, estimates: estimates
+  )
+
+
+@both
+@pytest.mark.usefixtures("as_the_model")
+@pytest.mark.parametrize(("length", "chunk_length"), [(1, 480), (4007, None)])
+def test_blocks_equal_the_whole(name, length, chunk_length):
+  mixture = np.asarray(signal(length))
+  blocks = np.split(mixture, [length // 6, length // 6, length // 2])
+  got, whole = blocks_of(name, blocks, chunk_length=chunk_length)
+  assert got.shape == whole.shape
+  # The end is separated as if silence followed, which frames of an STFT see.
+  end = length if name == "conv" else max(0, length - 48)
+  atol = 1e-5 * abs(whole).max()
+  np.testing.assert_allclose(got[:, :end], whole[:, :end], atol=atol)
+
+
+@pytest.mark.usefixtures("as_the_model")
+def test_quiet_blocks_are_heard_as_loud_ones():
+  # At -70 dB the norms' floors would be off by 2 %.
+  level = 10 ** (-70 / 20)
+  mixture = np.pad(np.asarray(signal(4007)), (320, 0))
+  got, _ = blocks_of("conv", [np.float32(level) * mixture])
+  _, expected = blocks_of("conv", [np.float32(0.1) * mixture])
+  atol = 1e-3 * abs(expected).max()
+  np.testing.assert_allclose(got * (0.1 / level), expected, atol=atol)
+
+
+def test_silent_and_empty_blocks():
+  got, _ = blocks_of("conv", [np.zeros(700, np.float32)])
+  np.testing.assert_array_equal(got, np.zeros((2, 700)))
+  model, variables, _ = with_variables(conv_tasnet())
+  assert not list(inference.stream_blocks(model, variables, []))
+
+
 # Edges.
 
 
@@ -271,6 +320,18 @@ def test_one_compilation_per_size(monkeypatch):
 def test_refuses_a_model_that_needs_the_future(model):
   with pytest.raises(ValueError, match="cannot stream: it needs the future"):
     inference.stream(model)
+
+
+def test_refuses_blocks_that_cannot_be_separated():
+  model, variables, _ = with_variables(conv_tasnet())
+  run = functools.partial(inference.stream_blocks, model)
+  with pytest.raises(ValueError, match=r"multiple of the hop of 8 .* got 12"):
+    run(variables, [], chunk_length=12)
+  with pytest.raises(ValueError, match="NaN or Inf at sample 3"):
+    list(run(variables, [np.float32([0, 0, 0, np.nan])]))
+  broken = jax.tree.map(lambda leaf: np.nan * leaf, variables)
+  with pytest.raises(FloatingPointError, match="parameters are damaged"):
+    list(run(broken, [np.ones(480, np.float32)]))
 
 
 @pytest.mark.usefixtures("unchecked")
