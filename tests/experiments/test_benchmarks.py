@@ -13,7 +13,6 @@ NAMES = (
   "bss_eval",
   "data_pipeline",
   "gradients",
-  "long_recording",
   "probe_suite",
   "streaming",
 )
