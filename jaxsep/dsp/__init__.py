@@ -6,11 +6,7 @@ from jaxsep.dsp._consistency import mixture_consistency
 from jaxsep.dsp._convolve import fast_length, fft_convolve
 from jaxsep.dsp._filters import butterworth, fir
 from jaxsep.dsp._frames import frame, overlap_add
-from jaxsep.dsp._levels import (
-  amplitude_to_db,
-  db_to_amplitude,
-  rms,
-)
+from jaxsep.dsp._levels import amplitude_to_db, db_to_amplitude, rms
 from jaxsep.dsp._precision import at_least_float32
 from jaxsep.dsp._ratios import (
   centered,

@@ -19,10 +19,9 @@ def best_permutation(
 ) -> Int[Array, "*batch sources"]:
   """The assignment of estimates to references with the smallest total cost.
 
-  Each matrix has its own assignment, from all S! permutations up to 5 sources,
-  and by the Hungarian method beyond. The result carries no gradient. NaN and
-  inf count as the worst cost there is, so that the other pairs are still
-  assigned well.
+  Up to 5 sources all S! permutations are tried; with more, the Hungarian method
+  finds the best one. The result carries no gradient. NaN and inf count as the
+  worst cost, so the other pairs are still assigned well.
 
   Args:
     cost: Cost of estimate i for reference j at `[..., i, j]`, shape
@@ -30,8 +29,7 @@ def best_permutation(
 
   Returns:
     `permutation[..., j]`, the estimate that belongs to reference j, int32 of
-    shape `[..., S]`. Of equal totals, the first in lexical order wins, up to 5
-    sources.
+    shape `[..., S]`. Up to 5 sources, the first in lexical order wins a tie.
 
   Raises:
     ValueError: If the last two axes differ.
@@ -53,7 +51,7 @@ def best_permutation(
 
 def _bounded(cost):
   """Costs within [-1, 1], with NaN and inf as a cost above all others."""
-  # The Hungarian method loops forever on NaN; and unbounded sums overflow.
+  # The Hungarian method does not end on NaN, and sums of large costs overflow.
   num_sources = cost.shape[-1]
   finite = jnp.isfinite(cost)
   size = jnp.max(
@@ -76,7 +74,7 @@ def _try_all(cost):
   return jnp.asarray(orders)[best]
 
 
-# Compiled also where the caller does not: its loops would be traced each time.
+# Compiled even if the caller is not: its loops would be traced in every call.
 @jax.jit
 def _hungarian(cost):
   """The Hungarian method, batched."""
@@ -98,14 +96,14 @@ def reorder(
 
   Args:
     estimate: Separated signals or spectra, shape `[..., S, ...]`.
-    permutation: The estimate that belongs to each reference, shape `[..., S]`;
-      its axes are the first ones of `estimate`.
+    permutation: The estimate that belongs to each reference, shape `[..., S]`.
 
   Returns:
     `estimate` with its source axis reordered, same shape.
 
   Raises:
-    ValueError: If `permutation` is not shaped as the first axes of `estimate`.
+    ValueError: If the shape of `permutation` is not the start of that of
+      `estimate`.
 
   Example:
     >>> print(reorder(jnp.array([[1.0], [2.0]]), jnp.array([1, 0])))
@@ -116,8 +114,8 @@ def reorder(
   axis = permutation.ndim - 1
   if axis < 0 or estimate.shape[: axis + 1] != permutation.shape:
     raise ValueError(
-      f"permutation {permutation.shape} must be shaped as the first axes of"
-      f" estimate {estimate.shape}, up to the sources"
+      f"permutation {permutation.shape} must have the first axes of estimate"
+      f" {estimate.shape}, up to the sources"
     )
   rest = (1,) * (estimate.ndim - permutation.ndim)
   index = permutation.reshape(permutation.shape + rest)

@@ -1,4 +1,4 @@
-"""What a filter passes or stops, by name and cut-off frequencies."""
+"""Filter bands: their names and cut-off frequencies."""
 
 from collections.abc import Sequence
 
@@ -18,20 +18,19 @@ def band_edges(
   *,
   sample_rate_hz: float | int | None = None,
 ) -> tuple[float, ...]:
-  """The cut-off frequencies of a filter, checked.
+  """Checks the cut-off frequencies of a filter and gives them as a tuple.
 
   Args:
     band: "lowpass", "highpass", "bandpass" or "bandstop".
     cutoff_hz: One frequency for the first two, `(low, high)` for the others.
-    sample_rate_hz: Rate that the filter is for; None leaves the Nyquist
-      frequency unchecked.
+    sample_rate_hz: Sample rate; None skips the check of the upper limit.
 
   Returns:
     One or two frequencies in Hz, ascending.
 
   Raises:
-    ValueError: If the band is unknown, the frequencies are not as many as it
-      has edges, not ascending, or outside of 0 to half the sample rate.
+    ValueError: If the band is unknown, or the frequencies have the wrong
+      number, are not ascending, or are not below half the sample rate.
 
   Example:
     >>> band_edges("bandstop", (350, 400), sample_rate_hz=8000)
@@ -40,7 +39,7 @@ def band_edges(
   if band not in BANDS:
     raise ValueError(f"band {band!r} must be one of {', '.join(BANDS)}")
   try:
-    # Of NumPy and JAX, a number is an array without axes.
+    # A number of NumPy or JAX is an array without axes.
     edges = tuple(float(edge) for edge in np.atleast_1d(np.asarray(cutoff_hz)))
   except (TypeError, ValueError):
     raise ValueError(

@@ -12,20 +12,18 @@ def mixture_consistency(
   *,
   weights: Float[Array, "*batch sources"] | None = None,
 ) -> Float[Array, "*batch sources time"]:
-  """Moves the estimates by as little as makes them sum to the mixture.
-
-  The dims: [..., [S]ources, [T]ime].
+  """Makes the estimates sum to the mixture with the smallest change.
 
   Args:
     estimate: Separated signals, shape `[..., S, T]`.
     mixture: What they should add up to, shape `[..., T]`.
     weights: Share of the error that each source takes, shape `[..., S]`, not
-      negative; only their proportions matter. Equal shares if None, which is
-      the least-squares projection. The energies of the estimates leave silent
-      sources silent.
+      negative; only their proportions matter. None gives equal shares, the
+      least-squares projection. With the energies of the estimates as weights,
+      silent sources stay silent.
 
   Returns:
-    Consistent signals, shape `[..., S, T]`, in the type of the estimates.
+    Consistent estimates, same shape and type.
 
   Raises:
     ValueError: If the shapes do not fit.
@@ -58,12 +56,10 @@ def mixture_consistency(
       f" estimate {estimate.shape}: {estimate.shape[:-1]}"
     )
   total = jnp.sum(weights, axis=-1, keepdims=True)
-  # Where nobody can take the error, all take it alike.
-  nobody = total == 0
+  # If all weights are zero, the shares are equal.
+  none = total == 0
   weights = jnp.where(
-    nobody,
-    1.0 / estimate.shape[-2],
-    weights / jnp.where(nobody, 1.0, total),
+    none, 1.0 / estimate.shape[-2], weights / jnp.where(none, 1.0, total)
   )
   share = weights[..., None] * error[..., None, :]
   return (estimate + share).astype(dtype)

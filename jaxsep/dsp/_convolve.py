@@ -11,16 +11,14 @@ def fft_convolve(
 ) -> Float[Array, "..."]:
   """Full linear convolution with a room or filter response.
 
-  The dims: [..., [T]ime] with R taps.
-
   Args:
     signal: Signal, shape `[..., T]`.
     response: Impulse response, shape `[..., R]`, or `[R]` for one response for
       all signals; leading axes of size 1 broadcast.
 
   Returns:
-    Convolved signal, shape `[..., T + R - 1]`. Its first T samples line up with
-    the signal when the direct sound is the first tap.
+    Convolved signal, shape `[..., T + R - 1]`. If the direct sound is the first
+    tap, it starts where the signal starts.
 
   Raises:
     ValueError: If the leading axes do not fit or an array is empty.
@@ -43,7 +41,7 @@ def fft_convolve(
 
 
 def _check(signal, response):
-  """Refuses arrays that cannot be convolved."""
+  """Checks that the two arrays can be convolved."""
   fits = signal.ndim == response.ndim and all(
     a == b or 1 in (a, b)
     for a, b in zip(signal.shape[:-1], response.shape[:-1], strict=True)
@@ -67,7 +65,7 @@ def fast_length(length: int) -> int:
     length: Number of samples.
 
   Returns:
-    Transform length that FFT libraries handle fast.
+    A transform length for which FFT libraries are fast.
 
   Example:
     >>> fast_length(1025)

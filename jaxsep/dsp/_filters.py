@@ -13,7 +13,7 @@ from jaxsep.dsp._convolve import fast_length, fft_convolve
 from jaxsep.dsp._precision import at_least_float32, inexact
 from jaxsep.typing import Array, Float
 
-# Where an impulse response counts as over, relative to its start.
+# Level below which an impulse response is ignored, relative to its start.
 _NEGLIGIBLE = 1e-7
 # Attenuation of the stop band of `fir`.
 _ATTENUATION_DB = 60.0
@@ -29,21 +29,20 @@ def butterworth(
 ) -> Float[Array, "*batch time"]:
   """Butterworth filter forwards and backwards in time: no phase, no delay.
 
-  The magnitude response of the filter acts twice: 6 dB down at a cut-off
-  frequency, with twice the slope of `order`. It is computed as a product of
-  spectra and equals a recursion in both directions
-  (`scipy.signal.sosfiltfilt`) up to rounding. At both ends the signal is
-  continued, turned by 180 degrees about its last sample, so that a segment of
-  a recording starts without a click. Any length from one sample on is filtered.
-  A NaN spreads over its whole signal.
+  The magnitude response acts twice: 6 dB down at a cut-off frequency, with
+  twice the slope of `order`. It is a product of spectra that equals
+  `scipy.signal.sosfiltfilt` up to rounding. Both ends of the signal are
+  extended by its odd reflection, so that a segment of a recording starts
+  without a click. A signal may have any length from one sample on. A NaN
+  spreads over its whole signal.
 
   Args:
     signal: Signal, shape `[..., T]`.
     band: "lowpass", "highpass", "bandpass" or "bandstop".
     cutoff_hz: One frequency for the first two, `(low, high)` for the others.
     sample_rate_hz: Sample rate of the signal.
-    order: Order of the analogue prototype, which is the order of the filter
-      for the first two bands, and half of it for the others, as in SciPy.
+    order: Order of the filter for the first two bands, and half of it for the
+      others, as in SciPy.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -81,18 +80,18 @@ def fir(
 ) -> Float[Array, "*batch time"]:
   """Linear-phase filter by the window method, its delay removed.
 
-  An ideal filter under a Kaiser window: 6 dB down at a cut-off frequency, where
-  the transition band is centred, and 60 dB down in the stop band. With 1025
-  taps at 8 kHz the transition band is 28 Hz wide; a narrower stop band is not
-  emptied. The signal counts as zero before its start and after its end.
+  An ideal filter times a Kaiser window: 6 dB down at a cut-off frequency, the
+  centre of the transition band, and 60 dB down in the stop band. With 1025 taps
+  at 8 kHz the transition band is 28 Hz wide; a stop band must be wider than
+  that to be attenuated fully. The signal is zero before its start and after
+  its end.
 
   Args:
     signal: Signal, shape `[..., T]`.
     band: "lowpass", "highpass", "bandpass" or "bandstop".
     cutoff_hz: One frequency for the first two, `(low, high)` for the others.
     sample_rate_hz: Sample rate of the signal.
-    num_taps: Length of the impulse response, odd, so that there is a sample
-      in its middle.
+    num_taps: Length of the impulse response, an odd number.
 
   Returns:
     Filtered signal, same shape and type; float32 of whole numbers.
@@ -123,11 +122,11 @@ def fir(
 def _check_not_empty(signal):
   if not signal.ndim or not signal.shape[-1]:
     raise ValueError(
-      f"signal {signal.shape} must be [..., time] with one sample at least"
+      f"signal {signal.shape} must be [..., time] with at least one sample"
     )
 
 
-# Compiled as a whole, also where the caller does not compile.
+# Compiled even if the caller is not.
 @functools.partial(jax.jit, static_argnums=range(1, 6), inline=True)
 def _zero_phase(signal, band, edges, rate, order, reach):
   """The filter for a signal of float32 or better."""
@@ -147,14 +146,9 @@ def _zero_phase(signal, band, edges, rate, order, reach):
 
 
 def _power_response(n_fft, band, edges, rate, order, dtype):
-  """`|H|^2` at the bins of a transform of even length, computed on the device.
-
-  A digital Butterworth filter is the analogue one at the frequencies
-  `tan(w / 2)`: `|H|^2 = 1 / (1 + (a / b)^(2 order))`, with a/b the frequency
-  over the cut-off of a low-pass, and its image for the other bands. Sines in
-  place of the tangent, and the smaller over the larger of a and b, keep it
-  exact up to the Nyquist frequency, without infinities.
-  """
+  """`|H|^2 = 1 / (1 + (a / b)^(2 order))` at the bins of an even transform."""
+  # The digital filter is the analogue one at tan(w / 2). Sine and cosine in
+  # place of the tangent, and min / max of a and b, avoid infinities.
   bins = jnp.arange(n_fft // 2 + 1, dtype=dtype)
   sine = jnp.sin(np.pi / n_fft * bins)
   cosine = jnp.sin(np.pi / n_fft * (n_fft // 2 - bins))
@@ -176,7 +170,7 @@ def _power_response(n_fft, band, edges, rate, order, dtype):
 @functools.lru_cache(maxsize=256)
 def _reach(band, edges, rate, order):
   """Samples until the impulse response of the filter has died away."""
-  # Not above: the library imports without it.
+  # Imported here, so that the library imports without SciPy.
   from scipy import signal as scipy_signal
 
   design: Any = scipy_signal.butter(

@@ -24,8 +24,8 @@ def frame(
   Args:
     signal: Signal, shape `[..., T]`, at least one frame long.
     frame_length: Samples of a frame, L.
-    hop_length: Samples from the start of a frame to the next. May exceed the
-      frame length, which leaves gaps.
+    hop_length: Samples from the start of a frame to the next. If it exceeds
+      the frame length, there are gaps.
 
   Returns:
     Frames, shape `[..., N, L]` with `N = 1 + (T - L) // hop_length`.
@@ -55,7 +55,7 @@ def overlap_add(
 ) -> Inexact[Array, "*batch time"]:
   """Adds up frames that start `hop_length` samples apart.
 
-  The transpose of `frame`: nothing is windowed or divided by.
+  The transpose of `frame`, without windows or normalisation.
 
   Args:
     frames: Frames, shape `[..., N, L]`, at least one.
@@ -79,7 +79,7 @@ def overlap_add(
   return _overlap_add(frames, hop_length)
 
 
-# Compiled as a whole, also where the caller does not compile.
+# Compiled even if the caller is not.
 @functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _frame(signal, frame_length, hop_length):
   """The frames of a signal that is long enough."""
@@ -88,9 +88,9 @@ def _frame(signal, frame_length, hop_length):
   if num_hops > _MANY_HOPS:
     starts = hop_length * jnp.arange(num_frames)[:, None]
     return signal[..., starts + jnp.arange(frame_length)[None, :]]
-  # A frame is `num_hops` neighbouring blocks. The sum of the zero-padded blocks
-  # is their concatenation, but the compiler fuses it with what follows, and its
-  # gradient is a sum of slices. The gradient of indexing would be a scatter.
+  # A frame is `num_hops` neighbouring blocks, here the sum of the zero-padded
+  # blocks. The compiler fuses this sum, and its gradient is a sum of slices;
+  # the gradient of indexing would be a scatter.
   num_blocks = num_frames + num_hops - 1
   blocks = _fit(signal, num_blocks * hop_length)
   blocks = blocks.reshape(*signal.shape[:-1], num_blocks, hop_length)
@@ -138,7 +138,7 @@ def _fit(signal, length):
 
 
 def _check_lengths(frame_length, hop_length):
-  """Refuses lengths that are not positive."""
+  """Checks that both lengths are positive."""
   if frame_length < 1 or hop_length < 1:
     raise ValueError(
       f"frame length {frame_length} and hop length {hop_length} must be"

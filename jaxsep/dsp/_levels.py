@@ -21,7 +21,7 @@ def db_to_amplitude(
     >>> print(f"{db_to_amplitude(20.0):.1f}")
     10.0
   """
-  # exp2 rather than a power: one operation, and exact at 0 dB.
+  # exp2 is one operation and exact at 0 dB.
   return jnp.exp2(at_least_float32(level_db) * (jnp.log2(10.0) / 20.0))
 
 
@@ -34,8 +34,7 @@ def amplitude_to_db(
 
   Args:
     amplitude: Amplitude, any shape; the sign is ignored.
-    floor_db: Lowest level returned, in dB; silence has this level and gradient
-      zero.
+    floor_db: Lowest level in dB: that of silence, where the gradient is zero.
 
   Returns:
     Level in dB, same shape.
@@ -45,7 +44,7 @@ def amplitude_to_db(
     -6.02
   """
   value = jnp.abs(at_least_float32(amplitude))
-  # A floor too low for the type is raised for the log; `floor_db` is returned.
+  # A floor too low for the type is raised inside the log only.
   floor = max(10.0 ** (floor_db / 20.0), jnp.finfo(value.dtype).tiny)
   level = 20.0 * jnp.log10(jnp.maximum(value, floor))
   # Not `value >= floor`, which would turn NaN into the floor.
@@ -71,9 +70,9 @@ def rms(signal: Float[Array, "*batch time"]) -> Float[Array, "*batch"]:
 
 def _safe_sqrt(value):
   """Square root whose gradient at zero is zero instead of infinite."""
-  # Both branches of a `where` are differentiated: the inner one keeps the
-  # infinite slope from meeting a zero cotangent and making a NaN.
+  # Both branches of a `where` are differentiated. Without the inner one, an
+  # infinite slope times zero would give NaN.
   positive = value > 0
   root = jnp.sqrt(jnp.where(positive, value, 1.0))
-  # NaN is not positive, and must not become silence.
+  # NaN is not positive, but must stay NaN.
   return jnp.where(positive, root, 0.0 * value)

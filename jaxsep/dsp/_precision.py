@@ -8,11 +8,10 @@ from jaxsep.typing import Array, Inexact, Num
 def at_least_float32(
   signal: Inexact[Array, "*shape"] | float | int,
 ) -> Inexact[Array, "*shape"]:
-  """The signal as an array in which sums over time can be trusted.
+  """The signal in a type that is precise enough for sums over time.
 
   Args:
-    signal: Any shape; bfloat16 and float16 become float32, complex stays
-      complex, wider types stay as they are.
+    signal: Any shape; bfloat16 and float16 become float32, other types stay.
 
   Returns:
     The same values as a JAX array.
@@ -29,18 +28,7 @@ def at_least_float32(
 def inexact(
   signal: Num[Array, "*shape"] | float | int,
 ) -> Inexact[Array, "*shape"]:
-  """The signal as an array of a type that can hold fractions.
-
-  Args:
-    signal: Any shape; whole numbers become float32, other types stay.
-
-  Returns:
-    The same values as a JAX array.
-
-  Example:
-    >>> print(inexact(jnp.ones(2, jnp.int16)).dtype)
-    float32
-  """
+  """The signal as an array; whole numbers become float32."""
   signal = jnp.asarray(signal)
   if jnp.issubdtype(signal.dtype, jnp.inexact):
     return signal

@@ -49,8 +49,8 @@ def power_ratio_db(
   """Ratio of two powers in dB, finite where either is zero.
 
   Args:
-    signal_power: Power (or energy) above the line, any shape.
-    noise_power: Power (or energy) below the line, same shape.
+    signal_power: Power (or energy) of the numerator, any shape.
+    noise_power: Power (or energy) of the denominator, same shape.
     eps: Added to both; bounds value and gradient on silence.
 
   Returns:
@@ -61,7 +61,7 @@ def power_ratio_db(
     >>> print(ratio.round(3))
     [20.  0.]
   """
-  # A difference of logs: the quotient itself can overflow in float32.
+  # The quotient itself can overflow in float32.
   return 10.0 * (jnp.log10(signal_power + eps) - jnp.log10(noise_power + eps))
 
 

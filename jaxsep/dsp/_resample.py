@@ -30,8 +30,9 @@ def resample(
   """Resamples with a polyphase filter, a sinc in a Kaiser window.
 
   Zero phase and gain 1: sample n of the result is at `n / target_rate_hz`
-  seconds, and levels stay. The signal counts as zero outside. The filter passes
-  90 % of the band of the lower rate and holds aliases 90 dB down.
+  seconds, and levels stay. The signal is zero before its start and after its
+  end. The filter passes 90 % of the band of the lower rate and attenuates
+  aliases by 90 dB.
 
   Args:
     signal: Signal, shape `[..., T]`.
@@ -87,13 +88,11 @@ class _Plan(NamedTuple):
 
 
 def _make_plan(up, down, length):
-  """Divides the outputs into groups that neighbouring inputs suffice for.
-
-  The outputs repeat their taps after `up` of them. Few phases are repeated
-  until a group of outputs reaches about as far as its filter, so that one dense
-  matrix product wastes half of its multiplications and no more. Many phases are
-  cut into such groups; only those that the signal is long enough for are made.
-  """
+  """Divides the outputs into groups, one matrix product each."""
+  # Taps repeat every `up` outputs. A group of outputs is about as long as its
+  # filter, so that at most half of the dense product is zeros. A short period
+  # is repeated to fill a group. A long one is cut into groups, and only those
+  # within the signal are made.
   half = _NUM_ZEROS * max(up, down)
   group = max(1, (2 * half + up) // down)
   if up <= 2 * group:
@@ -111,8 +110,8 @@ def _taps(up, down, group, num_groups):
   """First inputs, counted from the leftmost, and the taps of each group."""
   half = _NUM_ZEROS * max(up, down)
   shape = functools.partial(_windowed_sinc, scale=max(up, down))
-  # The gain at 0 Hz is a sum over the whole filter. It is smooth: every
-  # `stride`-th tap of a long one gives the same.
+  # The gain at 0 Hz is the sum of all taps. A long filter is smooth, so every
+  # `stride`-th tap gives the same.
   stride = max(1, max(up, down) // 4096)
   reach = half // stride
   total = stride * np.sum(shape(stride * np.arange(-reach, reach + 1)))
@@ -120,7 +119,7 @@ def _taps(up, down, group, num_groups):
   first_output = group * np.arange(num_groups)
   first_input = -((half - first_output * down) // up)
   taps = np.zeros((num_groups, span, group), np.float32)
-  # One group at a time: the float64 in between is many times the result.
+  # One group at a time, as its float64 arrays are large.
   for i in range(num_groups):
     outputs = (first_output[i] + np.arange(group)) * down
     inputs = (first_input[i] + np.arange(span)) * up
@@ -137,7 +136,7 @@ def _windowed_sinc(distance, *, scale):
   return np.sinc(_ROLLOFF / scale * distance) * window
 
 
-# Compiled also where the caller does not: the steps by themselves are slow.
+# Compiled even if the caller is not: step by step it is slow.
 @functools.partial(jax.jit, static_argnums=range(1, 4))
 def _apply(signal, up, down, length):
   """Frames the signal and multiplies every group with its taps."""
@@ -152,7 +151,7 @@ def _apply(signal, up, down, length):
   signal = lax.pad(signal, jnp.zeros((), signal.dtype), pads)
   frames = frame(signal, frame_length=frame_length, hop_length=plan.advance)
   taps = jnp.asarray(plan.taps, signal.dtype)
-  # Short mantissas, which accelerators prefer, would be audible.
+  # The default precision of accelerators would be audible.
   matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
   if num_groups == 1:
     output = matmul(frames, taps[0])

@@ -22,11 +22,10 @@ class StftState(NamedTuple):
   """What `Stft` carries from one chunk of a stream to the next.
 
   Attributes:
-    waiting: Samples still to come out before the first one of the signal,
-      shape `[B]`.
+    waiting: Zeros still to come out before the signal, shape `[B]`.
     past: The samples that the next frames begin with, `[B, latency]`.
     sums: What past frames add to the next samples, `[B, S, n_fft - hop]`.
-    weights: The same of their squared windows, `[B, n_fft - hop]`.
+    weights: The same sums of the squared windows, `[B, n_fft - hop]`.
   """
 
   waiting: Array
@@ -39,20 +38,19 @@ class StftState(NamedTuple):
 class Stft:
   """Short-time Fourier transform: options that nest in models and configs.
 
-  Calling it transforms a signal, `inverse` is the least-squares inverse, and
-  the `stream_` methods do both chunk by chunk. A chunk is a whole number of
-  hops and completes as many frames. The spectra and samples of a stream are
-  those of the whole signal, both ends included; samples come out
-  `stream_latency` samples late, when the last frame over them is complete.
+  A call transforms a signal, and `inverse` is the least-squares inverse. The
+  `stream_` methods do both chunk by chunk, where a chunk is a whole number of
+  hops. A stream gives the spectra and samples of the whole signal; the samples
+  come `stream_latency` samples late (see `inference.stream`).
 
   Attributes:
     n_fft: Length of a frame and of its transform; any number.
     hop_length: Samples from one frame to the next.
-    win_length: Length of the window, centred in the frame with zeros around
-      it. None is `n_fft`.
+    win_length: Length of the window, which is centred in the frame between
+      zeros. None is `n_fft`.
     window: Name of the window, see `get_window`.
-    center: Whether frame n is centred on sample `n * hop_length`, by zeros
-      `n_fft // 2` samples long on both sides, or starts there.
+    center: Whether frame n is centred on sample `n * hop_length`, with
+      `n_fft // 2` zeros added at both ends of the signal, or starts there.
 
   Raises:
     ValueError: If a length is not positive, the window is longer than the
@@ -93,14 +91,9 @@ class Stft:
     return self.n_fft // 2 + 1
 
   def num_frames(self, num_samples: Any) -> Any:
-    """Frames N of a signal.
+    """Frames N of a signal of this length, or of an array of lengths.
 
-    Args:
-      num_samples: Its length, or an array of lengths.
-
-    Returns:
-      Frames, of the same type: `1 + T // hop_length` for an even `n_fft` with
-      `center`.
+    With `center` and an even `n_fft`, `1 + num_samples // hop_length`.
     """
     if self.center:
       num_samples = num_samples + 2 * (self.n_fft // 2)
@@ -134,22 +127,22 @@ class Stft:
 
     Exact for a spectrum of `__call__` and the `length` of its signal, with
     `center` and a hop below half of the window. Otherwise, samples at the ends
-    that the windows weigh with zero are lost and come back as zeros, and those
-    that they hardly weigh come back noisy.
+    where the windows are zero come back as zeros, and samples where they are
+    almost zero come back noisy.
 
     Args:
       spectrum: Spectrum, shape `[..., N, F]`.
-      length: Samples wanted: the rest is cut off or filled up with zeros. None
-        gives what the frames cover, without the padding.
-      num_frames: In a padded batch, how many frames of each example count,
-        shape `[B]`, where `spectrum` is `[B, ..., N, F]`; None counts all.
+      length: Samples wanted; the signal is cut or zero-padded to it. None
+        gives what the frames cover, without the padding of `center`.
+      num_frames: Valid frames of each example in a padded batch, shape `[B]`,
+        for a spectrum `[B, ..., N, F]`. None uses all.
 
     Returns:
       Signal, shape `[..., T]`.
 
     Raises:
-      ValueError: If the bins are not those of `n_fft`, or if window and hop
-        leave samples that no frame carries.
+      ValueError: If the bins are not those of `n_fft`, or if the hop is so
+        long that no frame covers some samples.
     """
     spectrum = jnp.asarray(spectrum)
     if spectrum.shape[-1] != self.num_bins:
@@ -165,17 +158,10 @@ class Stft:
     return (self._delay - 1) * self.hop_length + self.n_fft // 2
 
   def stream_init(self, batch: int, *, num_sources: int) -> StftState:
-    """The state of a stream before the first sample.
+    """The state before the first sample of `batch` signals.
 
-    Args:
-      batch: Signals at a time.
-      num_sources: Spectra to invert for each of them, S.
-
-    Returns:
-      The state.
-
-    Raises:
-      ValueError: If there is no inverse, or frames are not centred.
+    `num_sources` is the number of spectra to invert for each of them. Raises
+    ValueError if there is no inverse, or if frames are not centred.
     """
     if not self.center:
       raise ValueError("streams need center=True")
@@ -193,16 +179,10 @@ class Stft:
   ) -> tuple[
     StftState, Complex[Array, "batch frames bins"], Bool[Array, "batch frames"]
   ]:
-    """Transforms the next samples, a whole number of hops.
+    """Transforms the next `N * hop_length` samples.
 
-    Args:
-      state: What came before.
-      signal: The next samples, shape `[B, N * hop_length]`.
-
-    Returns:
-      The state for `stream_inverse`, the spectra of the N frames that end
-      within the samples, and which of them count: the transform of the whole
-      signal lacks the first frames, which are centred before its start.
+    Returns the state for `stream_inverse`, the spectra of N frames, and which
+    of them count: the first frames are centred before the start of the signal.
     """
     padded = jnp.concatenate([state.past, signal], axis=1)
     spectra = dataclasses.replace(self, center=False)(padded)
@@ -213,15 +193,10 @@ class Stft:
   def stream_inverse(
     self, state: StftState, spectra: Complex[Array, "batch sources frames bins"]
   ) -> tuple[StftState, Float[Array, "batch sources time"]]:
-    """Inverts the spectra of the frames that `stream_forward` gave last.
+    """Inverts the N frames that `stream_forward` gave last.
 
-    Args:
-      state: What `stream_forward` returned.
-      spectra: Spectra, shape `[B, S, N, F]`.
-
-    Returns:
-      The state for the next chunk, and `N * hop_length` samples, which are
-      `stream_latency` samples late; those before the signal are zeros.
+    Returns the state for the next chunk and the next `N * hop_length` samples;
+    those before the signal are zeros.
     """
     num_frames = spectra.shape[2]
     frames, squares = _weighted(self, spectra, self._valid(state, num_frames))
@@ -239,13 +214,9 @@ class Stft:
   def stream_ending(
     self, rest: Float[Array, "batch time"]
   ) -> Float[Array, "batch padded"]:
-    """The last samples, and the zeros that complete the last frames.
+    """The last samples, less than a hop, with the zeros of the last frames.
 
-    Args:
-      rest: What is left of the signal, less than a hop; may be empty.
-
-    Returns:
-      A whole number of hops, at times none.
+    The result is a whole number of hops and may be empty.
     """
     reach = rest.shape[1] + self.n_fft // 2 * 2 - self.n_fft
     num_frames = self._delay + reach // self.hop_length
@@ -253,14 +224,7 @@ class Stft:
     return jnp.pad(rest, ((0, 0), (0, missing)))
 
   def stream_finish(self, state: StftState) -> Float[Array, "batch sources _"]:
-    """The last samples, which are complete without further frames.
-
-    Args:
-      state: The state after `stream_ending`.
-
-    Returns:
-      The next `n_fft - hop_length` samples.
-    """
+    """The last `n_fft - hop_length` samples, after those of `stream_ending`."""
     return self._divided(state.waiting, state.sums, state.weights)
 
   @property
@@ -281,7 +245,7 @@ class Stft:
     return -(-(self.n_fft - self.n_fft // 2) // self.hop_length)
 
   def _least_weight(self):
-    """The squared windows that a sample needs; refuses those that lack it."""
+    """The least sum of squared windows that a sample can be recovered from."""
     squares = np.pad(self._window**2, (0, -self.n_fft % self.hop_length))
     weight = squares.reshape(-1, self.hop_length).sum(axis=0)
     least = _LEAST_WEIGHT * weight.max()
@@ -289,7 +253,7 @@ class Stft:
       raise ValueError(
         f"no inverse: {self.window} windows of"
         f" {np.count_nonzero(self._window)} samples every {self.hop_length}"
-        " samples leave some samples out; use a shorter hop_length"
+        " samples do not cover every sample; use a shorter hop_length"
       )
     return least
 
@@ -346,7 +310,7 @@ def _inverse(stft, spectrum, num_frames, length):
 
 
 def _weighted(stft, spectra, valid):
-  """Windowed frames and squared windows; zeros where a frame does not count."""
+  """Windowed frames and squared windows; zeros in frames that do not count."""
   window = jnp.asarray(stft._window, jnp.float32)
   frames = jnp.fft.irfft(spectra, stft.n_fft)
   frames = frames * _aligned(window, frames)
@@ -356,15 +320,15 @@ def _weighted(stft, spectra, valid):
 
 
 def _inverted(weights, least):
-  """One over the weights; 0 for samples that no frame carries."""
+  """One over the weights; 0 for samples that no frame covers."""
   return jnp.where(weights > least, 1.0 / jnp.maximum(weights, least), 0.0)
 
 
 def _inverse_weight(stft, num_frames):
-  """One over the sum of the squared windows on each sample, 0 where lost."""
+  """One over the squared windows' sum at each sample, 0 where it is lost."""
   window, n_fft, hop_length = stft._window, stft.n_fft, stft.hop_length
   num_hops = -(-n_fft // hop_length)
-  # Only within a frame of either end does it differ from the steady state.
+  # More than a frame away from both ends the sum repeats every hop.
   num_ends = min(num_frames, 2 * num_hops)
   total = np.zeros((num_ends - 1) * hop_length + n_fft)
   for i in range(num_ends):
@@ -372,7 +336,7 @@ def _inverse_weight(stft, num_frames):
   least = _LEAST_WEIGHT * total.max()
   inverse = np.where(total > least, 1.0 / np.maximum(total, least), 0.0)
   inverse = inverse.astype(np.float32)
-  # Repeated by the compiled code: a long recording makes no long constant.
+  # The compiled code repeats it, so that no constant grows with the signal.
   middle = num_hops * hop_length
   steady = inverse[middle - hop_length : middle]
   steady = jnp.tile(steady, num_frames - num_ends)

@@ -20,45 +20,46 @@ from data_pipelines.voices import (
 RATE_HZ = 8000
 
 
-def plain_speaker(**changes):
-  """A speaker with no whims of its own."""
+def plain_speaker():
+  """A speaker without variation."""
   zeros = "jitter shimmer breathiness rise_probability"
   ones = "tract_scale vowel_space bandwidth_scale rate pause_scale"
   values = dict.fromkeys(zeros.split(), 0.0) | dict.fromkeys(ones.split(), 1.0)
   values |= dict(f0_hz=120.0, range_semitones=4.0, formant_scale=(1.0,) * 5)
   values |= dict(open_quotient=0.6, asymmetry=0.7, tilt_hz=3000.0, blend_s=0.02)
-  return Speaker(**(values | changes))
+  return Speaker(**values)
 
 
-def steady(num_frames, **changes):
-  """Control tracks that stand still."""
+def sound(*, rate_hz=RATE_HZ, **changes):
+  """A second of the plain speaker, the controls constant or as given."""
   zeros = "voicing aspiration frication nasality"
   values = dict.fromkeys(zeros.split(), 0.0)
   values |= dict(f0_hz=120.0, centre_hz=3000.0, width_hz=1000.0)
-  formants_hz = changes.pop("formants_hz", (500.0, 1500.0, 2500.0))
   values = {
-    name: np.full(num_frames, value)
+    name: np.broadcast_to(value, _utterances.CONTROL_HZ)
     for name, value in (values | changes).items()
+    if name != "formants_hz"
   }
-  return _utterances.Tracks(
-    formants_hz=np.tile(formants_hz, (num_frames, 1)), **values
-  )
-
-
-def sound(tracks, speaker, *, rate_hz=RATE_HZ, seed=0):
-  num_samples = int(len(tracks.f0_hz) / _utterances.CONTROL_HZ * rate_hz)
+  formants_hz = changes.get("formants_hz", (500.0, 1500.0, 2500.0))
+  values["formants_hz"] = np.tile(formants_hz, (_utterances.CONTROL_HZ, 1))
   return _vocal_tract.render(
-    tracks,
-    speaker,
-    np.random.default_rng(seed),
+    _utterances.Tracks(**values),
+    plain_speaker(),
+    np.random.default_rng(0),
     rate_hz=rate_hz,
-    num_samples=num_samples,
+    num_samples=rate_hz,
     start=0,
-    length=num_samples,
+    length=rate_hz,
   )
 
 
-def formants_of(signal, rate_hz=RATE_HZ):
+def spectrum_of(signal):
+  """Frequencies and magnitudes."""
+  spectrum = np.fft.rfft(signal * np.hanning(len(signal)), 2**16)
+  return np.fft.rfftfreq(2**16, 1 / RATE_HZ), np.abs(spectrum)
+
+
+def formants_of(signal):
   """First three resonances by linear prediction."""
   emphasised = np.append(signal[0], signal[1:] - 0.95 * signal[:-1])
   emphasised = emphasised * np.hamming(len(emphasised))
@@ -66,96 +67,56 @@ def formants_of(signal, rate_hz=RATE_HZ):
   predictor = scipy.linalg.solve_toeplitz(levels[:10], levels[1:11])
   roots = np.roots(np.append(1.0, -predictor))
   roots = roots[roots.imag > 0]
-  centres = np.angle(roots) * rate_hz / (2 * np.pi)
-  widths = -np.log(np.abs(roots)) * rate_hz / np.pi
+  centres = np.angle(roots) * RATE_HZ / (2 * np.pi)
+  widths = -np.log(np.abs(roots)) * RATE_HZ / np.pi
   return np.sort(centres[(widths < 500) & (centres > 150)])[:3]
-
-
-def frames_of(signal, size):
-  """Frames of a signal, one every 10 ms, the first around its start."""
-  padded = np.pad(signal, size // 2)
-  return np.lib.stride_tricks.sliding_window_view(padded, size)[::80]
-
-
-def pitch_of(signal):
-  """Pitch every 10 ms: the peak of the windows' autocorrelation."""
-  window = np.hanning(512)
-
-  def correlation(x):
-    levels = np.fft.irfft(np.abs(np.fft.rfft(x, 1024)) ** 2)[..., :200]
-    return levels / (levels[..., :1] + 1e-12)
-
-  found = correlation(frames_of(signal, 512) * window) / correlation(window)
-  lags = np.arange(RATE_HZ // 420, RATE_HZ // 60)
-  # Multiples of the period are as good, so short lags are preferred.
-  best = lags[np.argmax(found[:, lags] - 0.02 * np.log2(lags), axis=1)]
-  rows = np.arange(len(best))
-  below, peak, above = (found[rows, best + step] for step in (-1, 0, 1))
-  curvature = below - 2 * peak + above - 1e-12
-  return RATE_HZ / (best + 0.5 * (below - above) / curvature)
-
-
-# Reference: what is heard is what was asked for.
 
 
 @pytest.mark.parametrize("f0_hz", [85.0, 133.0, 260.0])
 def test_steady_pitch_is_exact(f0_hz):
-  signal = sound(steady(400, f0_hz=f0_hz, voicing=1.0), plain_speaker())
-  middle = signal[1000:-1000] * np.hanning(len(signal) - 2000)
-  spectrum = np.abs(np.fft.rfft(middle, 2**16))
-  frequency = np.arange(len(spectrum)) * RATE_HZ / 2**16
+  frequency, level = spectrum_of(sound(f0_hz=f0_hz, voicing=1.0)[1000:-1000])
   for harmonic in (1, 2, 5):
     near = np.abs(frequency - harmonic * f0_hz) < 0.4 * f0_hz
-    peak_hz = frequency[near][np.argmax(spectrum[near])]
+    peak_hz = frequency[near][np.argmax(level[near])]
     assert abs(peak_hz - harmonic * f0_hz) < 0.5
     # Nothing lies between harmonics: neither noise nor aliases.
     between = np.abs(frequency - (harmonic + 0.5) * f0_hz) < 0.1 * f0_hz
-    assert spectrum[between].max() < 1e-2 * spectrum[near].max()
+    assert level[between].max() < 1e-2 * level[near].max()
 
 
-def test_pitch_follows_the_contour_and_the_speaker():
-  errors = []
-  for number in range(4):
-    speaker = speaker_of(seed=3, split="valid", number=number)
-    rng = np.random.default_rng(number)
-    utterance = _utterances.compose(speaker, rng, 2.5)
-    tracks = _utterances.make_tracks(utterance, speaker, rng)
-    mean_hz = np.median(tracks.f0_hz[tracks.voicing > 0.1])
-    assert abs(np.log2(mean_hz / speaker.f0_hz)) < 4 / 12
-    found = pitch_of(sound(tracks, speaker))
-    moment = np.arange(len(found)) * _utterances.CONTROL_HZ // 100
-    moment = np.minimum(moment, len(tracks.f0_hz) - 1)
-    loud = tracks.voicing[moment] > 0.5
-    errors.append(np.log2(found[loud] / tracks.f0_hz[moment][loud]) * 12)
-  errors = np.abs(np.concatenate(errors))
-  assert len(errors) > 250
-  assert np.median(errors) < 0.35
-  assert np.mean(errors < 1.0) > 0.9
+def test_pitch_follows_the_contour():
+  contour_hz = np.geomspace(100, 200, _utterances.CONTROL_HZ)
+  signal = sound(f0_hz=contour_hz, voicing=1.0)
+  for moment_s in (0.25, 0.5, 0.75):
+    middle = int(moment_s * RATE_HZ)
+    f0_hz = contour_hz[int(moment_s * _utterances.CONTROL_HZ)]
+    frequency, level = spectrum_of(signal[middle - 400 : middle + 400])
+    near = np.abs(frequency - f0_hz) < 0.4 * f0_hz
+    peak_hz = frequency[near][np.argmax(level[near])]
+    assert peak_hz == pytest.approx(f0_hz, rel=0.03)
 
 
 @pytest.mark.parametrize("vowel", ["iy", "aa", "uw", "ae"])
 def test_vowels_have_their_formants(vowel):
   targets, _ = _lexicon.word_segments(vowel)
   wanted = targets[0, 1:4]
-  tracks = steady(400, voicing=1.0, formants_hz=wanted, f0_hz=100.0)
-  found = formants_of(sound(tracks, plain_speaker(f0_hz=100.0))[800:-800])
+  signal = sound(voicing=1.0, formants_hz=wanted, f0_hz=100.0)
+  found = formants_of(signal[800:-800])
   np.testing.assert_allclose(found[:2], wanted[:2], rtol=0.12)
 
 
-def test_a_shorter_tract_raises_every_formant():
-  found = []
-  for scale in (1.0, 1.2):
-    speaker = plain_speaker(tract_scale=scale, f0_hz=100.0)
-    formants = np.array([600.0, 1500.0, 2500.0]) * scale
-    tracks = steady(400, voicing=1.0, formants_hz=formants, f0_hz=100.0)
-    found.append(formants_of(sound(tracks, speaker)[800:-800]))
-  np.testing.assert_allclose(found[1] / found[0], 1.2, rtol=0.06)
-  utterance = _utterances.compose(speaker, np.random.default_rng(0), 3.0)
-  short, long = (
-    _utterances.make_tracks(utterance, speaker, np.random.default_rng(1))
-    for speaker in (speaker, plain_speaker(f0_hz=100.0))
-  )
-  np.testing.assert_allclose(short.formants_hz, 1.2 * long.formants_hz)
+def test_a_speaker_scales_pitch_and_formants():
+  for number in range(4):
+    speaker = speaker_of(seed=3, split="valid", number=number)
+    utterance = _utterances.compose(speaker, np.random.default_rng(0), 2.5)
+    tracks, neutral = (
+      _utterances.make_tracks(utterance, someone, np.random.default_rng(1))
+      for someone in (speaker, dataclasses.replace(speaker, tract_scale=1.0))
+    )
+    mean_hz = np.median(tracks.f0_hz[tracks.voicing > 0.1])
+    assert abs(np.log2(mean_hz / speaker.f0_hz)) < 4 / 12
+    scaled = speaker.tract_scale * neutral.formants_hz
+    np.testing.assert_allclose(tracks.formants_hz, scaled)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +126,7 @@ def test_fricatives_hiss_where_they_should(phoneme, lowest_hz, highest_hz):
   targets, _ = _lexicon.word_segments(phoneme)
   row = dict(zip(_lexicon.COLUMNS, targets[0], strict=True))
   names = ("frication", "centre_hz", "width_hz")
-  tracks = steady(800, **{name: row[name] for name in names})
-  signal = sound(tracks, plain_speaker(), rate_hz=16000)
+  signal = sound(rate_hz=16000, **{name: row[name] for name in names})
   frequency, power = scipy.signal.welch(signal, 16000, nperseg=512)
   centroid_hz = np.sum(frequency * power) / np.sum(power)
   assert lowest_hz < centroid_hz < highest_hz
@@ -175,11 +135,12 @@ def test_fricatives_hiss_where_they_should(phoneme, lowest_hz, highest_hz):
 
 
 def test_speech_has_the_rhythm_of_syllables_and_pauses():
-  options = dict(utterances_per_speaker=1, utterance_s=6.0)
-  voices = make_voices(num_speakers=12, **options)
+  voices = make_voices(num_speakers=12, utterances_per_speaker=1, utterance_s=6)
   rhythm, silent = [], []
   for row in range(len(voices)):
-    level = np.sqrt((frames_of(voices.read(row), 256) ** 2).mean(axis=1))
+    # Frames of 256 samples, one every 10 ms.
+    frames = np.lib.stride_tricks.sliding_window_view(voices.read(row), 256)
+    level = np.sqrt((frames[::80] ** 2).mean(axis=1))
     power = np.abs(np.fft.rfft((level - level.mean()) * np.hanning(len(level))))
     power, rate = power**2, np.fft.rfftfreq(len(level), 0.01)
     rhythm.append(power[(rate > 2) & (rate < 8)].sum() / power.sum())
@@ -188,17 +149,23 @@ def test_speech_has_the_rhythm_of_syllables_and_pauses():
   assert 0.05 < np.mean(silent) < 0.4
 
 
-# Law: a row is a pure function of (seed, split, row).
-
-
 def test_rows_do_not_depend_on_what_else_was_read():
-  voices = make_voices(num_speakers=3, utterances_per_speaker=4)
-  signals = [voices.read(row) for row in range(len(voices))]
-  again = make_voices(num_speakers=5, utterances_per_speaker=4)
-  for row in reversed(range(len(voices))):
-    np.testing.assert_array_equal(again.read(row), signals[row])
-    assert again["text"][row] == voices["text"][row]
-  assert again.speakers[:3] == voices.speakers
+  options = dict(utterances_per_speaker=3)
+  voices = make_voices(num_speakers=2, **options)
+  signals = [voices.read(row) for row in range(6)]
+  more = make_voices(num_speakers=4, **options)
+  assert more.speakers[:2] == voices.speakers
+  assert list(more["text"][:6]) == list(voices["text"])
+  np.testing.assert_array_equal(more.read(4), signals[4])
+  # Many threads, and a cache with room for some of the rows only.
+  cached = make_voices(num_speakers=4, cache_mb=0.4, **options)
+  rows = [row % 6 for row in range(48)]
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    read = list(pool.map(lambda row: cached.read(row, 100, 9000), rows))
+  for row, signal in zip(rows, read, strict=True):
+    np.testing.assert_allclose(signal, signals[row][100:9100], atol=1e-6)
+  cached.read(0, 0, 100)[:] = 7.0
+  assert cached.read(0, 0, 100).max() < 1.0
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 22050])
@@ -208,22 +175,6 @@ def test_parts_equal_the_whole(rate_hz):
   for start, length in [(0, 1), (4001, 9999), (12345, 8000)]:
     part = voices.read(2, start, length)
     np.testing.assert_allclose(part, whole[start : start + length], atol=1e-6)
-
-
-def test_cache_changes_nothing_for_any_thread():
-  options = dict(num_speakers=2, utterances_per_speaker=3)
-  plain = make_voices(**options)
-  # Room for some of the six rows only.
-  cached = make_voices(**options, cache_mb=0.4)
-  expected = [plain.read(row, 100, 9000) for row in range(6)]
-  with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    rows = [row % 6 for row in range(48)]
-    read = list(pool.map(lambda row: cached.read(row, 100, 9000), rows))
-  for row, signal in zip(rows, read, strict=True):
-    np.testing.assert_allclose(signal, expected[row], atol=1e-6)
-  first = cached.read(0, 0, 100)
-  first[:] = 7.0
-  assert cached.read(0, 0, 100).max() < 1.0
 
 
 def test_splits_seeds_and_speakers_differ():
@@ -246,7 +197,7 @@ def test_speakers_fill_the_range_of_voices():
   tract = np.array([speaker.tract_scale for speaker in speakers])
   lowest_hz, highest_hz = PITCH_RANGE_HZ
   assert lowest_hz <= pitch.min() < 92 and 245 < pitch.max() <= highest_hz
-  # High voices tend to short tracts, but neither tells the other.
+  # High voices tend to short tracts, but not all of them.
   correlation = np.corrcoef(np.log(pitch), tract)[0, 1]
   assert 0.4 < correlation < 0.9
   for field in dataclasses.fields(Speaker):
@@ -264,9 +215,6 @@ def test_same_speech_at_every_rate():
   # Noise is drawn anew; the voice is the same.
   assert np.corrcoef(below, low.read(0))[0, 1] > 0.9
   assert np.isclose(below.std(), low.read(0).std(), rtol=0.1)
-
-
-# Edge: text, length and level.
 
 
 @pytest.mark.parametrize("utterance_s", [1.5, 4.0, 12.0])
@@ -290,24 +238,13 @@ def test_level_and_type_at_every_rate(rate_hz):
     signal = voices.read(row)
     assert signal.dtype == np.float32
     assert signal.shape == (voices.length[row],)
-    assert np.isfinite(signal).all()
     assert np.abs(signal).max() < 1.0
     assert 0.02 < signal.std() < 0.12
 
 
-# Failure.
-
-
-@pytest.mark.parametrize(
-  "name, value",
-  [
-    ("split", "dev"),
-    ("utterances_per_speaker", 0),
-    ("seed", -1),
-    ("sample_rate_hz", 96000),
-    ("utterance_s", 1.0),
-  ],
-)
-def test_bad_options_are_refused(name, value):
-  with pytest.raises(ValueError, match=f"{name} is '?{value}"):
-    make_voices(**{name: value})
+def test_bad_options_are_refused():
+  bad = dict(split="dev", utterances_per_speaker=0, seed=-1)
+  bad |= dict(sample_rate_hz=96000, utterance_s=1.0)
+  for name, value in bad.items():
+    with pytest.raises(ValueError, match=f"{name} is '?{value}"):
+      make_voices(**{name: value})

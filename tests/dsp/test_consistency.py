@@ -5,8 +5,6 @@ import pytest
 
 from jaxsep import dsp
 
-# Reference.
-
 
 def test_equal_shares_are_the_least_squares_projection(rng):
   estimate = rng.standard_normal((3, 7)).astype(np.float32)
@@ -17,9 +15,6 @@ def test_equal_shares_are_the_least_squares_projection(rng):
   np.testing.assert_allclose(
     dsp.mixture_consistency(estimate, mixture), estimate + change, atol=1e-6
   )
-
-
-# Law.
 
 
 def test_consistent_estimates_stay(rng):
@@ -45,44 +40,29 @@ def test_only_proportions_of_weights_matter(rng):
     )
 
 
-# Edge.
-
-
 def test_weights_of_zero_are_equal_shares():
   estimate, mixture = jnp.zeros((2, 4)), jnp.ones(4)
 
   def consistent(weights):
     return dsp.mixture_consistency(estimate, mixture, weights=weights)
 
-  np.testing.assert_array_equal(consistent(jnp.zeros(2)), np.full((2, 4), 0.5))
-  slope = jax.grad(lambda weights: jnp.sum(consistent(weights) ** 2))
+  np.testing.assert_array_equal(consistent(jnp.zeros(2)), 0.5)
+  slope = jax.jit(jax.grad(lambda weights: jnp.sum(consistent(weights) ** 2)))
   assert np.all(np.isfinite(slope(jnp.zeros(2))))
 
 
-def test_the_type_of_the_estimates_stays():
-  estimate = jnp.ones((2, 4), jnp.bfloat16)
-  got = dsp.mixture_consistency(estimate, jnp.ones(4, jnp.float32))
-  assert got.dtype == jnp.bfloat16
-
-
-# Transform.
-
-
-def test_consistency_under_jit_and_vmap(rng):
+def test_types_jit_and_vmap(rng):
   estimate = rng.standard_normal((4, 2, 9)).astype(np.float32)
   mixture = rng.standard_normal((4, 9)).astype(np.float32)
   expected = dsp.mixture_consistency(estimate, mixture)
-  for transform in (jax.jit, jax.vmap):
-    np.testing.assert_allclose(
-      transform(dsp.mixture_consistency)(estimate, mixture), expected, atol=1e-6
-    )
-
-
-# Failure.
+  half = dsp.mixture_consistency(estimate.astype(jnp.bfloat16), mixture)
+  assert half.dtype == jnp.bfloat16
+  got = jax.jit(jax.vmap(dsp.mixture_consistency))(estimate, mixture)
+  np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_bad_shapes_are_named(unchecked):
-  with pytest.raises(ValueError, match=r"estimate \(2, 4\) .* mixture \(5,\)"):
+  with pytest.raises(ValueError, match=r"mixture \(5,\)"):
     dsp.mixture_consistency(jnp.ones((2, 4)), jnp.ones(5))
-  with pytest.raises(ValueError, match=r"weights \(3,\) must have one value"):
+  with pytest.raises(ValueError, match=r"weights \(3,\)"):
     dsp.mixture_consistency(jnp.ones((2, 4)), jnp.ones(4), weights=jnp.ones(3))

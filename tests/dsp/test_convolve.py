@@ -2,26 +2,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from scipy import signal as scipy_signal
 
 from jaxsep import dsp
 
-# Reference.
-
 
 def test_room_sized_against_scipy(rng):
-  signal = rng.standard_normal((3, 32_000)).astype(np.float32)
-  response = rng.standard_normal((3, 4_001)).astype(np.float32)
+  signal = rng.standard_normal((2, 16_000)).astype(np.float32)
+  response = rng.standard_normal((2, 4_001)).astype(np.float32)
   got = dsp.fft_convolve(signal, response)
   expected = scipy_signal.fftconvolve(
     signal.astype(np.float64), response, axes=-1
   )
-  assert got.shape == (3, 36_000)
+  assert got.shape == (2, 20_000)
   np.testing.assert_allclose(got, expected, atol=1e-6 * np.abs(expected).max())
-
-
-# Law.
 
 
 def test_leading_axes_broadcast(rng):
@@ -39,29 +35,15 @@ def test_leading_axes_broadcast(rng):
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 97, 1024, 1025, 7919, 100_003])
 def test_fast_length_is_the_next_even_smooth_number(length):
-  def is_smooth(number):
-    for prime in (2, 3, 5):
-      while number % prime == 0:
-        number //= prime
-    return number == 1
-
-  expected = length + length % 2
-  while not is_smooth(expected):
-    expected += 2
+  # Twice a number whose prime factors are 2, 3 and 5.
+  expected = 2 * scipy.fft.next_fast_len(-(-length // 2), real=True)
   assert dsp.fast_length(length) == expected
 
 
-# Edge.
-
-
 def test_types():
-  low = jnp.ones(4, jnp.bfloat16)
-  assert dsp.fft_convolve(low, low).dtype == jnp.bfloat16
-  got = dsp.fft_convolve(low, jnp.ones(4, jnp.float32))
-  assert got.dtype == jnp.float32
-
-
-# Transform.
+  half, single = jnp.ones(4, jnp.bfloat16), jnp.ones(4, jnp.float32)
+  assert dsp.fft_convolve(half, half).dtype == jnp.bfloat16
+  assert dsp.fft_convolve(half, single).dtype == jnp.float32
 
 
 def test_gradient_against_torch(rng):
@@ -82,9 +64,6 @@ def test_gradient_against_torch(rng):
   torch.tanh(output).sum().backward()
   for ours, theirs in zip(got, inputs, strict=True):
     np.testing.assert_allclose(ours, theirs.grad.numpy(), atol=1e-4)
-
-
-# Failure.
 
 
 def test_bad_shapes_are_named(unchecked):

@@ -5,8 +5,6 @@ import pytest
 
 from jaxsep import dsp
 
-# Reference.
-
 
 def test_projection_against_least_squares(rng):
   estimate, reference = rng.standard_normal((2, 500)).astype(np.float32)
@@ -18,7 +16,7 @@ def test_projection_against_least_squares(rng):
   )
 
 
-@pytest.mark.parametrize("length", [8_000, 500_000])
+@pytest.mark.parametrize("length", [8_000, 300_000])
 def test_energy_and_centered_against_float64(rng, length):
   signal = (rng.standard_normal((2, length)) + 3).astype(np.float32)
   wide = signal.astype(np.float64)
@@ -28,12 +26,6 @@ def test_energy_and_centered_against_float64(rng, length):
   np.testing.assert_allclose(
     dsp.centered(signal), wide - wide.mean(-1, keepdims=True), atol=2e-6
   )
-
-
-# Law.
-
-
-# Edge.
 
 
 def test_projection_on_silence_is_silence():
@@ -57,23 +49,15 @@ def test_bfloat16_is_summed_in_float32():
   assert dsp.at_least_float32(jnp.ones(1, jnp.complex64)).dtype == jnp.complex64
 
 
-# Transform.
-
-
 def test_projection_under_jit_and_vmap(rng):
   estimate, reference = rng.standard_normal((2, 3, 4, 50)).astype(np.float32)
   expected = dsp.projection(estimate, reference)
-  for transformed in (jax.jit(dsp.projection), jax.vmap(dsp.projection)):
-    np.testing.assert_allclose(
-      transformed(estimate, reference), expected, atol=1e-6
-    )
-
-
-# Failure.
+  got = jax.jit(jax.vmap(dsp.projection))(estimate, reference)
+  np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_shapes_must_agree(unchecked):
-  with pytest.raises(ValueError, match=r"\(2, 5\) and reference \(2, 6\)"):
+  with pytest.raises(ValueError, match=r"reference \(2, 6\)"):
     dsp.projection(jnp.ones((2, 5)), jnp.ones((2, 6)))
   with pytest.raises(ValueError, match="need a time axis"):
     dsp.paired(jnp.ones(()), jnp.ones(()))

@@ -5,37 +5,35 @@ from scipy import signal as scipy_signal
 from jaxsep import dsp
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 256, 401])
+@pytest.mark.parametrize("length", [2, 5, 256, 401])
 @pytest.mark.parametrize(
-  "name, scipy_name",
-  [("hann", "hann"), ("hamming", "hamming"), ("rectangular", "boxcar")],
+  "name, scipy_name, power",
+  [
+    ("hann", "hann", 1),
+    ("hamming", "hamming", 1),
+    ("rectangular", "boxcar", 1),
+    ("sqrt_hann", "hann", 2),
+  ],
 )
-def test_against_scipy(name, scipy_name, length):
+def test_against_scipy(name, scipy_name, power, length):
   got = dsp.get_window(name, length)
   assert got.dtype == np.float32
-  if length == 1:
-    # SciPy makes a single sample 1, our formula the start of the period.
-    return
   expected = scipy_signal.get_window(scipy_name, length, fftbins=True)
-  np.testing.assert_allclose(got, expected, atol=1e-7)
+  np.testing.assert_allclose(got**power, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("length", [4, 255, 256])
-def test_sqrt_hann_squared_is_hann(length):
-  np.testing.assert_allclose(
-    dsp.get_window("sqrt_hann", length) ** 2,
-    dsp.get_window("hann", length),
-    atol=1e-7,
-  )
+def test_a_single_sample_is_the_start_of_the_period():
+  # SciPy makes it 1.
+  assert dsp.get_window("hann", 1) == [0]
 
 
 def test_changing_a_window_changes_no_other():
   dsp.get_window("rectangular", 8)[:] = 0.0
-  np.testing.assert_array_equal(dsp.get_window("rectangular", 8), np.ones(8))
+  np.testing.assert_array_equal(dsp.get_window("rectangular", 8), 1)
 
 
 def test_bad_options_are_named():
-  with pytest.raises(ValueError, match="'bartlett' must be one of hann, ham"):
+  with pytest.raises(ValueError, match="'bartlett' must be one of"):
     dsp.get_window("bartlett", 8)
   with pytest.raises(ValueError, match="window of 0 samples"):
     dsp.get_window("hann", 0)
