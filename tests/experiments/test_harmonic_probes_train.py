@@ -283,6 +283,7 @@ def test_longer_run_with_a_decay_names_the_way(tmp_path):
   [
     (["--config.optimizer.learning_rte=1"], "has no learning_rte"),
     ([], "--workdir is missing"),
+    ([f"--config={ROOT / 'README.md'}"], "README.md is no config file"),
     (["--workdir=x", "--process_id=1"], "--multihost is missing"),
     (["--workdir=x", "--multihost", "--process_id=1"], "needs --coordinator"),
   ],
