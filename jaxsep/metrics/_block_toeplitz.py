@@ -13,14 +13,10 @@ import jax.numpy as jnp
 
 
 class Factors(NamedTuple):
-  """The inverse of a system, as spectra of the predictors that make it.
+  """The inverse of a system: spectra `[B, S, S, F]` of its predictors.
 
-  Attributes:
-    forward: Spectrum of the forward predictor, `[B, S, S, F]`.
-    backward: Spectrum of the backward predictor, one lag late.
-    forward_weight: Inverse of its error covariance, `[B, S, S]`.
-    backward_weight: The same for the backward predictor.
-    system: Spectrum of the blocks, for products with the system itself.
+  The backward one is one lag late; the weights `[B, S, S]` are the inverses of
+  their error covariances. `system` is the spectrum of the blocks themselves.
   """
 
   forward: jax.Array

@@ -16,7 +16,6 @@ def stoi(
   reference: Float[Array, "*batch time"],
   *,
   sample_rate_hz: int,
-  extended: bool = False,
 ) -> Float[np.ndarray, "*batch"]:
   """Short-time objective intelligibility, computed by `pystoi`.
 
@@ -26,7 +25,6 @@ def stoi(
     estimate: Separated signal, shape `[..., T]`.
     reference: Clean target, same shape.
     sample_rate_hz: Sample rate; any, as `pystoi` resamples to 10 kHz.
-    extended: The extended measure, for noise that fluctuates.
 
   Returns:
     Score, NumPy, shape `[...]`; higher is better, 1 is best. NaN where it is
@@ -62,7 +60,7 @@ def stoi(
       # It would go on with a score of 1e-5.
       warnings.filterwarnings("error", message="Not enough STFT frames")
       try:
-        return pystoi.stoi(target, one, rate, extended=extended)
+        return pystoi.stoi(target, one, rate)
       except (RuntimeWarning, np.exceptions.AxisError):
         # The latter of signals that do not fill a single frame.
         return np.nan

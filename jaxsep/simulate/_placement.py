@@ -5,18 +5,9 @@ import jax.numpy as jnp
 
 
 def place(key, sources, length, *, overlap, overlap_ratio):
-  """Places speakers `[S, T]` of the given lengths `[S]` in a mixture.
+  """Places speakers `[S, T]` of the given lengths `[S]`; see `Simulation`.
 
-  Args:
-    key: Random key; only "partial" draws anything.
-    sources: Speakers, shape `[S, T]`.
-    length: Valid samples of each, int32 `[S]`.
-    overlap: "min", "max" or "partial", see `Simulation`.
-    overlap_ratio: `(low, high)` of the part that two neighbours share.
-
-  Returns:
-    The placed speakers `[S, T]`, and the length of the mixture, an int32
-    number; all is zero past it.
+  Returns them and the length of the mixture; all is zero past it.
   """
   time = sources.shape[-1]
   if overlap == "partial":

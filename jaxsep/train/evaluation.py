@@ -81,9 +81,6 @@ class Evaluator:
     Returns:
       One dict of NumPy arrays per real example, with its `index` and in the
       order of it, the same in every process.
-
-    Raises:
-      TrainingError: If there are no examples.
     """
     return _rows(self._results(variables, batches, lambda: False))
 
@@ -121,7 +118,7 @@ class Evaluator:
     return mesh_lib.shard_batch(batch, self._mesh)
 
 
-def check_evaluation(
+def check(
   task: Task, batches: Iterable[Batch], monitor: str, *, frozen: Any = None
 ) -> None:
   """Traces the evaluation of the first batch; nothing is computed.

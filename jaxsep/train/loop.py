@@ -32,14 +32,10 @@ import numpy as np
 import optax
 
 from jaxsep.tasks import Batch, Task
+from jaxsep.train import evaluation
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import workdir as workdir_lib
 from jaxsep.train.config import Plateau, TrainConfig
-from jaxsep.train.evaluation import (
-  Evaluator,
-  check_evaluation,
-  check_monitor,
-)
 from jaxsep.train.monitor import Monitor
 from jaxsep.train.outputs import Outputs
 from jaxsep.train.pace import say
@@ -126,9 +122,8 @@ def fit(
     >>> result.reason
     'finished'
   """
-  if config.num_microbatches > 1 and not getattr(
-    task, "per_example_loss", False
-  ):
+  declared = getattr(task, "per_example_loss", False)
+  if config.num_microbatches > 1 and not declared:
     raise ValueError(
       f"num_microbatches is {config.num_microbatches}, but "
       f"{type(task).__name__} does not declare per_example_loss = True: its "
@@ -136,7 +131,7 @@ def fit(
     )
   mesh = mesh_lib.make_mesh() if mesh is None else mesh
   if make_eval_batches is not None:
-    check_evaluation(task, make_eval_batches(), config.monitor, frozen=frozen)
+    evaluation.check(task, make_eval_batches(), config.monitor, frozen=frozen)
   described = describe_run(task, config, plateau, frozen, run_config)
   may_change = [f"run.{key}" for key in may_change]
   frozen = mesh_lib.replicate(frozen, mesh)
@@ -169,7 +164,7 @@ def fit(
       task=task,
       config=config,
       plateau=plateau,
-      evaluator=Evaluator(task, mesh, frozen),
+      evaluator=evaluation.Evaluator(task, mesh, frozen),
       make_eval_batches=make_eval_batches,
       outputs=outputs,
       monitor=monitor,
@@ -190,7 +185,7 @@ class Run:
   task: Task
   config: TrainConfig
   plateau: Plateau | None
-  evaluator: Evaluator
+  evaluator: evaluation.Evaluator
   make_eval_batches: Callable[[], Iterable[Batch]] | None
   outputs: Outputs
   monitor: Monitor
@@ -267,7 +262,7 @@ class Run:
       )
       if values is None:
         return False
-      check_monitor(self.config.monitor, values)
+      evaluation.check_monitor(self.config.monitor, values)
       improved = self.monitor.update(step, values, self.config)
       if self.monitor.take_plateau(self.plateau):
         self.scale_updates(step)

@@ -27,7 +27,7 @@ class TrainState:
     variables: All collections of the task.
     opt_state: State of the optimizer.
     ema: Moving average of every collection but `constants`, or None.
-    update_scale: What plateaus have made of the updates; float32.
+    update_scale: Factor of the updates, after the plateaus so far; float32.
     skipped: Updates skipped so far; int32.
     skipped_in_row: Updates skipped since the last good one; int32.
   """

@@ -13,13 +13,7 @@ from jaxsep.tasks import Keys, Task
 from jaxsep.train import mesh as mesh_lib
 from jaxsep.train import state as state_lib
 from jaxsep.train.config import TrainConfig
-from jaxsep.train.state import (
-  TRAINED,
-  TrainState,
-  averaged,
-  overlay,
-  trained,
-)
+from jaxsep.train.state import TrainState, averaged, overlay, trained
 from jaxsep.train.variables import merge
 
 
@@ -146,7 +140,7 @@ def _make_gradients(task, config, mesh):
   def gradients(state, batch, frozen):
     mask = batch.pop("mask", jnp.ones(batch["index"].shape, bool))
     weights = trained(state.variables, config.fixed)
-    others = {k: x for k, x in state.variables.items() if k not in TRAINED}
+    others = {k: x for k, x in state.variables.items() if k not in weights}
 
     def part_of(others, part):
       return grad(weights, others, part, state, frozen)

@@ -450,6 +450,13 @@ def test_batch_without_signals(unchecked):
     wave_task().evaluate({}, batch, keys=keys_of(batch))
 
 
+def test_own_simulation_cannot_change_what_is_mixed_already():
+  task = wave_task(Splitter(), simulation=lambda key, parts: parts)
+  batch = premixed(ingredients())
+  with pytest.raises(ValueError, match="no method `filtered`"):
+    task.evaluate(SEEN, batch, keys=keys_of(batch))
+
+
 def test_a_model_without_spectra():
   task = tasks.SpectrogramSeparationTask(
     model=models.ConvTasNet(), sample_rate_hz=8000
