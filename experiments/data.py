@@ -313,8 +313,9 @@ def _rows_of(corpus):
   digest = hashlib.sha256()
   speaker = corpus.columns.get("speaker", [""] * len(corpus))
   columns = (corpus.path, corpus.start, corpus.length, corpus.rate_hz, speaker)
-  for path, *numbers in zip(*columns, strict=True):
-    digest.update(f"{os.path.basename(path)} {numbers}\n".encode())
+  for path, *rest in zip(*columns, strict=True):
+    words = [os.path.basename(path), *map(str, rest)]
+    digest.update(f"{' '.join(words)}\n".encode())
   return f"{len(corpus)} rows, {digest.hexdigest()[:12]}"
 
 
