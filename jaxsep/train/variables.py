@@ -50,7 +50,7 @@ def _merged(old, new, path, strict, taken):
   if old and not jax.tree.leaves(new):
     raise _refused(f"{path} gives no array")
   missing = sorted(old.keys() - new.keys())
-  has_parts = all(isinstance(child, Mapping) for child in new.values())
+  has_parts = all(isinstance(old[name], Mapping) for name in new)
   if missing and (strict or not has_parts):
     raise _refused(f"{path}/{missing[0]} is missing from it")
   merged = dict(old)
