@@ -59,9 +59,6 @@ bench: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m experiments.benchmarks.streaming
 	$(BIN)/python -m experiments.benchmarks.probe_suite
 	$(BIN)/python -m experiments.benchmarks.bss_eval
-	$(BIN)/python -m experiments.benchmarks.simulate
-	$(BIN)/python -m experiments.benchmarks.devices
-	$(BIN)/python -m experiments.benchmarks.long_recording --minutes=60
 	test -z "$(JAXSEP_DATA)" || $(BIN)/python -m experiments.benchmarks.data_pipeline
 
 clean:

@@ -152,7 +152,7 @@ def _formants_at(tracks, times_s):
 
 
 def _pulse_times(tracks, speaker, rng):
-  """Moments of glottal closure, one a pitch period, with jitter."""
+  """Moments of glottal closure, one per pitch period, with jitter."""
   phase = np.concatenate([[0.0], np.cumsum(tracks.f0_hz[:-1] / CONTROL_HZ)])
   turns = np.arange(1, int(phase[-1]))
   turns = turns + rng.normal(0.0, speaker.jitter, len(turns))

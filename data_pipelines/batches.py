@@ -49,15 +49,15 @@ def batches(
   Args:
     examples: What is read for each index.
     batch_size: Examples of a step, over all hosts.
-    start_step: The first step, for going on with a run.
+    start_step: The first step, to resume a run.
     num_examples: None never ends. A number takes the examples from 0 to this
       at each iteration; the last batch, or that of each bucket, is filled up
       with earlier examples, whose "mask" is False.
     process_index: Number of this host.
     process_count: Number of hosts.
-    num_threads: Batches read at a time; None is one a core.
-    buckets: Lengths that `BucketedExamples` are padded to. A fixed set goes
-      through the buckets in order.
+    num_threads: Batches read at a time; None uses one thread per core.
+    buckets: Lengths that `BucketedExamples` are padded to, each array by its
+      own ratio. A fixed set goes through the buckets in order.
 
   Returns:
     An iterator without end; with `num_examples`, an iterable with a length.
@@ -70,17 +70,22 @@ def batches(
     raise ValueError(
       f"process_index is {process_index}, expected 0 to {process_count - 1}"
     )
-  if batch_size < 1 or batch_size % process_count:
+  for name, value in (
+    ("batch_size", batch_size),
+    ("num_examples", num_examples),
+    ("num_threads", num_threads),
+  ):
+    if value is not None and value < 1:
+      raise ValueError(f"{name} is {value}, expected at least 1")
+  if batch_size % process_count:
     raise ValueError(
-      f"batch_size is {batch_size}, expected a multiple of the"
-      f" {process_count} hosts"
+      f"batch_size is {batch_size}, expected a multiple of the number of hosts,"
+      f" {process_count}"
     )
   local = batch_size // process_count
   here = slice(process_index * local, (process_index + 1) * local)
   if start_step < 0:
     raise ValueError(f"start_step is {start_step}, expected 0 or more")
-  if num_examples is not None and num_examples < 1:
-    raise ValueError(f"num_examples is {num_examples}, expected at least 1")
   plan, num_steps = _plans(examples, batch_size, num_examples, buckets)
 
   def read(step: int) -> Batch:
@@ -107,12 +112,14 @@ def _stacked(examples: Any, index: list[int], length: int | None) -> Batch:
     place_of[i] = place
     for name, value in examples.read(i).items():
       if length is not None and name in examples.padded:
-        if value.shape[-1] > length:
+        # The small number is for ratios that are not exact in binary.
+        most = math.ceil(length * examples.padded[name] - 1e-6)
+        if value.shape[-1] > most:
           raise ValueError(
             f"{name} has {value.shape[-1]} samples, more than max_length"
-            f" promised, and its bucket has {length}"
+            f" promised, and its bucket of {length} holds {most}"
           )
-        value = pad_to(value, length)
+        value = pad_to(value, most)
       value = np.asarray(value)
       array = batch.get(name)
       if array is None:
@@ -146,7 +153,7 @@ def _plans(
     index = np.arange(step * batch_size, (step + 1) * batch_size)
     if num_examples is None:
       return index, np.ones(batch_size, dtype=bool), None
-    # Filled up with real examples: silence is an edge case for metrics.
+    # Filled up with real examples, as silence is an edge case for metrics.
     return index % num_examples, index < num_examples, None
 
   if num_examples is None:
@@ -194,7 +201,7 @@ def _epoch_plans(
     plans = []
     for length, group in _grouped(examples, index, bounds):
       num_steps = math.ceil(len(group) / batch_size)
-      # np.resize goes on from the start of the group.
+      # np.resize repeats from the start of the group.
       for part in np.resize(group, (num_steps, batch_size)):
         plans.append((part, np.ones(batch_size, dtype=bool), length))
     number = np.arange(len(plans))

@@ -6,7 +6,7 @@
 Read it back as `tfds:libri_train@/data/tfds`. Audio is stored as it is, as
 FLAC where that loses nothing and else as floating-point WAV, in shards of
 array_record written by tfds. `--beam` builds large corpora in parallel and
-needs `apache-beam`.
+needs `pip install 'jaxsep[beam]'`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import functools
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -50,7 +51,12 @@ def build_with_beam(
   split: str = "train",
 ) -> str:
   """As `build`, of one split by Beam; each worker opens `spec` itself."""
-  import apache_beam as beam
+  try:
+    import apache_beam as beam
+  except ImportError:
+    raise CorpusError(
+      "building with Beam needs apache-beam: pip install 'jaxsep[beam]'"
+    ) from None
 
   items = tuple(options.items())
   corpus = _open_once(spec, items)
@@ -66,7 +72,17 @@ class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
   code_path = None
 
 
+def _check_name(name: str) -> None:
+  """Refuses names that tfds writes but does not find again."""
+  if not re.fullmatch("[a-z][a-z0-9_]*", name):
+    raise CorpusError(
+      f"name is {name!r}; tfds takes a-z, 0-9 and _ after a letter, such as"
+      " libri_train"
+    )
+
+
 def _build(records, corpus: Corpus, name, data_dir) -> str:
+  _check_name(name)
   hide_accelerators()
   builder = _Builder(
     name=name,
@@ -172,13 +188,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   here = {"name": flags.name, "data_dir": flags.data_dir}
   split = flags.split or "train"
   try:
+    _check_name(flags.name)
     if flags.beam:
       print(build_with_beam(flags.corpus, options, **here, split=split))
     else:
       corpus = corpora.open_corpus(flags.corpus, **options)
       print(build({split: corpus}, **here))
-  except (CorpusError, ImportError) as error:
-    print(f"error: {error}", file=sys.stderr)
+  except (CorpusError, ImportError, OSError) as error:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
   return 0
 

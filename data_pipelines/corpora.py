@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 from collections.abc import Iterable
 from typing import Any
 
-from data_pipelines.files import CorpusError, read_file, read_names
+from data_pipelines.files import CorpusError
 from data_pipelines.folders import (
   librispeech_subsets,
   scan_folder,
@@ -17,20 +16,16 @@ from data_pipelines.folders import (
 )
 from data_pipelines.manifests import read_manifest
 from data_pipelines.premixed import scan_librimix, scan_premixed, scan_wsj0_mix
-from data_pipelines.scanning import Problem, ScanReport
 from data_pipelines.table import Corpus, concatenate, hold_out, shared_speakers
+from data_pipelines.voices import make_voices
 
 __all__ = [
   "Corpus",
   "CorpusError",
-  "Problem",
-  "ScanReport",
   "concatenate",
   "hold_out",
   "open_corpus",
-  "read_file",
   "read_manifest",
-  "read_names",
   "scan_folder",
   "scan_librimix",
   "scan_librispeech",
@@ -41,17 +36,15 @@ __all__ = [
   "splits_of",
 ]
 
-
-# The function that opens each, imported when it is used.
 _LAYOUTS = {
-  "voices": "voices.make_voices",
-  "librispeech": "folders.scan_librispeech",
-  "speaker_folders": "folders.scan_speaker_folders",
-  "folder": "folders.scan_folder",
-  "manifest": "manifests.read_manifest",
-  "wsj0_mix": "premixed.scan_wsj0_mix",
-  "librimix": "premixed.scan_librimix",
-  "tfds": "tfds_corpora.from_tfds",
+  "voices": make_voices,
+  "librispeech": scan_librispeech,
+  "speaker_folders": scan_speaker_folders,
+  "folder": scan_folder,
+  "manifest": read_manifest,
+  "wsj0_mix": scan_wsj0_mix,
+  "librimix": scan_librimix,
+  "tfds": None,  # Imported when it is used, as it needs TensorFlow.
 }
 _SPLITS = {
   "voices": ("train", "valid", "test"),
@@ -111,8 +104,7 @@ def open_corpus(
     raise CorpusError(f"{spec!r} names no corpus; expected {expected}")
   if layout != "tfds":
     where = os.path.expanduser(where)
-  module, _, name = _LAYOUTS[layout].partition(".")
-  function = getattr(importlib.import_module(f"data_pipelines.{module}"), name)
+  function = _LAYOUTS[layout] or _tfds_corpora().from_tfds
   accepted = inspect.getfullargspec(function).kwonlyargs
   options |= {} if split is None else {"split": split}
   for name in options:
@@ -134,20 +126,35 @@ def open_corpus(
   return corpus.subset(speakers=speakers, exclude=exclude)
 
 
-def splits_of(spec: str) -> tuple[str, str, str] | None:
+def splits_of(spec: str) -> tuple[str, str | None, str] | None:
   """The splits to train, validate and test on.
 
   Args:
     spec: As for `open_corpus`.
 
   Returns:
-    Their names; None if a layout has none or, as tfds, its own.
+    Their names; None if a layout or a tfds dataset has no more than one. In a
+    folder with any of LibriSpeech's `train-*`, `dev-*` and `test-*` they are
+    "train", "dev" and "test". The second is None where there is none, as
+    without `dev-*` and for tfds: validate on some speakers of the first.
+
+  Raises:
+    CorpusError: If a tfds dataset cannot be opened.
   """
   layout, _, where = spec.partition(":")
-  if layout == "librispeech":
-    subsets = librispeech_subsets(os.path.expanduser(where))
-    names = ("train", "dev", "test")
-    if all(any(s.startswith(f"{n}-") for s in subsets) for n in names[:2]):
-      return names
+  if layout == "tfds":
+    several = len(_tfds_corpora().splits_of(where)) > 1
+    return ("train", None, "test") if several else None
+  if layout != "librispeech":
+    return _SPLITS.get(layout)
+  subsets = librispeech_subsets(os.path.expanduser(where))
+  found = {subset.partition("-")[0] for subset in subsets if "-" in subset}
+  if not found & {"train", "dev", "test"}:
     return None
-  return _SPLITS.get(layout)
+  return "train", "dev" if "dev" in found else None, "test"
+
+
+def _tfds_corpora() -> Any:
+  from data_pipelines import tfds_corpora
+
+  return tfds_corpora

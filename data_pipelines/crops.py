@@ -28,7 +28,7 @@ class Tolerance:
   """
 
   def __init__(self, max_broken_files: int):
-    """Tolerates this many files; 0 raises at the first."""
+    """Takes the number of broken files that a run tolerates; 0 is none."""
     self.max_broken_files = max_broken_files
     self.broken: dict[str, str] = {}
     self._lock = threading.Lock()

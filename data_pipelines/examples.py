@@ -8,6 +8,7 @@ made from the draws of `sampling` and the reading of `crops`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,10 +35,16 @@ class BucketedExamples(Examples, Protocol):
 
   seed: int  # Of the order of batches.
   epoch_size: int
-  padded: tuple[str, ...]  # Arrays that are padded at the end, by name.
+  # Arrays that are padded at the end, and how many of their samples one sample
+  # of the bucket is worth: 1 for waveforms, 200 / 16000 for features at 200 Hz
+  # beside waveforms at 16 kHz.
+  padded: Mapping[str, float]
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """The most samples of examples, int64 [B]; in each epoch the same ones."""
+    """The shortest bucket that all arrays of an example fit in, int64 [B].
+
+    Each epoch has the same lengths.
+    """
     ...
 
 
@@ -80,7 +87,7 @@ class Mixtures:
         pitch and formants move with it.
       noise: Noises; each example gets one, repeated if it is too short.
       rirs: RIRs; an example gets those of one room, different ones if there
-        are enough. Read is the first channel or that of `open_corpus`.
+        are enough. The first channel is read, or that of `open_corpus`.
       rir_length: Samples of each RIR, cut or followed by zeros. Resampling
         keeps the gain of a RIR.
       weighting: "utterance" draws each equally often, "duration" in
@@ -182,7 +189,7 @@ class Mixtures:
     return example
 
   def _read_source(self, drawn, rows: np.ndarray, source: int) -> np.ndarray:
-    """The crop of a source; `rows` then says which was read."""
+    """The crop of a source; puts the row that was read into `rows`."""
     speaker = self._corpus.speaker
     others = set(speaker[np.delete(rows, source)].tolist())
     candidates = sampling.following(int(rows[source]), len(speaker))
@@ -212,7 +219,7 @@ class Mixtures:
     return np.resize(np.roll(crop, -turn), self._crop_length)
 
   def _rir(self, rows: np.ndarray, source: int) -> np.ndarray:
-    """The RIR of a source; `rows` then says which was read."""
+    """The RIR of a source; puts the row that was read into `rows`."""
     room, first = self._rooms.room, int(rows[source])
     others = np.delete(rows, source).tolist()
 
@@ -231,7 +238,7 @@ class Mixtures:
 
 
 class PremixedCrops:
-  """Crops of mixtures that exist, all of them once an epoch, for training.
+  """Crops of mixtures that exist, all of them once per epoch, for training.
 
   An example has "mixture" float32 [T], "reference" float32 [S, T], "length"
   int32, and "noise" float32 [T] if the corpus has it.
@@ -248,11 +255,20 @@ class PremixedCrops:
   ):
     """Takes a pre-mixed corpus or an opened mixture list.
 
-    Mixtures shorter than the crop are followed by zeros; up to
-    `max_broken_files` broken ones are replaced by the next.
+    Mixtures shorter than the crop are followed by zeros, and a warning says
+    how many; `corpus.rows` can leave them out. Up to `max_broken_files` broken
+    ones are replaced by the next.
     """
-    _check_positive(crop_length=crop_length)
+    _check_positive(crop_length=crop_length, sample_rate_hz=sample_rate_hz)
     self._corpus = _check_premixed(corpus)
+    crop_s = crop_length / sample_rate_hz
+    if (short := (corpus.length < crop_s * corpus.rate_hz).sum()) > 0:
+      logging.warning(
+        "%d of %d mixtures are shorter than a crop of %g s and end in zeros",
+        short,
+        len(corpus),
+        crop_s,
+      )
     self._crop_length = crop_length
     self._sample_rate_hz = sample_rate_hz
     self._tolerance = Tolerance(max_broken_files)
@@ -286,46 +302,36 @@ class PremixedCrops:
 class PremixedWhole:
   """Whole mixtures, in the order of the corpus, for evaluation.
 
-  A mixture is cut to a multiple of `length_multiple`, at most `max_length`,
-  at `sample_rate_hz`, and never padded. `buckets` are the lengths that occur,
-  one in each batch. The index of an example is its row. Every mixture once:
-  `batches(whole, batch_size=4, buckets=whole.buckets,
+  An example has the arrays of `PremixedCrops`; its index is its row. Batches
+  hold mixtures of one padded length, of which `buckets` are those that occur.
+  Every mixture once: `batches(whole, batch_size=4, buckets=whole.buckets,
   num_examples=whole.epoch_size)`.
   """
 
-  padded = ("mixture", "reference", "noise")
   seed = 0
 
   def __init__(
-    self,
-    corpus: Corpus,
-    *,
-    sample_rate_hz: int,
-    length_multiple: int = 1,
-    max_length: int | None = None,
+    self, corpus: Corpus, *, sample_rate_hz: int, pad_s: float = 1.0
   ):
-    """Works out the lengths, see above.
+    """Takes a pre-mixed corpus or an opened mixture list.
 
-    A mixture shorter than `length_multiple` keeps its length; `max_length`
-    bounds memory.
+    Batches end in zeros up to a multiple of `pad_s` seconds: a model is
+    compiled once per padded length.
     """
-    if length_multiple < 1 or (max_length or length_multiple) < length_multiple:
-      raise ValueError(
-        f"length_multiple {length_multiple} must be positive and at most"
-        f" max_length ({max_length})"
-      )
+    multiple = round(pad_s * sample_rate_hz)
+    if multiple < 1:
+      raise ValueError(f"pad_s is {pad_s:g}, expected at least one sample")
     self._corpus = _check_premixed(corpus)
     self._sample_rate_hz = sample_rate_hz
     length = corpus.length * sample_rate_hz // corpus.rate_hz
-    if max_length is not None:
-      length = np.minimum(length, max_length)
-    whole = length // length_multiple * length_multiple
-    self._length = np.where(whole > 0, whole, np.maximum(length, 1))
+    self._length = np.maximum(length, 1)
+    self.padded = dict.fromkeys(("mixture", "reference", "noise"), 1.0)
     self.epoch_size = len(corpus)
-    self.buckets = tuple(np.unique(self._length).tolist())
+    padded = -(-self._length // multiple) * multiple
+    self.buckets = tuple(np.unique(padded).tolist())
 
   def max_length(self, index: np.ndarray) -> np.ndarray:
-    """Samples of examples, [B]."""
+    """Samples of examples without padding, [B]."""
     return self._length[index]
 
   def read(self, index: int) -> Example:
@@ -362,7 +368,8 @@ def _check_premixed(corpus: Corpus) -> Corpus:
 def _check_positive(**options: int) -> None:
   for name, value in options.items():
     if value < 1:
-      raise ValueError(f"{name} is {value}, expected at least 1")
+      unit = " samples" if name == "crop_length" else ""
+      raise ValueError(f"{name} is {value}{unit}, expected at least 1")
 
 
 def _read_rir(

@@ -22,7 +22,7 @@ class CorpusError(ValueError):
 
 
 def open_sound(path: str) -> soundfile.SoundFile:
-  """Opens an audio file, whatever bytes its name is made of."""
+  """Opens an audio file; its name may hold bytes that are not Unicode."""
   # soundfile cannot encode a name that is not Unicode, but takes bytes.
   name: Any = os.fsencode(path) if os.name == "posix" else path
   return soundfile.SoundFile(name)
@@ -130,8 +130,8 @@ def read_csv(
     for row in reader:
       if None in row or None in row.values():
         raise CorpusError(
-          f"{path}: line {reader.line_num}: has not {len(names)} values as"
-          " the header has"
+          f"{path}: line {reader.line_num}: expected {len(names)} values, as in"
+          " the header"
         )
       rows.append((reader.line_num, row))
   except csv.Error as error:
@@ -140,7 +140,7 @@ def read_csv(
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-  """The names in a text file, one a line; blank lines and `#` lines skipped.
+  """The names in a text file, one per line; blank lines and `#` lines skipped.
 
   Args:
     path: The file.
@@ -154,5 +154,5 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
   names = [line.strip() for line in read_text(path).split("\n")]
   names = [name for name in names if name and not name.startswith("#")]
   if not names:
-    raise CorpusError(f"{path}: names nothing; expected one name a line")
+    raise CorpusError(f"{path}: names nothing; expected one name per line")
   return names

@@ -1,4 +1,4 @@
-"""Corpora that are folders of audio files, one utterance a file."""
+"""Corpora that are folders of audio files, one utterance per file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def scan_librispeech(
   Args:
     root: The folder of a subset such as `train-clean-100`, or a folder of
       such subsets.
-    split: Subsets of such a folder: "train" takes all that begin with
-      `train-`, "train-clean-100+dev-clean" these two, None all, also those to
-      test on.
+    split: Subsets of such a folder: "train" takes every subset whose name
+      begins with `train-`, "train-clean-100+dev-clean" these two, None all,
+      also those to test on.
     cache_dir: Where to remember the scan; None takes the user's cache folder.
 
   Returns:
@@ -47,7 +47,9 @@ def scan_librispeech(
     for name in split.split("+"):
       found = [s for s in subsets if s == name or s.startswith(f"{name}-")]
       if not found:
-        raise CorpusError(f"{root}: has no subset {name}")
+        raise CorpusError(
+          f"{root}: has no subset {name}, only {', '.join(subsets) or 'files'}"
+        )
       chosen += found
     return concatenate(
       scan_librispeech(os.path.join(root, subset), cache_dir=cache_dir)

@@ -1,4 +1,4 @@
-"""Corpora listed in a file: CSV or JSON lines, one recording a line."""
+"""Corpora listed in a file: CSV or JSON lines, one recording per line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Iterable
 from typing import Any
+
+from absl import logging
 
 from data_pipelines import scan_cache, scanning
 from data_pipelines.files import (
@@ -50,11 +52,14 @@ def read_manifest(
   """
   path = os.path.abspath(os.fspath(path))
   rows = list(_rows(path))
+  splits = dict.fromkeys(str(row["split"]) for _, row in rows if "split" in row)
   if split is not None:
     rows = [row for row in rows if row[1].get("split") == split]
+  elif len(splits) > 1:
+    logging.warning("%s: lines of all splits are taken: %s", path, [*splits])
   if not rows:
-    of_split = "" if split is None else f" of split {split}"
-    raise CorpusError(f"{path}: lists no recording{of_split}")
+    which = "" if split is None else f" of split {split}, only of {[*splits]}"
+    raise CorpusError(f"{path}: lists no recording{which}")
   names = _columns_of(path, rows)
   root = os.path.dirname(path) if root is None else os.path.abspath(root)
   table = scan_cache.table_path(path, "headers.json", cache_dir)
@@ -69,6 +74,7 @@ def read_manifest(
     rate_hz=[found[row["path"]].rate_hz for _, row in rows],
     columns={name: [row[name] for _, row in rows] for name in names},
     root=root,
+    title=path,
     reader=channel_reader(channel),
   )
 
@@ -76,7 +82,13 @@ def read_manifest(
 def _rows(path: str) -> Iterable[tuple[int, dict[str, Any]]]:
   """Number and values of each line that is not empty."""
   if not path.endswith((".json", ".jsonl")):
-    return read_csv(path)[1]
+    names, rows = read_csv(path)
+    if names and "path" not in names:
+      raise CorpusError(
+        f"{path}: has no column path, only {', '.join(names)}; expected a"
+        " header line such as path,speaker, and commas between columns"
+      )
+    return rows
   lines = enumerate(read_text(path).split("\n"), 1)
   return [(n, _parsed(path, n, line)) for n, line in lines if line.strip()]
 
@@ -86,9 +98,9 @@ def _parsed(path: str, number: int, line: str) -> dict[str, Any]:
   try:
     row = json.loads(line)
   except ValueError as error:
-    raise CorpusError(f"{path}: line {number}: no JSON ({error})") from None
+    raise CorpusError(f"{path}: line {number}: is not JSON ({error})") from None
   if not isinstance(row, dict):
-    raise CorpusError(f"{path}: line {number}: is no JSON object")
+    raise CorpusError(f"{path}: line {number}: is not a JSON object")
   for name, value in row.items():
     if isinstance(value, (dict, list)):
       raise CorpusError(
@@ -128,7 +140,7 @@ def _place(path: str, number: int, row: dict, header: Header):
         return int(value)
     except (TypeError, ValueError, OverflowError):
       pass
-    raise CorpusError(f"{where}: {name} is {value!r}, no number of samples")
+    raise CorpusError(f"{where}: {name} is {value!r}, not a number of samples")
 
   start = samples("start", 0)
   length = samples("length", header.length - start)

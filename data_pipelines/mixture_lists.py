@@ -35,12 +35,12 @@ from data_pipelines.table import Corpus
 
 __all__ = [
   "MixtureList",
-  "active_rms",
   "make_pair_list",
   "open_list",
   "read_librimix",
   "read_list",
   "read_wsj0_mix",
+  "rms_within_40_db",
   "write_list",
 ]
 
@@ -50,8 +50,11 @@ _MAX_EXAMPLES = 200_000
 _ORDER, _SNR, _PICK = range(3)
 
 
-def active_rms(samples: np.ndarray, rate_hz: int) -> float:
+def rms_within_40_db(samples: np.ndarray, rate_hz: int) -> float:
   """RMS over the 20-ms frames that are within 40 dB of the loudest.
+
+  Training measures another level: that of `jaxsep.simulate.active_rms`, over
+  the 32-ms frames that are at most 15.9 dB below the mean.
 
   Args:
     samples: Signal, `[T]`.
@@ -62,7 +65,7 @@ def active_rms(samples: np.ndarray, rate_hz: int) -> float:
 
   Example:
     >>> tone = np.sin(np.arange(8000))
-    >>> round(active_rms(np.append(tone, np.zeros(24000)), 8000), 3)
+    >>> round(rms_within_40_db(np.append(tone, np.zeros(24000)), 8000), 3)
     0.707
   """
   frame = max(min(rate_hz // 50, len(samples)), 1)
@@ -141,9 +144,9 @@ def read_wsj0_mix(
   """A list of WSJ0-2mix or WSJ0-3mix, such as `mix_2_spk_tt.txt`.
 
   Each line has a path and a level in dB for each source. Levels are set as by
-  the original scripts, but with `active_rms` at the rate of the files instead
-  of the filter of ITU-T P.56 at 8 kHz, so they can differ by some tenths of a
-  dB. Every utterance is read; keep the result with `write_list`.
+  the original scripts, but with `rms_within_40_db` at the rate of the files
+  instead of the filter of ITU-T P.56 at 8 kHz, so they can differ by some
+  tenths of a dB. Every utterance is read; keep the result with `write_list`.
 
   Args:
     path: The list.
@@ -299,7 +302,7 @@ def _with_levels(
 
   @functools.cache
   def level_of(row):
-    level = active_rms(read(row), int(corpus.rate_hz[row]))
+    level = rms_within_40_db(read(row), int(corpus.rate_hz[row]))
     if level == 0:
       raise CorpusError(f"{corpus.full_path(row)}: is silent")
     return level

@@ -150,7 +150,7 @@ def _place(root, name: str, sample_rate_hz: int, mode: str, split: str) -> str:
 
 
 def _unmatched(headers: list[Header], folders) -> Iterator[Problem]:
-  """Drops every file of a mixture of which not all parts fit."""
+  """Drops all files of a mixture if a part is missing or differs."""
   parts = collections.defaultdict(dict)
   for path, length, rate_hz, _ in headers:
     folder, _, name = path.partition("/")

@@ -59,7 +59,7 @@ def below(
 
 
 def shuffle(index: np.ndarray, *, size: int, seed: int) -> np.ndarray:
-  """Which of `size` things each step visits: all once an epoch, int64 [B]."""
+  """Which of `size` things each step visits: all once per epoch, int64 [B]."""
   hide_accelerators()
   index = np.asarray(index, dtype=np.int64)
   epoch, position = np.divmod(index, size)
@@ -129,17 +129,13 @@ class Rows:
       raise CorpusError(f"{corpus.title} is empty")
     self.seed = seed
     self.speaker = corpus.speaker
+    self._members = _groups(corpus.speaker, np.ones(len(corpus)))
     # A slot is a chance to be drawn; those of a speaker lie side by side.
-    slots = np.argsort(corpus.speaker, kind="stable")
+    chances = np.ones(len(corpus))
     if seconds_per_draw is not None:
-      seconds = corpus.length[slots] / corpus.rate_hz[slots]
-      repeats = np.maximum(np.ceil(seconds / seconds_per_draw), 1)
-      slots = np.repeat(slots, repeats.astype(np.int64))
-    self._slots = slots
-    self._count = np.bincount(
-      corpus.speaker[slots], minlength=len(corpus.speakers)
-    )
-    self._first = np.cumsum(self._count) - self._count
+      seconds = corpus.length / corpus.rate_hz
+      chances = np.maximum(np.ceil(seconds / seconds_per_draw), 1)
+    self._slots, self._first, self._count = _groups(corpus.speaker, chances)
 
   @property
   def epoch_size(self) -> int:
@@ -147,7 +143,7 @@ class Rows:
     return len(self._slots)
 
   def walk(self, index: np.ndarray) -> np.ndarray:
-    """Rows [B], all of them once an epoch, in a new order each epoch."""
+    """Rows [B], all of them once per epoch, in a new order each epoch."""
     slot = shuffle(index, size=self.epoch_size, seed=self.seed)
     return self._slots[slot]
 
@@ -166,9 +162,11 @@ class Rows:
   def of_speaker(
     self, index: np.ndarray, speaker: np.ndarray, count: int
   ) -> np.ndarray:
-    """Rows [B, count] of `speaker` [B], different where there are enough."""
-    groups = self._slots, self._first, self._count
-    return _members(groups, index, speaker, count, self.seed, _SAME)
+    """Rows [B, count] of `speaker` [B], different where there are enough.
+
+    Each row is equally likely, whatever its duration.
+    """
+    return _members(self._members, index, speaker, count, self.seed, _SAME)
 
   def same_speaker(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Another row of each row's speaker, [B]; the same if it has no other."""
@@ -183,9 +181,7 @@ class Rooms:
     """Prepares the tables."""
     self.seed = seed
     self.room = rirs.speaker
-    order = np.argsort(rirs.speaker, kind="stable")
-    count = np.bincount(rirs.speaker, minlength=len(rirs.speakers))
-    self._groups = order, np.cumsum(count) - count, count
+    self._groups = _groups(rirs.speaker, np.ones(len(rirs)))
 
   def draw(self, index: np.ndarray, num_sources: int) -> np.ndarray:
     """Rows [B, S] of a room, which is drawn in proportion to its RIRs."""
@@ -195,12 +191,16 @@ class Rooms:
     return _members(self._groups, index, room, num_sources, self.seed, _RIR)
 
 
-def _members(groups, index, group, num, seed, stream) -> np.ndarray:
-  """Rows [B, num] of groups [B], each row once before any comes again.
+def _groups(group: np.ndarray, times: np.ndarray):
+  """Rows by group, each so many times; each group's first place and size."""
+  order = np.argsort(group, kind="stable")
+  order = np.repeat(order, times[order].astype(np.int64))
+  count = np.bincount(group[order])
+  return order, np.cumsum(count) - count, count
 
-  `groups` are the rows sorted by group, and of each group the place of its
-  first row and the number of its rows.
-  """
+
+def _members(groups, index, group, num, seed, stream) -> np.ndarray:
+  """Rows [B, num] of groups [B], each row once before any comes again."""
   order, first, count = groups
   rows = np.empty((len(index), num), dtype=np.int64)
   for b, g in enumerate(group):
@@ -228,6 +228,6 @@ class Blocks:
 
 
 def following(row: int, size: int) -> Iterator[int]:
-  """A row and those after it, round the end: what to try in turn."""
+  """A row, those after it and those before it: candidates in turn."""
   for step in range(size):
     yield (row + step) % size

@@ -42,13 +42,20 @@ def load(path: str | None) -> dict:
 
 
 def save(path: str | None, table: dict) -> None:
-  """Writes a table under another name first, so that nobody reads half."""
+  """Remembers a table."""
+  write(path, json.dumps(table))
+
+
+def write(path: str | None, text: str) -> bool:
+  """Writes another file first, so that nobody reads half; whether it could."""
   if path is None:
-    return
+    return False
   partial = f"{path}.{os.getpid()}.partial"
   try:
-    with open(partial, "w", encoding="utf-8") as file:
-      json.dump(table, file)
+    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+      file.write(text)
     os.replace(partial, path)
   except OSError as error:
     logging.warning("%s: cannot be written (%s)", path, error)
+    return False
+  return True

@@ -57,10 +57,10 @@ class ScanReport:
   root: str
   num_files: int  # Audio files looked at.
   problems: tuple[Problem, ...] = ()  # In the order of their paths.
-  written_to: str | None = None  # File with all problems, one a line.
+  written_to: str | None = None  # File with all problems, one per line.
 
   def summary(self) -> str:
-    """A line a kind of problem: how many files, and the first names."""
+    """One line per kind of problem: how many files, and the first names."""
     lines = []
     for kind, count in sorted(Counter(p.kind for p in self.problems).items()):
       of_kind = [p for p in self.problems if p.kind == kind]
@@ -209,7 +209,10 @@ def scan(
   problems.sort(key=lambda problem: (problem.path, problem.kind))
   report = ScanReport(root, len(listing), tuple(problems))
   if problems:
-    report = _write_report(report, table)
+    path = table and os.path.join(os.path.dirname(table), _REPORT_NAME)
+    text = "".join(f"{p.path}\t{p.kind}\t{p.detail}\n" for p in problems)
+    if scan_cache.write(path, text):
+      report = dataclasses.replace(report, written_to=path)
     logging.warning("%s", report.summary())
   dropped = {problem.path for problem in problems if problem.dropped}
   usable = [header for header in headers if header.path not in dropped]
@@ -231,18 +234,3 @@ def _header_problems(headers: list[Header]) -> Iterator[Problem]:
     elif rate_hz != usual:
       detail = f"{rate_hz} Hz, most files have {usual}"
       yield Problem(path, "odd rate", detail, dropped=False)
-
-
-def _write_report(report: ScanReport, table: str | None) -> ScanReport:
-  """Writes all problems beside the table of headers."""
-  if table is None:
-    return report
-  path = os.path.join(os.path.dirname(table), _REPORT_NAME)
-  try:
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-      for problem in report.problems:
-        print(problem.path, problem.kind, problem.detail, sep="\t", file=file)
-  except OSError as error:
-    logging.warning("%s: cannot be written (%s)", path, error)
-    return report
-  return dataclasses.replace(report, written_to=path)

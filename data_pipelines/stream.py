@@ -19,8 +19,7 @@ Batch = dict[str, np.ndarray]
 class Stream:
   """Batches `read(first)`, `read(first + 1)` ... in this order.
 
-  Batches are read in parallel, one a thread, before they are used. Each
-  iteration starts anew.
+  Each thread reads a whole batch, ahead of its use. Each iteration starts anew.
   """
 
   def __init__(
@@ -33,8 +32,8 @@ class Stream:
   ):
     """Stores the options; nothing is read yet.
 
-    `read` is called from several threads. None is for `stop` no end, and for
-    `num_threads` one a core that this process may use.
+    `read` is called from several threads. Without `stop` there is no end;
+    without `num_threads` there is one thread per core of this process.
     """
     if num_threads is None:
       allowed = getattr(os, "sched_getaffinity", None)
@@ -148,6 +147,6 @@ _OPEN: weakref.WeakSet[StreamIterator] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-  """Ends all reading before Python ends, or its threads would not end."""
+  """Stops all readers at interpreter exit; a waiting thread would block it."""
   for iterator in list(_OPEN):
     iterator.close()

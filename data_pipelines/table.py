@@ -1,4 +1,4 @@
-"""A corpus as a table: one row a recording, one NumPy array a column."""
+"""A corpus as a table: one row per recording, one NumPy array per column."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Corpus:
     columns: Further columns by name, of str (kept as objects) or numbers,
       such as "speaker", "text" or "session".
     root: Folder that paths start from.
+    title: What messages call the corpus; its folder if not given.
     reader: Reads `(full path, first sample, number of samples)` in any thread;
       gives `[T]`, or `[P, T]` of stacked parts. The default reads audio files.
     report: What the scan found (`scanning.ScanReport`), if there was one.
@@ -60,6 +61,7 @@ class Corpus:
   rate_hz: Column
   columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   root: str = ""
+  title: str = ""
   reader: Reader = read_file
   report: Any = None
   parts: tuple[str, ...] = ("signal",)
@@ -73,6 +75,8 @@ class Corpus:
       for name, values in self.columns.items()
     }
     object.__setattr__(self, "columns", columns)
+    title = self.title or self.root or "the corpus"
+    object.__setattr__(self, "title", title)
 
   def _checked(self, name: str, column: np.ndarray) -> np.ndarray:
     if column.shape != (expected := (len(self.path),)):
@@ -95,11 +99,6 @@ class Corpus:
       names = ", ".join([*_TYPES, *self.columns])
       raise CorpusError(f"{self.title} has no column {column}; it has {names}")
     return self.columns[column]
-
-  @property
-  def title(self) -> str:
-    """What messages call the corpus: its folder."""
-    return self.root or "the corpus"
 
   def codes(self, column: str) -> tuple[np.ndarray, tuple]:
     """Indices, int32, of a column into its sorted values, and these."""
@@ -180,7 +179,7 @@ class Corpus:
     """The rows of some speakers, renumbered from 0.
 
     Args:
-      speakers: Names to keep, or a file with one name a line; None keeps all.
+      speakers: Names to keep, or a file with one name per line; None keeps all.
       exclude: Names to leave out, or such a file. Unknown ones are reported.
 
     Returns:
@@ -260,6 +259,7 @@ def concatenate(corpora: Iterable[Corpus]) -> Corpus:
     **places | {"path": paths},
     columns=columns,
     root=common,
+    title=common,
     report=None,
   )
 
@@ -269,7 +269,8 @@ def hold_out(
 ) -> tuple[Corpus, Corpus]:
   """Splits a corpus in two, of which the second is for validation.
 
-  Every tenth value of a column goes to the second part, or more if needed.
+  Every tenth value of a column goes to the second part; more, if it would have
+  fewer than `at_least`.
 
   Args:
     corpus: The corpus.
@@ -288,21 +289,22 @@ def hold_out(
     >>> voices = make_voices(num_speakers=6, utterances_per_speaker=1)
     >>> train, valid = hold_out(voices, column="speaker", at_least=2)
     >>> len(train.speakers), len(valid.speakers)
-    (3, 3)
+    (4, 2)
     >>> shared_speakers(train, valid)
     ()
   """
   if column is None:
     column = "speaker" if len(corpus.speakers) >= 2 * at_least else "path"
   index, values = corpus.codes(column)
-  stride = max(2, min(10, len(values) // (2 * at_least)))
-  held = index % stride == 0
-  if len(values) - len(values[::stride]) < at_least:
-    raise CorpusError(
-      f"{corpus.title} has {len(values)} different {column} values, too few"
-      " to keep some for validation"
-    )
-  return corpus.rows(~held), corpus.rows(held)
+  for stride in range(10, 1, -1):
+    num_held = len(values[::stride])
+    if at_least <= num_held <= len(values) - at_least:
+      held = index % stride == 0
+      return corpus.rows(~held), corpus.rows(held)
+  raise CorpusError(
+    f"{corpus.title} has {len(values)} different {column} values, too few"
+    " to keep some for validation"
+  )
 
 
 def shared_speakers(one: Corpus, other: Corpus) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ __all__ = ["from_tfds"]
 def from_tfds(
   where: str,
   *,
-  split: str = "train",
+  split: str | None = None,
   audio: str | None = None,
   speaker: str | None = None,
   text: str = "text",
@@ -51,7 +51,8 @@ def from_tfds(
   Args:
     where: Name of the dataset, with config and version if wanted, and
       `@FOLDER` after it instead of `data_dir`.
-    split: Split, tfds's slicing allowed.
+    split: Split, tfds's slicing allowed; None takes "train" or, where there is
+      only one, that.
     audio: Feature with the audio; None takes "audio" or the only `Audio`.
     speaker: Feature with the speaker, of any type; None takes "speaker" or
       "speaker_id", if there is one.
@@ -71,9 +72,10 @@ def from_tfds(
     CorpusError: If the dataset cannot be opened, lacks a feature, or has no
       usable record.
   """
-  hide_accelerators()
-  name, _, folder = where.partition("@")
-  builder, source = _opened(name, split, folder or data_dir)
+  name, builder = _opened(where, data_dir)
+  splits = list(builder.info.splits)
+  split = split or (splits[0] if len(splits) == 1 else "train")
+  source = _source(name, builder, split)
   features: Any = builder.info.features
   audio = audio or _audio_of(features, name)
   speaker = speaker or next(
@@ -114,23 +116,55 @@ def from_tfds(
     length=table.pop("length"),
     rate_hz=rates,
     columns=table,
+    title=title,
     reader=records,
     parts=tuple(parts.split()),
   )
 
 
-def _opened(name: str, split: str, data_dir) -> tuple[Any, Any]:
-  """The builder of a dataset, and its records as bytes."""
+def splits_of(where: str) -> tuple[str, ...]:
+  """The splits of a prepared dataset, named as for `from_tfds`."""
+  return tuple(_opened(where, None)[1].info.splits)
+
+
+def _opened(where: str, data_dir) -> tuple[str, Any]:
+  """The name and the builder of a prepared dataset."""
+  hide_accelerators()
+  name, _, folder = where.partition("@")
+  folder = os.path.expanduser(folder or data_dir or "") or None
+  if folder and not epath.Path(folder).is_dir():
+    raise CorpusError(f"{folder}: no such folder; expected tfds datasets")
   try:
-    builder: Any = tfds.builder(name, data_dir=data_dir)
-    return builder, builder.as_data_source(
-      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
+    builder: Any = tfds.builder(name, data_dir=folder)
+  except tfds.core.DatasetNotFoundError:
+    place = folder or "the folder of tfds; give another as NAME@FOLDER"
+    raise CorpusError(f"tfds dataset {name}: is not in {place}") from None
   except Exception as error:  # tfds raises errors of any kind.
     raise CorpusError(
-      f"tfds dataset {name}, split {split}: cannot be opened"
-      f" ({_short(error)}); prepare it with file_format='array_record'"
+      f"tfds dataset {name}: cannot be opened ({_short(error)})"
     ) from None
+  if not builder.info.splits:
+    raise CorpusError(
+      f"tfds dataset {name}: is not prepared in {builder.data_path}; prepare it"
+      " with file_format='array_record'"
+    )
+  return name, builder
+
+
+def _source(name: str, builder: Any, split: str) -> Any:
+  """The records of a split as bytes."""
+  try:
+    return builder.as_data_source(
+      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+  except NotImplementedError:
+    reason = "its format has no random access"
+    advice = "; prepare it with file_format='array_record'"
+  except Exception as error:  # tfds raises errors of any kind.
+    reason, advice = _short(error), ""
+  raise CorpusError(
+    f"tfds dataset {name}, split {split}: cannot be opened ({reason}){advice}"
+  )
 
 
 def _short(error: Exception) -> str:

@@ -38,7 +38,7 @@ _SPEAKER, _UTTERANCE = 0, 1
 
 
 def speaker_of(*, seed: int, split: str, number: int) -> Speaker:
-  """What is particular to a speaker.
+  """The properties of a speaker.
 
   Args:
     seed: Seed of the corpus.
@@ -70,7 +70,7 @@ class _Renderer:
     self._lock = threading.Lock()
 
   def compose(self, who, number):
-    """An utterance, its speaker, and the generator to go on with."""
+    """An utterance, its speaker, and the generator of what follows."""
     rng = _generator(self._seed, self._split, _UTTERANCE, who, number)
     speaker = speaker_of(seed=self._seed, split=self._split, number=who)
     return compose(speaker, rng, self._longest_s), speaker, rng

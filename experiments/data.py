@@ -1,8 +1,10 @@
 """The corpora that a config names, and batches of examples from them."""
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from data_pipelines import corpora, table
 from data_pipelines.batches import batches
@@ -11,17 +13,6 @@ from experiments import options
 
 # Options of mixtures, and the layouts that have them.
 _LAYOUTS_OF = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
-
-#: Options that say where and how fast, not what.
-MAY_CHANGE = (
-  "cache_dir",
-  "num_threads",
-  "corpus",
-  "valid_corpus",
-  "valid_speakers",
-  "noise",
-  "rirs",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,8 +40,8 @@ class DataConfig:
     crop_s: Duration of an example in training.
     valid_crop_s: The same in validation.
     num_valid_examples: Mixtures of the validation set, if they are drawn.
-    min_utterance_s: Shorter utterances are left out; None leaves out those
-      that do not fill a crop at the fastest speed.
+    min_utterance_s: Shorter utterances, and mixtures to train on, are left out;
+      None leaves out utterances that do not fill a crop at the fastest speed.
     weighting: `"utterance"` or `"duration"`: what draws are proportional to.
     speed_range: Slowest and fastest speed of a source; None leaves it.
     noise: Corpus of noises; needs `simulation.noise_snr_db`.
@@ -85,6 +76,16 @@ class DataConfig:
   seed: int = 0
   num_threads: int | None = None
 
+  def __post_init__(self):
+    above_0 = ("crop_s", "valid_crop_s", "rir_s", "batch_size", "num_threads")
+    for name in (*above_0, "num_valid_examples", "num_voices"):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"{name} is {value}; it is above 0")
+    for name in ("min_utterance_s", "seed"):
+      if (value := getattr(self, name)) is not None and not value >= 0:
+        raise ValueError(f"{name} is {value}; it is at least 0")
+
   @property
   def drawn_s(self) -> float:
     """What a crop in training takes of an utterance at the fastest speed."""
@@ -109,6 +110,17 @@ class Data:
   background: dict[str, Any] = dataclasses.field(default_factory=dict)
   valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+  #: Options that say where and how fast, not what.
+  may_change: ClassVar[tuple[str, ...]] = (
+    "cache_dir",
+    "num_threads",
+    "corpus",
+    "valid_corpus",
+    "valid_speakers",
+    "noise",
+    "rirs",
+  )
+
   def train_batches(self, start_step: int, **here: int) -> Iterator[dict]:
     """Batches from a step on; of this `process_index` of `process_count`."""
     config = self.config
@@ -130,12 +142,7 @@ class Data:
   def eval_batches(self, **here: int) -> Iterable[dict]:
     """The fixed validation set; of this process, as above."""
     if self.valid.is_premixed:
-      # Cut to whole seconds, so that the model is compiled for few lengths.
-      examples = PremixedWhole(
-        self.valid,
-        sample_rate_hz=self.sample_rate_hz,
-        length_multiple=self.sample_rate_hz,
-      )
+      examples = PremixedWhole(self.valid, sample_rate_hz=self.sample_rate_hz)
       count = {"num_examples": len(self.valid), "buckets": examples.buckets}
     else:
       examples = self._mixtures(
@@ -151,13 +158,19 @@ class Data:
   def describe(self) -> dict[str, Any]:
     """What fixes the examples, as JSON values: corpora may move, not change."""
     corpora_ = {"train": self.train, "valid": self.valid, **self.background}
-    return {
-      "layout": _layout(self.config.corpus),
-      "sizes": {
-        name: 0 if corpus is None else len(corpus)
-        for name, corpus in corpora_.items()
-      },
-    }
+    rows = {name: _rows_of(corpus) for name, corpus in corpora_.items()}
+    unused = ", ".join(self.unused)
+    return {"layout": _layout(self.config.corpus), "unused": unused} | rows
+
+  @property
+  def unused(self) -> list[str]:
+    """Options that mixtures which exist already have no use for."""
+    names = []
+    if self.train.is_premixed:
+      names += ["speed_range", "weighting"]
+    if self.valid.is_premixed:
+      names += ["valid_crop_s", "num_valid_examples"]
+    return names
 
   def _batches(self, examples, **which):
     """Batches of the configured size."""
@@ -204,13 +217,22 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
         f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
         f"speakers, {corpus.seconds / 60:.1f} min"
       )
+  if train.is_premixed and set(_paths(train)) & set(_paths(valid)):
+    raise ValueError(
+      f"training and validation have the same mixtures of {data.corpus}; give "
+      "another data.valid_split or data.valid_corpus"
+    )
   if shared := table.shared_speakers(train, valid):
     raise ValueError(
       f"{len(shared)} speakers are in both training and validation, such as "
       f"{shared[0]}; validate on others than those of "
       f"{data.valid_corpus or data.corpus}"
     )
-  return _with_background(config, data, train, valid)
+  opened = _with_background(config, data, train, valid)
+  if opened.unused:
+    names = ", ".join(f"data.{name}" for name in opened.unused)
+    say(f"mixtures are taken as they are, without regard to {names}")
+  return opened
 
 
 def open_drawn(config: Any, corpus: Any) -> Data:
@@ -237,12 +259,9 @@ def open_corpus(
   data = data or DataConfig(num_voices=40)
   layout = _layout(spec)
   splits = corpora.splits_of(spec)
-  if layout == "tfds":
-    splits = ("train", None, "test")
-  if splits and not split:
-    split = splits[("train", "valid", "test").index(purpose)]
+  number = ("train", "valid", "test").index(purpose)
   wanted: dict[str, Any] = {
-    "split": split,
+    "split": split or (splits and (splits[number] or splits[0])),
     "mode": data.mode,
     "mixture": data.mixture,
   }
@@ -280,6 +299,24 @@ def check_num_sources(mixtures: Any, num_sources: int) -> None:
 def _layout(spec):
   """The layout of `layout:where`."""
   return spec.partition(":")[0]
+
+
+def _paths(corpus):
+  """The file of each row."""
+  return [corpus.full_path(row) for row in range(len(corpus))]
+
+
+def _rows_of(corpus):
+  """How many rows a corpus has, and a hash of them wherever they are."""
+  if corpus is None:
+    return None
+  digest = hashlib.sha256()
+  speaker = corpus.columns.get("speaker", [""] * len(corpus))
+  columns = (corpus.path, corpus.start, corpus.length, corpus.rate_hz, speaker)
+  for path, *rest in zip(*columns, strict=True):
+    words = [os.path.basename(path), *map(str, rest)]
+    digest.update(f"{' '.join(words)}\n".encode())
+  return f"{len(corpus)} rows, {digest.hexdigest()[:12]}"
 
 
 def _with_background(config, data, train, valid):
@@ -336,7 +373,9 @@ def _open_both(config, data):
         f"{' or '.join(layouts)}, not for {data.corpus}"
       )
   has_own = bool(
-    data.valid_corpus or data.valid_split or corpora.splits_of(data.corpus)
+    data.valid_corpus
+    or data.valid_split
+    or (corpora.splits_of(data.corpus) or (None, None))[1]
   )
   if data.valid_speakers and has_own:
     raise ValueError(
@@ -353,7 +392,8 @@ def _open_both(config, data):
     train, valid = table.hold_out(
       train, column="speaker", at_least=config.model.num_sources
     )
-  if not train.is_premixed:
+  # Short mixtures are padded, or left out on request.
+  if data.min_utterance_s is not None or not train.is_premixed:
     train = _long_enough(train, data.min_utterance_s, data.drawn_s)
   if not valid.is_premixed:
     valid = _long_enough(valid, data.min_utterance_s, data.valid_crop_s)
@@ -361,13 +401,13 @@ def _open_both(config, data):
 
 
 def _long_enough(corpus, min_s, crop_s):
-  """Leaves short utterances out."""
+  """Leaves short recordings out."""
   seconds = crop_s if min_s is None else min_s
   long = corpus.length >= seconds * corpus.rate_hz
   if not long.any():
     raise ValueError(
-      f"no utterance of {corpus.root or 'the corpus'} is {seconds:g} s long; "
-      "choose a shorter data.crop_s, or let mixtures end in zeros by "
+      f"nothing in {corpus.root or 'the corpus'} is {seconds:g} s long; choose "
+      "a shorter data.crop_s, or let mixtures end in zeros by a shorter "
       "data.min_utterance_s"
     )
   return corpus.rows(long)

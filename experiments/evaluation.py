@@ -1,241 +1,191 @@
-"""Reads the mixtures that a model is evaluated on, and scores it on them.
+"""What every evaluation command shares: a table, and a row for every example.
 
-A set is a fixed list of mixtures, a corpus of mixtures, or mixtures drawn from
-a corpus of utterances; all are finite, and the same at every call.
+A paper's `evaluate.py` has its documentation and
+
+  if __name__ == "__main__":
+    Evaluation(make_task, __doc__, open_data=open_data).main()
+
+with the functions that `job.main` takes. It evaluates the best model of a run
+on its validation set; `--config.data.NAME=VALUE` chooses another. What a paper
+does otherwise, a subclass overrides: `separation.SeparationEvaluation` for
+models that separate.
 """
 
-import dataclasses
+import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
+import tqdm
 
-from data_pipelines import mixture_lists
-from data_pipelines.batches import batches
-from data_pipelines.examples import PremixedWhole
-from experiments.command import Parser
-from experiments.data import check_num_sources
-from experiments.rows import Row, write
-from jaxsep import audio, metrics
-from jaxsep.tasks import Keys
-
-#: A model is compiled for every length there is: some two seconds for each.
-MOST_LENGTHS = 100
-_MULTIPLES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+from experiments import data as data_lib
+from experiments import job, options, rows
+from experiments.command import Parser, run_or_exit, say
+from jaxsep import train
+from jaxsep.tasks import Mean
 
 
-def add_set_flags(parser: Parser) -> None:
-  """Adds the flags that name mixtures; all are None or False if not given."""
-  add = parser.add
-  add("mixture_list", help="CSV of fixed mixtures; needs --root.")
-  add("root", help="Folder that the list's paths start from.")
-  add("corpus", help="Utterances or mixtures as layout:where, such as voices.")
-  add("split", help="Split of the corpus; that to test on if not given.")
-  add("num_examples", type=int, least=1, help="Mixtures to draw or to take.")
-  add("crop_s", type=float, help="Seconds of each; leaves shorter files out.")
-  add("batch_size", type=int, least=1, default=4, help="Mixtures at a time: 4.")
-  add("cache_dir", help="Where to remember the scan of the corpus.")
-  add("overwrite", type=bool, help="Replace files that are there.")
+class Evaluation:
+  """An evaluation command."""
 
+  #: Columns of the table, and what they are called there; empty takes all.
+  titles: Mapping[str, str] = {}
 
-def check_set(flags: Any) -> None:
-  """Raises ValueError if flags contradict each other or would be ignored."""
-  if flags.mixture_list and flags.corpus:
-    raise ValueError("give --mixture_list or --corpus, not both")
-  if flags.mixture_list and not flags.root:
-    raise ValueError("--mixture_list needs --root, where its files are")
-  for name, needed in (
-    ("root", "mixture_list"),
-    ("split", "corpus"),
-    ("cache_dir", "corpus"),
-    ("mode", "corpus"),
-    ("mixture", "corpus"),
+  def __init__(
+    self,
+    make_task: Callable[..., Any],
+    doc: str | None = None,
+    *,
+    open_data: Callable[..., Any] = data_lib.open_data,
   ):
-    if getattr(flags, name, None) and not getattr(flags, needed):
-      raise ValueError(f"--{name} is for a --{needed}, and none is given")
-  if flags.crop_s is not None and not flags.crop_s > 0:
-    raise ValueError(f"--crop_s is {flags.crop_s:g}, expected more than 0")
+    """Takes what the training job takes, and the documentation."""
+    self.make_task, self.open_data = make_task, open_data
+    self.doc = doc
 
+  def add_flags(self, add: Callable[..., None]) -> None:
+    """Adds the flags that only this evaluation has."""
 
-def open_mixture_list(path: str, root: str, num_sources: int) -> Any:
-  """Opens a CSV list of mixtures whose paths start from `root`."""
-  mixtures = mixture_lists.read_list(path)
-  check_num_sources(mixtures, num_sources)
-  return mixture_lists.open_list(mixtures, root)
+  def check(self, flags: Any) -> None:
+    """Raises ValueError if flags contradict each other or would be ignored."""
+    if not flags.workdir:
+      raise ValueError("--workdir is missing: the folder of the run")
 
+  def set_name(self, flags: Any) -> str:
+    """What the flags evaluate on, as a part of a file's name."""
+    del flags
+    return "valid"
 
-def samples_of(mixtures: Any, sample_rate_hz: int) -> np.ndarray:
-  """Samples of each mixture of a corpus at some rate."""
-  return mixtures.length * sample_rate_hz // mixtures.rate_hz
+  def make_config(self, flags: Any, loaded: Any) -> Any:
+    """The config of the run, for the model that is evaluated."""
+    config = options.load(os.path.join(flags.workdir, "config.json"))
+    if flags.model:
+      config.model = options.options(loaded.model)
+    return config
 
+  def open_set(self, flags: Any, config: Any) -> Any:
+    """What has the `eval_batches()`; the task is made with it as `data`."""
+    del flags
+    return self.open_data(config, say=say)
 
-def finest_multiple(samples: np.ndarray, sample_rate_hz: int) -> int:
-  """The least length to cut mixtures to that leaves `MOST_LENGTHS` lengths."""
-  multiples = [1, *(round(s * sample_rate_hz) for s in _MULTIPLES_S)]
-  for multiple in multiples:
-    if len(np.unique(samples // multiple)) <= MOST_LENGTHS:
-      return multiple
-  return multiples[-1]
+  def score(
+    self, task: Any, variables: Any, batches: Iterable[dict], **given: Any
+  ) -> tuple[list[rows.Row], str]:
+    """The rows, and a text with their means.
 
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-  """Some mixtures of those that exist, and how they are read.
-
-  Rows of a corpus of mixtures, cut down to a multiple of some samples or, if
-  `crop` is not None, all to this length.
-  """
-
-  mixtures: Any
-  rows: np.ndarray
-  sample_rate_hz: int
-  multiple: int = 1
-  crop: int | None = None
-
-  def batches(self, batch_size: int) -> Any:
-    """Batches whose "index" counts in `rows`, those of one length together."""
-    whole = PremixedWhole(
-      self.mixtures.rows(self.rows),
-      sample_rate_hz=self.sample_rate_hz,
-      length_multiple=self.crop or self.multiple,
-      max_length=self.crop,
-    )
-    return batches(
-      whole,
-      batch_size=batch_size,
-      num_examples=len(self.rows),
-      buckets=whole.buckets,
-    )
-
-  def fields(self, index: int) -> Row:
-    """What is known of a mixture: its row, its name, and its folders."""
-    row = int(self.rows[index])
-    folders = {
-      str(self.mixtures[f"path_{n + 1}"][row]).split("/", 1)[0]
-      for n in range(self.mixtures.num_sources)
-      if f"path_{n + 1}" in self.mixtures.columns
+    `given` are `frozen`, the variables of the frozen models, the `data`, the
+    `flags`, and the `output` file, or None.
+    """
+    evaluator = train.Evaluator(task, frozen=given["frozen"])
+    found = evaluator.rows(variables, batches)
+    has_summary = hasattr(task, "summarize")
+    table = [_row(values, has_summary) for values in found]
+    pooled = {
+      name: _ratio(
+        sum(row[name].total for row in found),
+        sum(row[name].weight for row in found),
+      )
+      for name, value in found[0].items()
+      if isinstance(value, Mean)
     }
-    named = {"index": row, "id": str(self.mixtures["name"][row])}
-    return named | ({"folders": " ".join(sorted(folders))} if folders else {})
+    if has_summary:
+      pooled |= {n: float(x) for n, x in task.summarize(found).items()}
+    named = {n: n for n, x in table[0].items() if isinstance(x, float)}
+    titles = self.titles or named | dict.fromkeys(pooled)
+    titles = {name: title or name for name, title in titles.items()}
+    return table, rows.summary(table, titles, pooled)
 
-  def caption(self, kept: int) -> str:
-    """What was left out, if this many samples were kept."""
-    rate = self.sample_rate_hz
-    samples = samples_of(self.mixtures, rate)
-    if self.crop is not None:
-      short = samples < self.crop
-      words = f"The first {self.crop / rate:g} s of each mixture"
-      if short.any():
-        words += f"; {short.sum()} of {len(short)} are shorter and left out"
-      return f"{words}."
-    total = int(samples[self.rows].sum())
-    if kept == total:
-      return "Whole mixtures."
-    return (
-      f"Mixtures are cut down to multiples of {self.multiple / rate:g} s, "
-      f"which leaves out {1 - kept / total:.2%} of the audio."
+  def run(self, flags: Any) -> None:
+    """Evaluates as the flags say."""
+    self.check(flags)
+    output = self.output_path(flags)
+    loaded = job.load_model(flags.model or flags.workdir)
+    config = self.make_config(flags, loaded)
+    options.override(config, flags.words)
+    frozen = job.load_frozen(config)
+    data = self.open_set(flags, config)
+    task = self.make_task(config, data=data, frozen=frozen)
+    batches = data.eval_batches()
+    table, text = self.score(
+      task,
+      loaded.variables,
+      tqdm.tqdm(batches, unit="batch", disable=not sys.stderr.isatty()),
+      frozen={name: x.variables for name, x in frozen.items()} or None,
+      data=data,
+      flags=flags,
+      output=output,
     )
+    print(f"{loaded.folder}\n{text}")
+    if output is not None:
+      rows.write(output, table)
+      output.with_suffix(".md").write_text(f"{text}\n")
+      print(f"rows: {output}")
+
+  def make_parser(self) -> Parser:
+    """The flags."""
+    parser = Parser(self.doc)
+    add = parser.add
+    add("workdir", help="Folder of a run.")
+    add("model", help="Model folder, or the folder of another run.")
+    add("output", help="Rows as .csv or .jsonl; by default in --workdir.")
+    add("overwrite", type=bool, help="Replace files that are there.")
+    self.add_flags(add)
+    return parser
+
+  def main(self, argv: Sequence[str] | None = None) -> None:
+    """Reads the flags and runs; an error is one line."""
+    flags = self.make_parser().parse(argv, unknown="--config.")
+    run_or_exit(lambda: self.run(flags), debug=flags.debug)
+
+  def output_path(self, flags: Any) -> pathlib.Path | None:
+    """Where the rows go, checked before there are any."""
+    if flags.output:
+      path = pathlib.Path(flags.output)
+      if path.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"--output is {path}; it ends in .csv or .jsonl")
+      rows.refuse_existing(
+        [path, path.with_suffix(".md"), examples_of(path)],
+        overwrite=flags.overwrite,
+      )
+      path.parent.mkdir(parents=True, exist_ok=True)
+    elif flags.workdir and flags.model:
+      raise ValueError(
+        "the rows are of --model, not of the run in --workdir: name a file for "
+        "them by --output"
+      )
+    elif flags.workdir:
+      changes = [word.removeprefix("--config.") for word in flags.words]
+      name = " ".join([self.set_name(flags), *changes])
+      name = re.sub(r"[^\w.-]+", "_", name).strip("_")
+      path = pathlib.Path(flags.workdir) / f"evaluation_{name}.csv"
+    else:
+      return None
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+      raise ValueError(
+        f"cannot write to {path.parent}; choose another --output"
+      )
+    return path
 
 
-def choose(
-  mixtures: Any,
-  sample_rate_hz: int,
-  *,
-  num_examples: int | None = None,
-  crop_s: float | None = None,
-  length_multiple_s: float | None = None,
-) -> Chosen:
-  """Chooses mixtures of those that exist.
-
-  `num_examples` at equal distances, so that all parts of a list have their
-  share; None takes all. With `crop_s`, shorter ones are left out. Without
-  `length_multiple_s` as little is cut off as leaves `MOST_LENGTHS` lengths.
-  """
-  samples = samples_of(mixtures, sample_rate_hz)
-  crop = max(round(crop_s * sample_rate_hz), 1) if crop_s else None
-  long = np.flatnonzero(samples >= (crop or 1))
-  if not len(long):
-    raise ValueError(
-      f"no mixture is {crop_s or 0:g} s long; choose a shorter --crop_s"
-    )
-  count = min(num_examples or len(long), len(long))
-  rows = long[np.arange(count) * len(long) // count]
-  if length_multiple_s is None:
-    multiple = finest_multiple(samples[rows], sample_rate_hz)
-  else:
-    multiple = max(round(length_multiple_s * sample_rate_hz), 1)
-  return Chosen(mixtures, rows, sample_rate_hz, multiple, crop)
+def examples_of(output: pathlib.Path) -> pathlib.Path:
+  """The folder of the audio beside some rows."""
+  return output.with_name(f"{output.stem}_examples")
 
 
-def evaluate(
-  task: Any,
-  variables: Any,
-  batches: Iterable[dict],
-  *,
-  perceptual: bool = False,
-) -> Iterator[tuple[Row, dict[str, np.ndarray]]]:
-  """Separates and scores batches of ingredients or of mixtures.
-
-  Yields for every mixture a row: its `index`, its length in `samples`, the mean
-  over the sources of every value of `metrics.separation_scores`, of STOI and
-  PESQ if `perceptual`, and `si_sdr_1` ... of each source. Beside it the
-  signals: `mixture` `[T]`, `estimate` and `reference` `[S, T]`, the estimates
-  in the order of the references.
-  """
-
-  @jax.jit
-  def separate(variables, batch):
-    keys = Keys.evaluation(batch["index"])
-    return task.separate(variables, batch, keys=keys)
-
-  for batch in batches:
-    mask = batch.get("mask", np.ones(len(batch["index"]), bool))
-    signals = jax.device_get(separate(variables, batch))
-    length = signals.pop("length")
-    values = metrics.separation_scores(
-      signals["estimate"],
-      signals["reference"],
-      signals["mixture"],
-      length=length,
-    )
-    for i in np.flatnonzero(mask):
-      heard = {n: x[i, ..., : length[i]] for n, x in signals.items()}
-      row: Row = {"index": int(batch["index"][i]), "samples": int(length[i])}
-      row |= {n: float(np.mean(value[i])) for n, value in values.items()}
-      if perceptual:
-        row |= _perceptual_scores(heard, task.sample_rate_hz)
-      for source, value in enumerate(values["si_sdr"][i]):
-        row[f"si_sdr_{source + 1}"] = float(value)
-      yield row, heard
-
-
-def _perceptual_scores(signals, sample_rate_hz):
-  """STOI and PESQ of the estimates and of the mixture, means over sources."""
-  reference, row = signals["reference"], {}
-  mixture = np.broadcast_to(signals["mixture"], reference.shape)
-  for name, metric in (("stoi", metrics.stoi), ("pesq", metrics.pesq)):
-    for prefix, signal in (("", signals["estimate"]), ("mixture_", mixture)):
-      values = metric(signal, reference, sample_rate_hz=sample_rate_hz)
-      row[f"{prefix}{name}"] = float(np.mean(values))
+def _row(values, has_summary):
+  """What the task says of an example, as numbers."""
+  row: rows.Row = {"index": int(values["index"])}
+  for name, value in values.items():
+    if isinstance(value, Mean):
+      row[name] = _ratio(value.total, value.weight)
+    elif value.ndim == 0:
+      row[name] = value.item()
+    elif not has_summary and np.issubdtype(value.dtype, np.floating):
+      row[name] = float(value.mean())
   return row
 
 
-def write_examples(
-  folder: pathlib.Path,
-  examples: Sequence[tuple[Row, dict[str, np.ndarray]]],
-  *,
-  sample_rate_hz: int,
-) -> None:
-  """Writes what `evaluate` yielded: a folder of audio each, and their rows."""
-  for row, signals in examples:
-    place = folder / f"example_{row['index']}"
-    place.mkdir(parents=True, exist_ok=True)
-    files = {"mixture": signals["mixture"]}
-    for name in ("estimate", "reference"):
-      for number, signal in enumerate(signals[name], 1):
-        files[f"{name}_{number}"] = signal
-    for name, signal in files.items():
-      audio.write(place / f"{name}.wav", signal, sample_rate_hz=sample_rate_hz)
-  write(folder / "scores.csv", [row for row, _ in examples])
+def _ratio(total, weight):
+  return float(total) / float(weight) if weight else float("nan")

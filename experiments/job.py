@@ -2,13 +2,24 @@
 
 A paper's `train.py` gives `main` a function that makes its task:
 
-  def make_task(config):
+  def make_task(config, *, data=None, frozen=None):
     return tasks.SeparationTask(model=build(config.model), ...)
 
   if __name__ == "__main__":
     job.main(make_task, __doc__)
 
-Its configs are made by `make_config` and `options` from class instances.
+`data` is what `open_data(config, say=...)` returned, for what a task takes from
+its corpus, such as the number of speakers. It has
+
+  train_batches(start_step, process_index=..., process_count=...)
+  eval_batches(process_index=..., process_count=...)
+  describe(): what fixes the examples, as JSON values
+  may_change: the options in `config.data` that need not stay the same, if any
+
+`frozen` has the loaded model folders of `config.frozen` by name. The optimizer
+of a config is any registered class with `make(num_steps)`, see
+`OptimizerConfig`. Configs are made by `make_config` and `options` from class
+instances.
 """
 
 import json
@@ -18,29 +29,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from flax import traverse_util
 
 import jaxsep
 from experiments import data as data_lib
 from experiments.command import Parser, run_or_exit, say
-from experiments.optimizer import OptimizerConfig, make_optimizer
+from experiments.optimizer import OptimizerConfig
 from experiments.options import (
   build,
+  known_classes,
   load,
   make_config,
   options,
   override,
   to_json,
 )
-from jaxsep import train
+from jaxsep import json_values, train
 from jaxsep.train.checkpoint import has_checkpoint
 
 __all__ = [
   "OptimizerConfig",
   "build",
   "fit",
+  "load_frozen",
+  "load_model",
   "main",
   "make_config",
-  "make_optimizer",
   "options",
   "override",
 ]
@@ -55,13 +69,12 @@ MAY_CHANGE = (
   "config.sample_rate_hz",
   "config.init_from",
   "config.frozen",
-  *(f"config.data.{name}" for name in data_lib.MAY_CHANGE),
 )
 
 
 def fit(
   config: Any,
-  make_task: Callable[[Any], Any],
+  make_task: Callable[..., Any],
   *,
   workdir: Any,
   open_data: Callable[..., Any] = data_lib.open_data,
@@ -72,17 +85,21 @@ def fit(
 
   `further` arguments go to `train.fit`.
   """
-  task = make_task(config)
   loop = build(config.train, where="config.train")
-  optimizer, schedule, plateau = make_optimizer(
-    build(config.optimizer, where="config.optimizer"), loop.num_steps
-  )
+  maker = build(config.optimizer, where="config.optimizer")
+  optimizer, schedule, plateau = maker.make(loop.num_steps)
+  decay_end = _decay_end(maker, loop, workdir)
   is_first = jax.process_index() == 0
   data = open_data(config, say=say if is_first else lambda line: None)
+  frozen = load_frozen(config)
+  task = make_task(config, data=data, frozen=frozen)
   here = {
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),
   }
+  changing = [f"config.data.{name}" for name in getattr(data, "may_change", ())]
+  if decay_end is not None:
+    changing.append("config.optimizer.decay_steps")
   return train.fit(
     task,
     workdir=workdir,
@@ -93,26 +110,32 @@ def fit(
     make_train_batches=lambda step: data.train_batches(step, **here),
     make_eval_batches=lambda: data.eval_batches(**here),
     init_from=_init_from(config.init_from, workdir),
-    frozen={
-      name: jaxsep.load(folder).variables
-      for name, folder in config.frozen.items()
-    }
-    or None,
+    frozen={name: x.variables for name, x in frozen.items()} or None,
     run_config={
       "config": to_json(config),
       "data": data.describe(),
-      # A decay that ends with the run moves when the run gets longer.
-      "decay_steps": config.optimizer.decay_steps or loop.num_steps
-      if config.optimizer.schedule in ("cosine", "linear")
-      else None,
+      "decay_end": decay_end,
+      "frozen": {
+        name: json_values.encode(x.model) for name, x in frozen.items()
+      },
     },
-    may_change=MAY_CHANGE,
+    may_change=(*MAY_CHANGE, *changing),
     **further,
   )
 
 
+def load_model(where: Any) -> Any:
+  """Loads a model of jaxsep's classes or of registered ones."""
+  return jaxsep.load(where, model_class=known_classes())
+
+
+def load_frozen(config: Any) -> dict[str, Any]:
+  """Loads the models of a config that are used in training but not trained."""
+  return {name: load_model(where) for name, where in config.frozen.items()}
+
+
 def main(
-  make_task: Callable[[Any], Any],
+  make_task: Callable[..., Any],
   doc: str | None = None,
   *,
   open_data: Callable[..., Any] = data_lib.open_data,
@@ -172,19 +195,43 @@ def _start_processes(flags):
     raise ValueError(f"cannot connect the processes ({error})") from error
 
 
-def _init_from(name, workdir):
-  """The variables that `FOLDER` or `FOLDER:part` names, for a new run."""
-  # A run that goes on needs them no more: the folder may be gone by then.
-  if not name or has_checkpoint(workdir):
-    return None
-  folder, colon, part = name.rpartition(":")
-  if not colon or os.path.exists(name) or part.startswith("//"):
-    return jaxsep.load(name).variables
-  variables = jaxsep.load(folder).variables
-  found = {c: {part: x[part]} for c, x in variables.items() if part in x}
-  if not found:
+def _decay_end(maker, loop, workdir):
+  """Where the learning rate ends to decay; that of a run that goes on stays."""
+  end = getattr(maker, "decay_end", lambda num_steps: None)(loop.num_steps)
+  earlier = train.read_config(workdir) or {}
+  before = (earlier.get("run") or {}).get("decay_end")
+  if None not in (end, before) and end != before:
     raise ValueError(
-      f"init_from is {name}, but {folder} has no part {part}; it has "
-      f"{', '.join(sorted(variables['params']))}"
+      f"the learning rate of {workdir} decays until step {before}, not {end}: "
+      f"--config.optimizer.decay_steps={before} keeps it where it was"
     )
-  return found
+  return end
+
+
+def _init_from(named, workdir):
+  """The variables that a new run starts from, of all folders in one tree."""
+  # A run that goes on needs them no more: the folder may be gone by then.
+  if not named or has_checkpoint(workdir):
+    return None
+  named = {"": named} if isinstance(named, str) else dict(named)
+  flat = {}
+  # The whole model first, then its parts.
+  for place in sorted(named, key=lambda name: name.count("/") + bool(name)):
+    folder, colon, part = named[place].rpartition(":")
+    if not colon or os.path.exists(named[place]) or part.startswith("//"):
+      folder, part = named[place], ""
+    variables = load_model(folder).variables
+    source = tuple(filter(None, part.split("/")))
+    target = tuple(filter(None, place.split("/"))) or source
+    found = {
+      (path[0], *target, *path[1 + len(source) :]): value
+      for path, value in traverse_util.flatten_dict(variables).items()
+      if path[1 : 1 + len(source)] == source
+    }
+    if not found:
+      raise ValueError(
+        f"init_from is {named[place]}, but {folder} has no part {part}; it has "
+        f"{', '.join(sorted(variables['params']))}"
+      )
+    flat |= found
+  return traverse_util.unflatten_dict(flat)

@@ -24,18 +24,16 @@ class OptimizerConfig:
     learning_rate: The highest learning rate of the schedule.
     schedule: `"constant"`; `"cosine"` or `"linear"`, which decay to
       `end_learning_rate` at `decay_steps`; `"rsqrt"`, which decays with the
-      root of the step; `"staircase"`, multiplied by `decay_rate` every
+      root of the step; or `"staircase"`, multiplied by `decay_rate` every
       `decay_every` steps from step 0 on, as DPTNet's authors do every two
-      epochs; or `"plateau"`, multiplied by `plateau_factor` after
-      `plateau_patience` evaluations in a row without improvement.
+      epochs.
     warmup_steps: Steps of a linear warm-up, which any schedule may have.
     decay_steps: Where a decay ends; None means at the run's `num_steps`.
     end_learning_rate: Where `"cosine"` and `"linear"` end.
     decay_rate: What a stair multiplies the learning rate by.
     decay_every: Steps of a stair.
-    plateau_factor: What a plateau multiplies the learning rate by.
-    plateau_patience: Evaluations without improvement that make a plateau.
-    plateau_min_learning_rate: Plateaus do not go below this rate.
+    plateau: Smaller updates when evaluations bring no improvement; None never
+      scales them.
     clip_norm: Gradients with a larger global L2 norm are scaled down to it;
       None does not clip.
     b1: Decay of Adam's mean.
@@ -43,29 +41,24 @@ class OptimizerConfig:
     eps: Added to the root of Adam's variance.
     weight_decay: Decoupled weight decay of AdamW and Muon, times the learning
       rate.
-    fixed: Parts of the model whose updates are zero, such as `("encoder",)` or
-      `("masker/input_norm",)`.
   """
 
   name: Literal["adam", "adamw", "muon"] = "adam"
   learning_rate: float = 1e-3
-  schedule: Literal[
-    "constant", "cosine", "linear", "rsqrt", "staircase", "plateau"
-  ] = "constant"
+  schedule: Literal["constant", "cosine", "linear", "rsqrt", "staircase"] = (
+    "constant"
+  )
   warmup_steps: int = 0
   decay_steps: int | None = None
   end_learning_rate: float = 0.0
   decay_rate: float = 0.98
   decay_every: int | None = None
-  plateau_factor: float = 0.5
-  plateau_patience: int = 3
-  plateau_min_learning_rate: float = 0.0
+  plateau: train.Plateau | None = None
   clip_norm: float | None = 5.0
   b1: float = 0.9
   b2: float = 0.999
   eps: float = 1e-8
   weight_decay: float = 0.0
-  fixed: tuple[str, ...] = ()
 
   def __post_init__(self):
     def check(name, is_good, wanted="above 0"):
@@ -80,8 +73,6 @@ class OptimizerConfig:
     adamw = "at least 0, and 0 for adam: choose adamw"
     after = f"above warmup_steps, {self.warmup_steps}"
     check("learning_rate", self.learning_rate > 0)
-    check("plateau_patience", self.plateau_patience > 0)
-    check("plateau_factor", 0 < self.plateau_factor < 1, "between 0 and 1")
     check("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1")
     check("clip_norm", clip > 0)
     check("warmup_steps", self.warmup_steps >= 0, "at least 0")
@@ -90,15 +81,45 @@ class OptimizerConfig:
     check("decay_every", (stair or 0) > 0, "above 0, the steps of a stair")
     check("decay_steps", end > self.warmup_steps, after)
 
+  def decay_end(self, num_steps: int) -> int | None:
+    """The step where the learning rate ends to decay, if it does."""
+    decays = self.schedule in ("cosine", "linear")
+    return (self.decay_steps or num_steps) if decays else None
 
-options.register(OptimizerConfig)
+  def make(
+    self, num_steps: int
+  ) -> tuple[optax.GradientTransformation, optax.Schedule, Any]:
+    """Makes what `train.fit` takes as `optimizer`, `schedule` and `plateau`.
+
+    The learning rate is in the optimizer.
+
+    References:
+      Kingma and Ba, Adam: a method for stochastic optimization, 2015.
+
+      Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+
+      Jordan et al., Muon: an optimizer for hidden layers in neural networks,
+      2024; with the update size of Liu et al., Muon is scalable for LLM
+      training, 2025, eq. (4).
+    """
+    schedule = make_schedule(self, num_steps)
+    scale = optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps)
+    if self.name == "muon":
+      scale = optax.partition({"matrix": _muon(), "other": scale}, _kinds)
+    optimizer = optax.chain(
+      optax.clip_by_global_norm(self.clip_norm or math.inf),
+      scale,
+      optax.add_decayed_weights(self.weight_decay),
+      optax.scale_by_learning_rate(schedule),
+    )
+    return optimizer, schedule, self.plateau
+
+
+options.register(OptimizerConfig, train.Plateau)
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-  """Makes the function from a step, counted from 0, to its learning rate.
-
-  A plateau is constant here: `train.fit` applies its factor.
-  """
+  """Makes the function from a step, counted from 0, to its learning rate."""
   peak, warmup = config.learning_rate, config.warmup_steps
   span = max((config.decay_steps or num_steps) - warmup, 1)
   if config.schedule == "cosine":
@@ -125,53 +146,6 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
   return schedule
 
 
-def make_optimizer(
-  config: OptimizerConfig, num_steps: int
-) -> tuple[optax.GradientTransformation, optax.Schedule, Any]:
-  """Makes what `train.fit` takes as `optimizer`, `schedule` and `plateau`.
-
-  The learning rate is in the optimizer, and the plateau is None without one.
-
-  References:
-    Kingma and Ba, Adam: a method for stochastic optimization, 2015.
-
-    Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
-
-    Jordan et al., Muon: an optimizer for hidden layers in neural networks,
-    2024; with the update size of Liu et al., Muon is scalable for LLM
-    training, 2025, eq. (4).
-  """
-  schedule = make_schedule(config, num_steps)
-  scale = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
-  if config.name == "muon":
-    scale = optax.partition({"matrix": _muon(), "other": scale}, _kinds)
-  optimizer = optax.chain(
-    optax.clip_by_global_norm(config.clip_norm or math.inf),
-    scale,
-    optax.add_decayed_weights(config.weight_decay),
-    optax.scale_by_learning_rate(schedule),
-  )
-  if config.fixed:
-    parts = {"trained": optimizer, "fixed": optax.set_to_zero()}
-    optimizer = optax.multi_transform(
-      parts, lambda params: _labels(params, config.fixed)
-    )
-  plateau = None
-  if config.schedule == "plateau":
-    plateau = train.Plateau(
-      factor=config.plateau_factor,
-      patience=config.plateau_patience,
-      min_scale=config.plateau_min_learning_rate / config.learning_rate,
-    )
-  return optimizer, schedule, plateau
-
-
-def _names(path):
-  """The names on the way to a parameter, without that of its collection."""
-  names = [str(getattr(key, "key", key)) for key in path]
-  return names[1:] if names[0] in ("params", "loss_params") else names
-
-
 def _muon():
   """Muon with updates of the size of Adam's, 0.2 in root mean square."""
 
@@ -193,28 +167,8 @@ def _kinds(params):
 
   def kind(path, x):
     # A depthwise kernel, taps by channels, multiplies no vector.
-    is_matrix = x.ndim == 2 and "depthwise" not in _names(path)
+    names = [getattr(key, "key", key) for key in path]
+    is_matrix = x.ndim == 2 and "depthwise" not in names
     return "matrix" if is_matrix and min(x.shape) >= 8 else "other"
 
   return jax.tree_util.tree_map_with_path(kind, params)
-
-
-def _labels(params, fixed):
-  """Says of each parameter if it is trained; raises for unknown parts."""
-  found = set()
-
-  def label(path, _):
-    name = "/".join(_names(path)) + "/"
-    parts = [part for part in fixed if name.startswith(f"{part.strip('/')}/")]
-    found.update(parts)
-    return "fixed" if parts else "trained"
-
-  labels = jax.tree_util.tree_map_with_path(label, params)
-  if missing := sorted(set(fixed) - found):
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    known = {_names(path)[0] for path, _ in leaves}
-    raise ValueError(
-      f"optimizer.fixed has {missing[0]}, but the model has no such part; it "
-      f"has {', '.join(sorted(known))}"
-    )
-  return labels

@@ -14,6 +14,7 @@ import functools
 import inspect
 import json
 import pathlib
+import re
 import runpy
 import types
 import typing
@@ -34,6 +35,11 @@ _KNOWN: dict[str, Callable] = {}
 def register(*values: Callable) -> None:
   """Makes classes or functions of a paper known to `build` by their names."""
   _KNOWN.update({value.__name__: value for value in values})
+
+
+def known_classes() -> list[type]:
+  """The classes that a model may be made of, for `jaxsep.load`."""
+  return [value for value in _KNOWN.values() if isinstance(value, type)]
 
 
 def options(value: Any, *, without: Iterable[str] = ()) -> Any:
@@ -70,15 +76,21 @@ def make_config(**parts: Any) -> Any:
   """A config of a job; it refuses keys it does not have.
 
   For a training job, parts are at least `sample_rate_hz`, `model`, `data`,
-  `optimizer` and `train`. `init_from` names the run or model folder whose
-  variables to start from, `RUN:encoder` a part of them; `frozen` has, by name,
-  the folders of models that are used in training but not trained.
+  `optimizer` and `train`. `init_from` has the runs or model folders whose
+  variables to start from, by the part of the model that they are for:
+  `{"": RUN, "masker/norm": "FOLDER:inner/norm"}`; `RUN:encoder` is a part of
+  what a folder holds, which goes to its own place without another name. A
+  single one may be given as it is. `frozen` has, by name, the folders of models
+  that are used in training but not trained.
   """
-  return _config({"init_from": None, "frozen": {}} | parts)
+  return _config({"init_from": {}, "frozen": {}} | parts)
 
 
 def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
   """Makes the value of a config; `fixed` are the fields that it leaves out."""
+  if isinstance(config, tuple | list):
+    each = enumerate(config)
+    return tuple(build(part, where=f"{where}[{i}]") for i, part in each)
   if not isinstance(config, config_dict.ConfigDict | Mapping):
     return config
   entries = dict(config.items())
@@ -99,7 +111,10 @@ def build(config: Any, *, where: str = "config", **fixed: Any) -> Any:
     for key, value in entries.items()
   }
   if kind == "class":
-    return made(**values, **fixed)
+    try:
+      return made(**values, **fixed)
+    except ValueError as error:
+      raise ValueError(f"{where}: {error}") from error
   changed = {
     key: value
     for key, value in values.items()
@@ -114,7 +129,7 @@ def override(config: Any, words: Iterable[str]) -> None:
   Words are such as `--config.optimizer.clip_norm=None` or
   `--config.simulation.snr_db=(0,5)`. A nested value that is None becomes one
   of its class once a field of it is set; a function is replaced by naming
-  another. New keys go into `frozen` only.
+  another. New keys go into `frozen` and `init_from` only.
   """
   for word in words:
     name, equals, text = word.partition("=")
@@ -134,7 +149,10 @@ def load(path: str) -> Any:
   if not pathlib.Path(path).is_file():
     raise ValueError(f"there is no config {path}")
   if not path.endswith(".json"):
-    names = runpy.run_path(path)
+    try:
+      names = runpy.run_path(path)
+    except SyntaxError as error:
+      raise ValueError(f"{path} is no config file: {error}") from error
     if "get_config" not in names:
       raise ValueError(f"{path} has no function get_config")
     return names["get_config"]()
@@ -149,7 +167,9 @@ def load(path: str) -> Any:
 
 def to_json(config: Any) -> dict[str, Any]:
   """A config as JSON values; tuples become lists."""
-  return json.loads(json.dumps(config.to_dict()))
+  # ConfigDicts in tuples stay such.
+  text = json.dumps(config.to_dict(), default=lambda part: part.to_dict())
+  return json.loads(text)
 
 
 def _config(entries):
@@ -200,8 +220,8 @@ def _typed(readings, wanted, name):
   for value in readings:
     with contextlib.suppress(TypeError, ValueError):
       return _cast(value, wanted)
-  is_generic = typing.get_args(wanted)
-  shown = str(wanted).replace("typing.", "") if is_generic else wanted.__name__
+  shown = str(wanted) if typing.get_args(wanted) else wanted.__name__
+  shown = re.sub(r"[A-Za-z_]\w*\.", "", shown)
   raise ValueError(f"{name} is {readings[0]!r}; it takes {shown}")
 
 
@@ -255,9 +275,12 @@ def _child(node, key, where):
 def _set(node, key, text, where):
   """Sets one option of a part of a config."""
   name = f"{where}.{key}"
-  if where == "config.frozen":
+  if where in ("config.frozen", "config.init_from"):
     with node.unlocked():
       node[key] = text
+    return
+  if name == "config.init_from":
+    node[key] = _config({} if text == "None" else {"": text})
     return
   known = [n for n in node if n not in ("class", "function")]
   if key not in known:
@@ -277,7 +300,7 @@ def _set(node, key, text, where):
     )
   else:
     made = _KNOWN.get(node.get("class") or node.get("function"))
-    # A top-level option that is None, such as init_from, is a name.
+    # A top-level option that is None is a name.
     wanted = _types(made)[key] if made else type(now or "")
     node[key] = _typed(_readings(text), wanted, name)
 

@@ -21,13 +21,13 @@ import numpy as np
 
 import jaxsep
 from data_pipelines.voices import make_voices, speaker_of
-from experiments import evaluation, job, rows
+from experiments import job, rows, separation
 from experiments.command import Parser, run_or_exit
 from experiments.data import Data, DataConfig
 from experiments.harmonic_probes.configs import conv_tasnet_small_corpus
 from experiments.harmonic_probes.train import make_task
 from experiments.plots import plot_separation
-from jaxsep import simulate, tasks, train
+from jaxsep import train
 from jaxsep.train.mesh import make_mesh
 
 SAMPLE_RATE_HZ = 8000
@@ -121,7 +121,7 @@ def run(
   scored = list(separate_unseen(task, variables, config, num_examples))
   table = [row for row, _ in scored]
   rows.write(folder / "scores.csv", [*table, mean_row(table)])
-  evaluation.write_examples(
+  separation.write_examples(
     folder / "audio", scored[:num_saved], sample_rate_hz=config.sample_rate_hz
   )
   row, first = scored[0]
@@ -158,19 +158,13 @@ def separate_unseen(
   ingredients = Data(drawn, config.sample_rate_hz, 2, voices, voices)
   speakers: dict[int, list[int]] = {}
 
-  @jax.jit
-  def mix(batch):
-    keys = tasks.Keys.of(jax.random.key(seed), batch["index"], step=0)
-    return simulate.simulate_batch(task.simulation, batch, keys=keys.examples)
-
-  def mixtures() -> Iterator[dict]:
+  def with_speakers() -> Iterator[dict]:
     for batch in ingredients.eval_batches():
       names = batch["speaker"].tolist()
       speakers.update(zip(batch["index"].tolist(), names, strict=True))
-      # Whole, with their length: the model hears no padding.
-      yield mix(batch)
+      yield batch
 
-  for scores, signals in evaluation.evaluate(task, variables, mixtures()):
+  for scores, signals in separation.scored(task, variables, with_speakers()):
     row = {"index": scores["index"]}
     for n, number in enumerate(speakers[scores["index"]], 1):
       speaker = speaker_of(seed=seed, split="test", number=number)

@@ -64,18 +64,27 @@ def mean_and_error(values: Any) -> tuple[float, float]:
   return float(values.mean()), float(values.std() / (len(values) - 1) ** 0.5)
 
 
-def summary(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
-  """A Markdown table: mean, standard error and median of titled columns."""
+def summary(
+  rows: Sequence[Row],
+  titles: Mapping[str, str],
+  pooled: Mapping[str, float] | None = None,
+) -> str:
+  """A Markdown table: mean, standard error and median of titled columns.
+
+  `pooled` are values of all rows together, which have no error or median.
+  """
   lines = []
-  for name in [name for name in titles if name in rows[0]]:
-    mean, error = mean_and_error([row[name] for row in rows])
-    values = [row[name] for row in rows if math.isfinite(row[name])]
+  pooled = pooled or {}
+  for name in [name for name in titles if name in pooled or name in rows[0]]:
+    values = [] if name in pooled else [row[name] for row in rows]
+    mean, error = mean_and_error(values)
+    finite = [value for value in values if math.isfinite(value)]
     lines.append(
       {
-        f"{len(rows)} mixtures": titles[name],
-        "mean": mean,
+        f"{len(rows)} examples": titles[name],
+        "mean": pooled.get(name, mean),
         "standard error": error,
-        "median": float(np.median(values)) if values else math.nan,
+        "median": float(np.median(finite)) if finite else math.nan,
       }
     )
   return markdown(lines)

@@ -28,7 +28,7 @@ from typing import Any
 
 import jax
 
-from experiments import evaluation, rows
+from experiments import rows, separation
 from experiments.command import Parser, run_or_exit, say
 from experiments.cores import allowed_cores
 from experiments.harmonic_probes.mixtures import open_mixtures
@@ -50,12 +50,13 @@ def parser() -> Parser:
   load_probes()
   lines = [f"  {n}  {FIGURES[n].title}\n" for n in sorted(FIGURES)]
   made = Parser(f"{__doc__}{''.join(lines)}")
-  evaluation.add_set_flags(made)
+  separation.add_set_flags(made.add)
   made.add("model", help="Model folder, or the folder of a run.")
   made.add("causal_model", help="Of figure 6; --model if it is not given.")
   made.add("spectrogram_model", help="Of figures 7 and 8.")
   made.add("figure", default="all", help="Numbers with commas, or all.")
   made.add("output_dir", default="figures", help="Where to.")
+  made.add("overwrite", type=bool, help="Replace files that are there.")
   for name, option in OPTIONS.items():
     made.add(
       name,
@@ -70,7 +71,7 @@ def run(options: Any) -> None:
   if not options.model:
     raise ValueError("name a model by --model")
   numbers = read_numbers(options.figure)
-  evaluation.check_set(options)
+  separation.check_set(options)
   models = {
     name: load_separator(where, batch_size=options.batch_size)
     for name in ("model", "causal_model", "spectrogram_model")

@@ -11,9 +11,10 @@ from data_pipelines.batches import batches
 from data_pipelines.crops import read_row
 from data_pipelines.examples import Mixtures
 from data_pipelines.voices import make_voices
-from experiments import evaluation
+from experiments import separation
 from experiments.data import DataConfig, check_num_sources, open_corpus
 from jaxsep import simulate
+from jaxsep.tasks import Keys
 
 #: Level of the first speaker above the second, as in the lists of this
 #: experiment and of WSJ0-2mix.
@@ -72,7 +73,7 @@ def open_mixtures(
   and counted. Utterances are drawn and mixed, always in the same way.
   """
   if mixture_list and root:
-    opened = evaluation.open_mixture_list(mixture_list, root, num_sources)
+    opened = separation.open_mixture_list(mixture_list, root, num_sources)
   elif corpus == "voices":
     opened = make_voices(
       num_speakers=max(2 * num_examples, num_sources),
@@ -100,7 +101,7 @@ def open_mixtures(
 
 def _read(mixtures: Any, num_examples, crop_s, sample_rate_hz) -> ProbeSet:
   """Mixtures that exist already."""
-  chosen = evaluation.choose(
+  chosen = separation.choose(
     mixtures, sample_rate_hz, num_examples=num_examples, crop_s=crop_s
   )
   parts = [
@@ -112,7 +113,7 @@ def _read(mixtures: Any, num_examples, crop_s, sample_rate_hz) -> ProbeSet:
   # The first part is the mixture, the last may be noise.
   sources = np.stack(parts)[:, 1 : 1 + mixtures.num_sources]
   names = [str(mixtures["name"][row]) for row in chosen.rows]
-  samples = evaluation.samples_of(mixtures, sample_rate_hz)
+  samples = separation.samples_of(mixtures, sample_rate_hz)
   short = int((samples < chosen.crop).sum())
   return ProbeSet(names, sources, sample_rate_hz, short)
 
@@ -138,12 +139,15 @@ def _mix(corpus, num_examples, crop_s, sample_rate_hz, num_sources) -> ProbeSet:
     num_examples=num_examples,
   )
   simulation = simulate.Simulation(sample_rate_hz, snr_db=SNR_DB)
+
+  @jax.jit
+  def mix(batch):
+    keys = Keys.evaluation(batch["index"])
+    return simulate.simulate_batch(simulation, batch, keys=keys.examples)
+
   names, sources = [], []
-  for example in simulate.fixed_examples(
-    simulation, ingredients, key=jax.random.key(0)
-  ):
-    names.append(f"{int(example['index']):04d}")
-    # Zeros where a recording lost its last sample in resampling.
-    rest = length - example["length"]
-    sources.append(np.pad(example["reference"], ((0, 0), (0, rest))))
+  for batch in ingredients:
+    mixed = jax.device_get(mix(batch))
+    names += [f"{index:04d}" for index in mixed["index"]]
+    sources += list(mixed["reference"])
   return ProbeSet(names, np.stack(sources), sample_rate_hz, int((~long).sum()))

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxsep
+from experiments.job import load_model
 from jaxsep import dsp, losses, metrics
-from jaxsep.train.mesh import by_example, make_mesh, replicated
+from jaxsep.train.mesh import make_mesh, replicate, shard_batch
 from jaxsep.typing import Array, Float
 
 
@@ -42,9 +42,8 @@ class Separator:
     self.name = causal + type(model).__name__
     self._model, self._batch_size = model, batch_size
     devices = jax.devices()
-    mesh = make_mesh(devices[: math.gcd(len(devices), batch_size)])
-    self._variables = jax.device_put(variables, replicated(mesh))
-    self._sharding = by_example(mesh)
+    self._mesh = make_mesh(devices[: math.gcd(len(devices), batch_size)])
+    self._variables = replicate(variables, self._mesh)
 
   def __call__(
     self, mixture: Float[Array, "mixtures time"]
@@ -56,8 +55,8 @@ class Separator:
       batch = mixture[first : first + self._batch_size]
       rest = self._batch_size - len(batch)
       filled = np.pad(batch, ((0, rest), (0, 0)), mode="edge")
-      filled = jax.device_put(filled, self._sharding)
-      estimate = _apply(self._model, self._variables, filled)
+      filled = shard_batch({"mixture": filled}, self._mesh)
+      estimate = _apply(self._model, self._variables, filled["mixture"])
       estimates.append(np.asarray(estimate)[: len(batch)])
     return np.concatenate(estimates)
 
@@ -72,7 +71,7 @@ def load_separator(
   folder: str | pathlib.Path, *, batch_size: int = 4
 ) -> Separator:
   """Loads a model folder, or the best model of the folder of a run."""
-  loaded = jaxsep.load(folder)
+  loaded = load_model(folder)
   return Separator(
     loaded.model,
     loaded.variables,

@@ -20,9 +20,12 @@ from experiments import job
 from jaxsep import losses, tasks
 
 
-def make_task(config: Any, model: Any = None) -> tasks.SeparationTask:
-  """Makes the task of a config, or of another model with its other options."""
-  model = model or job.build(config.model, where="config.model")
+def make_task(
+  config: Any, *, data: Any = None, frozen: Any = None
+) -> tasks.SeparationTask:
+  """Makes the task of a config."""
+  del data, frozen
+  model = job.build(config.model, where="config.model")
   loss = job.build(config.loss, where="config.loss")
   spectral = (losses.magnitude_l2, losses.complex_l2)
   is_spectral = getattr(loss, "func", loss) in spectral

@@ -17,7 +17,7 @@ def merge(variables: Any, init_from: Any) -> tuple[Any, list[str]]:
   A collection may be given in part, such as `{"params": {"encoder": ...}}`.
   Below a part that is there nothing may be missing: where a subtree names all
   the children that the variables have, all below has to be complete, and a
-  subtree that holds arrays itself is given whole.
+  subtree of which an array is given is given whole.
   """
   taken: list[str] = []
   merged = dict(variables)
@@ -50,8 +50,8 @@ def _merged(old, new, path, strict, taken):
   if old and not jax.tree.leaves(new):
     raise _refused(f"{path} gives no array")
   missing = sorted(old.keys() - new.keys())
-  holds_arrays = not all(isinstance(child, Mapping) for child in old.values())
-  if missing and (strict or holds_arrays):
+  has_parts = all(isinstance(old[name], Mapping) for name in new)
+  if missing and (strict or not has_parts):
     raise _refused(f"{path}/{missing[0]} is missing from it")
   merged = dict(old)
   for name in new:

@@ -138,7 +138,9 @@ def test_a_fixed_set(corpus):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"batch_size": 5, "process_count": 2}, "multiple of the 2 hosts"),
+    ({"batch_size": 5, "process_count": 2}, "number of hosts, 2"),
+    ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+    ({"num_threads": 0}, "num_threads is 0"),
     ({"process_index": 2, "process_count": 2}, "process_index is 2"),
     ({"crop_length": 0}, "crop_length is 0"),
     ({"weighting": "speaker"}, "'utterance' or 'duration'"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import corpora
+from data_pipelines import corpora, files
 from data_pipelines.corpora import CorpusError
 
 
@@ -109,7 +109,7 @@ def test_subset(corpus, tmp_path):
       corpus.subset(**wrong)
   names.write_text("\n")
   with pytest.raises(CorpusError, match="names nothing"):
-    corpora.read_names(names)
+    files.read_names(names)
 
 
 def test_concatenate(corpus, librispeech, tmp_path):
@@ -173,22 +173,39 @@ def test_every_layout_opens_with_defaults(librispeech, tmp_path, write_audio):
     assert corpus.is_premixed == ("mix:" in spec)
     splits = corpora.splits_of(spec)
     assert (splits is None) != (spec == "voices" or corpus.is_premixed)
-  subsets = [f"{name}-clean" for name in ("train", "dev", "test")]
-  for name in subsets:
-    shutil.copytree(librispeech, tmp_path / "whole" / name)
-  spec = f"librispeech:{tmp_path}/whole"
-  assert corpora.splits_of(spec) == ("train", "dev", "test")
+
+
+def test_librispeech_is_split_by_the_names_of_its_subsets(
+  librispeech, tmp_path
+):
+  root = tmp_path / "whole"
+  spec = f"librispeech:{root}"
+  for subset, splits in (
+    ("developers", None),
+    ("test-other", ("train", None, "test")),
+    ("train-clean-100", ("train", None, "test")),
+    ("dev-clean", ("train", "dev", "test")),
+  ):
+    shutil.copytree(librispeech, root / subset)
+    assert corpora.splits_of(spec) == splits
+    if subset == "test-other":
+      with pytest.raises(CorpusError, match="subset train, only developers"):
+        corpora.open_corpus(spec, split="train")
   train = corpora.open_corpus(spec, split="train")
-  assert len(train) == 12
+  assert train.root == str(root / "train-clean-100")
 
 
 def test_parts_for_validation():
   voices = corpora.open_corpus("voices", num_speakers=25)
   train, valid = corpora.hold_out(voices, column="speaker", at_least=2)
-  assert valid.speakers == voices.speakers[::6]
+  assert valid.speakers == voices.speakers[::10]
   assert len(train) + len(valid) == len(voices)
   assert corpora.shared_speakers(train, valid) == ()
   assert corpora.shared_speakers(voices, valid) == valid.speakers
+  for size, at_least, num_held in ((9, 2, 2), (5, 2, 2), (4, 2, 2), (3, 1, 1)):
+    few = voices.subset(voices.speakers[:size])
+    _, valid = corpora.hold_out(few, at_least=at_least)
+    assert len(valid.speakers) == num_held
   # A folder of noises has one "speaker": its recordings are parted.
   noise = dataclasses.replace(voices, columns={})
   train, valid = corpora.hold_out(noise)

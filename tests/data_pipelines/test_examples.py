@@ -9,7 +9,7 @@ from small_batches import assert_hosts_equal, assert_same, take
 from data_pipelines import sampling
 from data_pipelines.batches import batches
 from data_pipelines.corpora import Corpus
-from data_pipelines.crops import Tolerance, pad_to, read_row, resampled_length
+from data_pipelines.crops import Tolerance, read_row, resampled_length
 from data_pipelines.files import CorpusError
 
 RATE_HZ = 8000
@@ -54,12 +54,12 @@ def crop_of(corpus, row, length, share):
 
 
 class Utterances:
-  """Whole utterances with their text, for a recogniser."""
+  """Whole utterances with features at 200 Hz and their text."""
 
-  padded = ("signal",)
-
-  def __init__(self, corpus, *, seed, speed_range, text_length):
-    self.seed, self._corpus, self._text_length = seed, corpus, text_length
+  def __init__(self, corpus, *, seed, speed_range):
+    self.seed, self._corpus = seed, corpus
+    # At most a token each 250 samples.
+    self.padded = {"signal": 1, "features": 200 / RATE_HZ, "text": 1 / 250}
     self._rows = sampling.Rows(corpus, seed=seed)
     self.epoch_size = self._rows.epoch_size
     slowest_hz = RATE_HZ * speed_range[0]
@@ -84,14 +84,15 @@ class Utterances:
     return {
       "signal": signal,
       "signal_length": np.int32(len(signal)),
-      "text": pad_to(tokens, self._text_length),
+      "features": np.full((3, -(-len(signal) // 40)), 1 + row),
+      "text": tokens,
       "text_length": np.int32(len(tokens)),
       "row": row,
     }
 
 
 def utterance_batches(corpus, count, start_step=0, **here):
-  examples = Utterances(corpus, seed=3, speed_range=(0.9, 1.1), text_length=8)
+  examples = Utterances(corpus, seed=3, speed_range=(0.9, 1.1))
   here |= {"start_step": start_step, "buckets": (1500, 2500, 4000)}
   return take(batches(examples, batch_size=4, **here), count)
 
@@ -99,8 +100,15 @@ def utterance_batches(corpus, count, start_step=0, **here):
 def test_utterances_with_text_in_buckets(corpus):
   # Tabled at the slowest speed: 6, 12 and 10 utterances in the buckets.
   taken = utterance_batches(corpus, 24)
-  shapes = {batch["signal"].shape for batch in taken}
-  assert shapes == {(4, 1500), (4, 2500), (4, 4000)}
+  shapes = {
+    tuple(batch[name].shape for name in ("signal", "features", "text"))
+    for batch in taken
+  }
+  assert shapes == {
+    ((4, 1500), (4, 3, 38), (4, 6)),
+    ((4, 2500), (4, 3, 63), (4, 10)),
+    ((4, 4000), (4, 3, 100), (4, 16)),
+  }
   for epoch in range(3):
     part = taken[8 * epoch : 8 * epoch + 8]
     rows = np.concatenate([batch["row"] for batch in part])
@@ -115,6 +123,9 @@ def test_utterances_with_text_in_buckets(corpus):
     ):
       assert np.all(signal[length:] == 0)
       assert corpus.length[row] / 1.11 < length < corpus.length[row] / 0.89
+    num_frames = (batch["features"] == 1 + batch["row"][:, None, None]).sum(2)
+    expected = -(-batch["signal_length"] // 40)
+    np.testing.assert_array_equal(num_frames, expected[:, None].repeat(3, 1))
     texts = ["".join(map(chr, t[t > 0])) for t in batch["text"]]
     assert texts == corpus["text"][batch["row"]].tolist()
   for step in (5, 13):
@@ -125,7 +136,7 @@ def test_utterances_with_text_in_buckets(corpus):
 
 
 def test_buckets_that_do_not_fit(corpus):
-  examples = Utterances(corpus, seed=3, speed_range=(0.9, 1.1), text_length=8)
+  examples = Utterances(corpus, seed=3, speed_range=(0.9, 1.1))
   with pytest.raises(ValueError, match="fits in none of the buckets"):
     batches(examples, batch_size=4, buckets=(1500, 2500))
   # One more example of the longer bucket in the first epoch only.

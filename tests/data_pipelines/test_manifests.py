@@ -17,7 +17,7 @@ def files(tmp_path, write_audio):
   return tmp_path
 
 
-def test_csv(files):
+def test_csv(files, caplog):
   path = files / "list.csv"
   path.write_text(
     "path,speaker,start,length,text,split\n"
@@ -36,6 +36,9 @@ def test_csv(files):
   np.testing.assert_array_equal(corpus.read(0, 5, 50), whole[105:155])
   valid = corpora.open_corpus(f"manifest:{path}", split="valid")
   assert valid.speakers == ("ann",) and len(valid) == 1
+  assert "all splits are taken: ['train', 'valid']" in caplog.text
+  with pytest.raises(CorpusError, match="of split dev, only of"):
+    corpora.open_corpus(f"manifest:{path}", split="dev")
 
 
 def test_json_lines(files):
@@ -46,6 +49,8 @@ def test_json_lines(files):
   ]
   path.write_text("\n\n".join(json.dumps(row) for row in rows))
   corpus = corpora.read_manifest(path, root=files / "audio")
+  with pytest.raises(CorpusError, match=r"list\.jsonl has no column singer"):
+    corpus["singer"]
   assert corpus.speakers == ("7", "8")
   assert corpus["age"].tolist() == [31.5, 2.0]
   assert corpus.length.tolist() == [3000, 10]
@@ -58,13 +63,14 @@ def test_json_lines(files):
     ("x.csv", "path\nnone.wav\n", "line 2: none.wav: No such file"),
     ("x.csv", "path\nx.csv\n", "line 2: x.csv: "),
     ("x.csv", "path,start\naudio/a.wav,-1\n", "line 2: samples -1 to"),
-    ("x.csv", "path,length\naudio/a.wav,1.5\n", "line 2: length is '1.5', no"),
+    ("x.csv", "path,length\naudio/a.wav,1.5\n", "line 2: length is '1.5', not"),
     ("x.csv", "path,length\naudio/a.wav,9999\n", "line 2: samples 0 to 9999"),
-    ("x.csv", "path,text\naudio/a.wav\n", "line 2: has not 2 values"),
-    ("x.csv", "file\naudio/a.wav\n", "line 2: has no path"),
+    ("x.csv", "path,text\naudio/a.wav\n", "line 2: expected 2 values"),
+    ("x.csv", "file\naudio/a.wav\n", "no column path, only file; expected"),
+    ("x.csv", "path,text\n,x\n", "line 2: has no path"),
     ("x.csv", "", "lists no recording"),
-    ("x.jsonl", '{"path": "audio/a.wav"}\n{"pa', "line 2: no JSON"),
-    ("x.jsonl", "[1]", "line 1: is no JSON object"),
+    ("x.jsonl", '{"path": "audio/a.wav"}\n{"pa', "line 2: is not JSON"),
+    ("x.jsonl", "[1]", "line 1: is not a JSON object"),
     ("x.jsonl", '{"path": "audio/a.wav", "x": []}', "line 1: x is neither"),
     (
       "x.jsonl",

@@ -89,13 +89,13 @@ def test_the_level_of_the_files_does_not_matter(tmp_path):
   assert 20 * np.log10(ratio) == pytest.approx(-40, abs=0.01)
 
 
-def test_active_rms():
+def test_rms_within_40_db():
   speech = np.sin(np.arange(8000) * 0.3)
   signal = np.concatenate([speech, 1e-4 * np.ones(24000)])
-  level = mixture_lists.active_rms(signal, 8000)
+  level = mixture_lists.rms_within_40_db(signal, 8000)
   assert level == pytest.approx(np.sqrt(0.5), rel=0.01)
-  assert mixture_lists.active_rms(np.zeros(100), 8000) == 0
-  assert mixture_lists.active_rms(np.array([0.5]), 8000) == 0.5
+  assert mixture_lists.rms_within_40_db(np.zeros(100), 8000) == 0
+  assert mixture_lists.rms_within_40_db(np.array([0.5]), 8000) == 0.5
 
 
 def test_every_mixture_has_an_id_of_its_own(tmp_path, write_audio):
@@ -154,7 +154,7 @@ def test_written_and_read_back(corpus, tmp_path):
 def test_batches(mixtures, opened):
   assert opened.parts == ("mixture", "s1", "s2")
   assert opened["path_2"][3] == mixtures.path[3, 1]
-  whole = PremixedWhole(opened, sample_rate_hz=4000, length_multiple=500)
+  whole = PremixedWhole(opened, sample_rate_hz=4000, pad_s=0.125)
   seen = []
   fixed = {"num_examples": 54, "buckets": whole.buckets}
   for batch in batches(whole, batch_size=4, **fixed):
@@ -166,7 +166,7 @@ def test_batches(mixtures, opened):
     )
     for row in batch["index"][batch["mask"]].tolist():
       seen.append(row)
-      assert 0 <= opened.length[row] // 2 - num_samples < 500
+      assert 0 <= num_samples - opened.length[row] // 2 < 500
   assert sorted(seen) == list(range(54))
   assert len(whole.buckets) <= 3
 
@@ -193,7 +193,7 @@ def test_bad_csv(tmp_path):
     ("", "has no column id, rate_hz, length, path_1"),
     (header, "lists no mixture"),
     (header + "a,8000,x,p,0,5,0\n", "line 2: invalid literal"),
-    (header + "a,8000,5,p,0,5\n", "line 2: has not 7 values"),
+    (header + "a,8000,5,p,0,5\n", "line 2: expected 7 values"),
     (header + "a,8000,5,p,0,5,nan\n", "mixture a: a gain_db is no finite"),
     (header + "a,8000,5,p,0,5,-inf\n", "mixture a: a gain_db is no finite"),
     (header + "a,8000,5,p,-1,5,0\n", "mixture a: the start .* negative"),

@@ -97,7 +97,7 @@ def test_missing_folders(tmp_path, make_mixtures):
     corpora.open_corpus(f"wsj0_mix:{tmp_path}", split="tr", exclude=["x"])
 
 
-def test_training(tmp_path, make_mixtures):
+def test_training(tmp_path, make_mixtures, caplog):
   lengths = range(1000, 2800, 300)
   make_mixtures("2speakers/wav8k/min/tr", ["mix", "s1", "s2"], lengths)
   corpus = corpora.scan_wsj0_mix(tmp_path)
@@ -109,6 +109,7 @@ def test_training(tmp_path, make_mixtures):
     return take(batches(examples, batch_size=4, **here), count)
 
   taken = first(6)
+  assert "2 of 6 mixtures are shorter than a crop" in caplog.text
   assert {k: (v.shape, v.dtype.name) for k, v in taken[0].items()} == {
     "index": ((4,), "uint32"),
     "mixture": ((4, 1500), "float32"),
@@ -146,10 +147,8 @@ def test_evaluation(tmp_path, make_mixtures):
   make_mixtures("Libri2Mix/wav8k/min/dev", parts, lengths)
   corpus = corpora.scan_librimix(tmp_path, split="dev", mixture="mix_both")
 
-  def whole(max_length=None, **here):
-    examples = PremixedWhole(
-      corpus, sample_rate_hz=8000, length_multiple=500, max_length=max_length
-    )
+  def whole(**here):
+    examples = PremixedWhole(corpus, sample_rate_hz=8000, pad_s=0.125)
     here |= {"num_examples": 7, "buckets": examples.buckets}
     return batches(examples, batch_size=2, **here)
 
@@ -157,19 +156,18 @@ def test_evaluation(tmp_path, make_mixtures):
   for batch in whole():
     assert batch["noise"].shape == batch["mixture"].shape
     for i in np.flatnonzero(batch["mask"]):
-      row = int(batch["index"][i])
+      row, length = int(batch["index"][i]), int(batch["length"][i])
       assert row not in seen
-      length = seen[row] = int(batch["length"][i])
-      assert batch["mixture"].shape[1] == length
+      seen[row] = batch["mixture"].shape[1]
       parts = [batch["mixture"][i], *batch["reference"][i], batch["noise"][i]]
-      np.testing.assert_array_equal(
-        np.stack(parts), corpus.read(row, 0, length)
-      )
-  expected = [450, 1000, 1000, 1000, 2000, 2500, 2000]
+      parts = np.stack(parts)
+      np.testing.assert_array_equal(parts[:, :length], corpus.read(row))
+      assert np.all(parts[:, length:] == 0)
+  expected = [1000, 1000, 2000, 2000, 2000, 3000, 3000]
   assert [seen[row] for row in range(7)] == expected
-  assert len(whole()) == 5
-  cut = {batch["mixture"].shape[1] for batch in whole(max_length=1200)}
-  assert cut == {450, 1000}
+  assert len(whole()) == 4
   assert_hosts_equal(lambda **here: list(whole(**here)), 2)
   with pytest.raises(CorpusError, match="holds no mixtures"):
     PremixedWhole(corpora.open_corpus("voices"), sample_rate_hz=8000)
+  with pytest.raises(ValueError, match="pad_s is 0"):
+    PremixedWhole(corpus, sample_rate_hz=8000, pad_s=0)

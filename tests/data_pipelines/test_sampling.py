@@ -119,10 +119,13 @@ def test_others_are_uniform_over_the_rows_of_other_speakers():
   np.testing.assert_allclose(count[others], expected, rtol=0.1)
 
 
-def test_same_speaker():
-  corpus = table([0, 1, 0, 2, 0, 2])
+@pytest.mark.parametrize("seconds_per_draw", [None, 1.0])
+def test_same_speaker(seconds_per_draw):
+  length = 8000 * np.array([10, 1, 1, 5, 3, 1])
+  corpus = table([0, 1, 0, 2, 0, 2], length=length)
   rows = np.arange(600) % 6
-  drawn = sampling.Rows(corpus, seed=0).same_speaker(np.arange(600), rows)
+  drawing = sampling.Rows(corpus, seed=0, seconds_per_draw=seconds_per_draw)
+  drawn = drawing.same_speaker(np.arange(600), rows)
   np.testing.assert_array_equal(corpus.speaker[drawn], corpus.speaker[rows])
   # Another row, but where the speaker has one only.
   np.testing.assert_array_equal(drawn == rows, rows == 1)

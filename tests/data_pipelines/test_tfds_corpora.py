@@ -5,6 +5,7 @@ published dataset is downloaded.
 """
 
 import concurrent.futures
+import sys
 
 import numpy as np
 import pytest
@@ -113,9 +114,11 @@ def test_any_corpus_is_packed_and_read_back(data_dir, librispeech, tmp_path):
   corpus = corpora.scan_librispeech(librispeech)
   splits = {"train": corpus, "one": corpus.rows([3])}
   build_tfds.build(splits, name="libri", data_dir=tmp_path / "t")
-  one = corpora.open_corpus(f"tfds:libri@{tmp_path}/t", split="one")
+  spec = f"tfds:libri@{tmp_path}/t"
+  assert corpora.splits_of(spec) == ("train", None, "test")
+  one = corpora.open_corpus(spec, split="one")
   assert one["file"].tolist() == [corpus.path[3]]
-  packed = corpora.open_corpus(f"tfds:libri@{tmp_path}/t")
+  packed = corpora.open_corpus(spec)
   assert list(packed.columns) == ["file", "speaker", "text"]
   for name in ("speaker", "text", "length", "rate_hz"):
     assert packed[name].tolist() == corpus[name].tolist()
@@ -143,23 +146,31 @@ def test_stacked_parts_and_odd_samples_are_packed_exactly(data_dir, tmp_path):
     parts=("mixture", "s1", "s2"),
   )
   build_tfds.build({"x": corpus}, name="mixes", data_dir=tmp_path)
-  packed = corpora.open_corpus(f"tfds:mixes@{tmp_path}", split="x")
+  # The only split is taken, whatever its name.
+  assert corpora.splits_of(f"tfds:mixes@{tmp_path}") is None
+  packed = corpora.open_corpus(f"tfds:mixes@{tmp_path}")
   assert packed.is_premixed and packed.num_sources == 2
   assert packed["age"].tolist() == [3.5, 4.5]
   np.testing.assert_array_equal(packed.read(1, 30, 60), corpus.read(1, 30, 60))
 
 
-def test_the_command(data_dir, librispeech, tmp_path, capsys):
+def test_the_command(data_dir, librispeech, tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(sys.modules, "apache_beam", None)
   flags = [f"--corpus=librispeech:{librispeech}", "--name=x"]
   flags += [f"--data_dir={tmp_path}/t"]
   assert build_tfds.main(flags) == 0
   assert capsys.readouterr().out.endswith("x/1.0.0\n")
-  assert build_tfds.main(flags) == 1
-  assert build_tfds.main([*flags, "--split=none"]) == 1
-  errors = capsys.readouterr().err.splitlines()
-  assert [line for line in errors if line.startswith("error: ")][-1].endswith(
-    "has no subset none"
-  )
+  for wrong, message in (
+    ([], "is there already"),
+    (["--split=none"], "has no subset none"),
+    (["--name=Bad-Name", "--corpus=none"], "name is 'Bad-Name'; tfds takes"),
+    ([f"--data_dir={__file__}"], "Not a directory"),
+    (["--beam"], "pip install 'jaxsep[beam]'"),
+  ):
+    assert build_tfds.main(flags + wrong) == 1
+    errors = capsys.readouterr().err.splitlines()
+    errors = [line for line in errors if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
 
 
 def test_beam_writes_the_same(data_dir, librispeech, tmp_path):
@@ -175,8 +186,10 @@ def test_beam_writes_the_same(data_dir, librispeech, tmp_path):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"where": "no_such_dataset_here"}, "cannot be opened"),
-    ({"split": "dev"}, "split dev: cannot be opened"),
+    ({"where": "no_such_dataset"}, "no_such_dataset: is not in /"),
+    ({"where": "tiny_speech@/nope"}, "/nope: no such folder"),
+    ({"where": "mnist"}, "mnist: is not prepared in /"),
+    ({"split": "dev"}, r"\(Unknown split 'dev'. Should be one of \['train'\]"),
     ({"audio": "sound"}, "has no feature sound, only"),
     ({"speaker": "singer"}, "has no feature singer, only"),
   ],

@@ -12,11 +12,8 @@ from experiments.benchmarks import peers
 NAMES = (
   "bss_eval",
   "data_pipeline",
-  "devices",
   "gradients",
-  "long_recording",
   "probe_suite",
-  "simulate",
   "streaming",
 )
 

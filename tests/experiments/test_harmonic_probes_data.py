@@ -1,5 +1,7 @@
 """Corpora of configs: which there are, what is in them, and who is kept."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -60,7 +62,9 @@ def test_run_on_files_of_mixtures(tmp_path, premixed):
   said = []
   result = job.fit(config, make_task, workdir=tmp_path / "run", say=said.append)
   assert result.reason == "finished" and np.isfinite(result.best_value)
-  assert said == ["training: 2 mixtures", "validation: 2 mixtures"]
+  assert said[:2] == ["training: 2 mixtures", "validation: 2 mixtures"]
+  # What mixtures that exist have no use for.
+  assert "data.speed_range" in said[2]
 
 
 @pytest.mark.parametrize("has_noise", [False, True])
@@ -75,6 +79,10 @@ def test_librimix_of_either_kind(tmp_path, has_noise):
     config.data.mixture = kind
   batch = next(opened(config).train_batches(0))
   assert ("noise" in batch) == has_noise
+  # Mixtures are padded to the crop unless short ones are to be left out.
+  config.data.min_utterance_s = 2.0
+  with pytest.raises(ValueError, match="is 2 s long"):
+    opened(config)
 
 
 def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
@@ -99,6 +107,11 @@ def test_librispeech_trains_on_no_dev_and_no_test(tmp_path):
   again = tiny_config(corpus=f"librispeech:{tmp_path}", valid_split="train-b")
   with pytest.raises(ValueError, match="2 speakers are in both training and"):
     opened(again)
+  # Without `dev-*`, speakers of `train-*` are held out.
+  shutil.rmtree(tmp_path / "dev-clean")
+  data = opened(tiny_config(corpus=f"librispeech:{tmp_path}"))
+  speakers = data.train.speakers + data.valid.speakers
+  assert sorted(speakers) == ["00", "01", "10", "11"]
 
 
 def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
@@ -113,11 +126,11 @@ def test_corpus_without_list_keeps_speakers_for_validation(tmp_path):
   assert not set(data.train.speakers) & set(data.valid.speakers)
   assert len(data.train.speakers) + len(data.valid.speakers) == 8
   # One second does not fill a crop of one second at a speed of 1.05.
-  assert (data.train.length == 16000).all() and len(data.valid) == 8
+  assert (data.train.length == 16000).all() and len(data.valid) == 4
   batch = next(data.train_batches(0))
   assert (batch["length"] == batch["sources"].shape[-1]).all()
   config.data.min_utterance_s = 0.5
-  assert len(opened(config).train) == 8
+  assert len(opened(config).train) == 12
   names = tmp_path / "names.txt"
   names.write_text("speaker3\nspeaker5\n")
   config.data.valid_speakers = str(names)
@@ -156,16 +169,35 @@ def test_training_on_utterances_and_validating_on_mixtures(
     ({"valid_speakers": "x"}, {}, "valid_speakers is x, but voices has"),
     ({"valid_corpus": "voices", "valid_speakers": "x"}, {}, "leave it empty"),
     ({"valid_split": "x"}, {}, "'x'"),
+    ({"corpus": "{}", "valid_split": "tr"}, {}, "the same mixtures"),
+    ({"crop_s": -1.0}, {}, "config.data: crop_s is -1"),
+    ({"num_threads": 0}, {}, "num_threads is 0"),
+    ({"min_utterance_s": -1.0}, {}, "min_utterance_s is -1"),
   ],
 )
 def test_options_that_would_not_count(premixed, data, settings, message):
   corpus = premixed(["tr", "cv"])
   config = tiny_config(
-    **{name: value.format(corpus) for name, value in data.items()}
+    **{
+      name: value.format(corpus) if isinstance(value, str) else value
+      for name, value in data.items()
+    }
   )
   config.simulation.update(settings)
   with pytest.raises(ValueError, match=message):
     opened(config)
+
+
+def test_corpus_is_known_by_its_rows(tmp_path):
+  place = f"speaker_folders:{tmp_path}"
+  for root in ("a", "b", "c"):
+    for speaker in "1234":
+      level = noise_of(int(speaker), 8000 if root != "c" else 9000)
+      write(tmp_path / root / speaker / "x.wav", level)
+  found = [
+    opened(tiny_config(corpus=f"{place}/{root}")).describe() for root in "abc"
+  ]
+  assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("name", ["split", "valid_split"])

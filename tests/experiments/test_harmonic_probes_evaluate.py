@@ -12,7 +12,7 @@ import jaxsep
 from data_pipelines import mixture_lists
 from data_pipelines.corpora import open_corpus
 from experiments import data as data_lib
-from experiments import evaluation, rows
+from experiments import rows, separation
 from experiments.harmonic_probes import evaluate, make_mixture_list, train
 from jaxsep import metrics
 
@@ -95,6 +95,8 @@ def check_row(row, folder, mixture, reference):
 
 def test_some_of_a_list_with_audio(tmp_path, mixture_list, model, run_evaluate):
   mixtures, where = mixture_list
+  # Of an earlier evaluation.
+  (tmp_path / "rows_examples/example_99").mkdir(parents=True)
   found = run_evaluate(
     model=model(), num_examples=3, crop_s=1.2, num_saved=2, **where
   )
@@ -113,6 +115,7 @@ def test_some_of_a_list_with_audio(tmp_path, mixture_list, model, run_evaluate):
   saved = tmp_path / "rows_examples"
   folder = saved / f"example_{wanted[0]}"
   assert len(list(saved.iterdir())) == 3 and len(list(folder.iterdir())) == 5
+  assert not (saved / "example_99").exists()
   heard, rate_hz = soundfile.read(folder / "mixture.wav")
   mixture, _ = parts_of(mixtures, wanted[0], where["root"])
   np.testing.assert_allclose(heard, mixture[:9600], atol=1e-4)
@@ -126,12 +129,12 @@ def test_mixtures_have_the_rate_of_the_model_and_the_test_split(
   premixed(["tt"], rate_hz=8000, count=3)
   corpus = premixed(["cv", "tt"], rate_hz=16000, num_samples=17000)
   folder = model(16000)
-  found = run_evaluate(model=folder, corpus=corpus, length_multiple_s=1.0)
+  found = run_evaluate(model=folder, corpus=corpus)
   assert [row["id"] for row in found] == ["m0.wav", "m1.wav"]
-  assert {row["seconds"] for row in found} == {1.0}
-  caption = (tmp_path / "rows.md").read_text().splitlines()[-1]
-  assert "multiples of 1 s, which leaves out 5.88% of" in caption
-  parts = [noise_of(100 + s, 17000)[:16000] for s in (0, 1)]
+  # Whole, although batches are padded to whole seconds.
+  assert {row["seconds"] for row in found} == {17000 / 16000}
+  assert (tmp_path / "rows.md").read_text().endswith("Whole mixtures.\n")
+  parts = [noise_of(100 + s, 17000) for s in (0, 1)]
   check_row(found[0], folder, sum(parts), parts)
   other = data_lib.open_corpus(corpus, sample_rate_hz=16000, split="cv")
   np.testing.assert_allclose(other.read(0)[1], noise_of(0, 17000), atol=1e-4)
@@ -160,7 +163,7 @@ def test_voices_are_those_to_test_on(model, run_evaluate):
 def test_seconds_are_those_of_the_mixture(overlap):
   config = tiny_config(valid_crop_s=0.5, num_valid_examples=4, batch_size=4)
   config.simulation.overlap = overlap
-  task = train.make_task(config, TINY_MODEL)
+  task = train.make_task(config)
   # Utterances that end within the crop, in each mixture another.
   batch = {
     "index": np.arange(2, dtype=np.uint32),
@@ -169,7 +172,7 @@ def test_seconds_are_those_of_the_mixture(overlap):
   }
   batch["sources"] *= np.arange(4000) < batch["length"][..., None]
   variables = task.init(jax.random.key(0), batch)
-  for row, signals in evaluation.evaluate(task, variables, [batch]):
+  for row, signals in separation.scored(task, variables, [batch]):
     mixture = signals["mixture"]
     assert row["samples"] == len(mixture) and mixture[-1] != 0
     lengths = batch["length"][row["index"]]
@@ -196,10 +199,18 @@ def test_error_of_means_and_spread_over_speakers():
   assert "| SI-SDRi | 4.00 | 1.22 | 4.50 |" in text and "STOI" not in text
 
 
-def test_mixtures_are_cut_as_little_as_their_lengths_allow():
-  for spread, multiple in ((100, 1), (200, 80), (20_000, 400), (10**7, 8000)):
-    samples = 16000 + np.arange(0, spread, max(spread // 5000, 1))
-    assert evaluation.finest_multiple(samples, 8000) == multiple
+def test_published_lists_are_known_by_their_content(tmp_path, librispeech):
+  root = librispeech.partition(":")[2]
+  paths = ["10/1/10-1-0000.flac", "11/1/11-1-0000.flac"]
+  (tmp_path / "libri.csv").write_text(
+    "mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain\n"
+    f"a,{paths[0]},0.5,{paths[1]},0.25\n"
+  )
+  (tmp_path / "wsj.txt").write_text(f"{paths[0]} 1.5 {paths[1]} -1.5\n")
+  for name in ("libri.csv", "wsj.txt"):
+    corpus = separation.open_mixture_list(str(tmp_path / name), root, 2)
+    assert corpus["path_2"].tolist() == paths[1:]
+    assert corpus.length.tolist() == [9000]
 
 
 @pytest.mark.parametrize(
@@ -216,11 +227,6 @@ def test_mixtures_are_cut_as_little_as_their_lengths_allow():
     ({"root": "x"}, "--root is for a --mixture_list"),
     ({"mixture_list": "x"}, "needs --root"),
     ({}, "name what to evaluate on"),
-    ({"corpus": "{}", "length_multiple_s": 1.0}, "--length_multiple_s is for"),
-    (
-      {"corpus": "voices", "length_multiple_s": 1.0, "crop_s": 1.0},
-      "--length_multiple_s or --crop_s, not both",
-    ),
     ({"corpus": "{}", "crop_s": 0.0}, "--crop_s is 0, expected more"),
     ({"corpus": "{}", "crop_s": 9.0}, "is 9 s long; choose a shorter"),
     ({"workdir": "x", "crop_s": 1.0}, "evaluated as it is"),
@@ -245,19 +251,26 @@ def test_rows_elsewhere_are_not_replaced_unasked(tmp_path, model, refused):
   line = refused(evaluate.main, [*words, f"--output={tmp_path / 'rows.csv'}"])
   assert "rows.md is there already; choose" in line
   assert (tmp_path / "rows.md").read_text() == "precious"
+  (tmp_path / "other_examples").mkdir()
+  line = refused(evaluate.main, [*words, f"--output={tmp_path / 'other.csv'}"])
+  assert "other_examples is there already" in line
 
 
 @pytest.mark.parametrize(
   ("words", "name"),
   [
     ([], "valid"),
+    (["--config.data.crop_s=2"], "valid_data.crop_s_2"),
     (["--mixture_list=a/list.csv", "--num_examples=300"], "list_num_300"),
     (["--corpus=wsj0_mix:/x", "--split=cv"], "wsj0_mix_x_cv"),
     (["--corpus=wsj0_mix:x", "--crop_s=2.5"], "wsj0_mix_x_crop_2.5"),
   ],
 )
 def test_every_set_has_a_name_of_its_own(words, name):
-  assert evaluate.set_name(evaluate.make_parser().parse(words)) == name
+  parser = evaluate.COMMAND.make_parser()
+  flags = parser.parse(["--workdir=run", *words], unknown="--config.")
+  path = evaluate.COMMAND.output_path(flags)
+  assert path.name == f"evaluation_{name}.csv"
 
 
 # Lists.

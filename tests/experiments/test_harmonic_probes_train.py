@@ -233,12 +233,13 @@ def fit(config, workdir):
   )
 
 
-def test_next_stage_starts_from_a_run_with_a_fixed_part(whole, tmp_path):
+def test_next_stage_starts_from_parts_of_runs(whole, tmp_path):
   workdir, _, _ = whole
   config = options.load(str(workdir / "config.json"))
   words = [
     f"--config.init_from={workdir}:encoder",
-    "--config.optimizer.fixed=('encoder',)",
+    f"--config.init_from.masker/bottleneck={workdir}:masker/bottleneck",
+    "--config.train.fixed=('encoder','masker/bottleneck')",
     "--config.train.num_steps=1",
     "--config.data.batch_size=8",
   ]
@@ -247,7 +248,7 @@ def test_next_stage_starts_from_a_run_with_a_fixed_part(whole, tmp_path):
   before = jaxsep.load(workdir).variables["params"]
   after = result.variables["params"]
   same = jax.tree.map(lambda a, b: bool((a == b).all()), before, after)
-  assert all(jax.tree.leaves(same["encoder"]))
+  assert all(jax.tree.leaves([same["encoder"], same["masker"]["bottleneck"]]))
   assert not all(jax.tree.leaves(same["decoder"]))
   # Going on needs the first run no more.
   config.init_from = str(tmp_path / "gone")
@@ -265,11 +266,24 @@ def test_run_that_goes_on_otherwise_is_refused(whole):
     fit(config, workdir)
 
 
+def test_longer_run_with_a_decay_names_the_way(tmp_path):
+  config = tiny_config()
+  config.optimizer.schedule = "cosine"
+  config.train.num_steps = 1
+  assert fit(config, tmp_path).reason == "finished"
+  config.train.num_steps = 2
+  with pytest.raises(ValueError, match=r"--config\.optimizer\.decay_steps=1"):
+    fit(config, tmp_path)
+  config.optimizer.decay_steps = 1
+  assert fit(config, tmp_path).state.step == 2
+
+
 @pytest.mark.parametrize(
   ("words", "message"),
   [
     (["--config.optimizer.learning_rte=1"], "has no learning_rte"),
     ([], "--workdir is missing"),
+    ([f"--config={ROOT / 'README.md'}"], "README.md is no config file"),
     (["--workdir=x", "--process_id=1"], "--multihost is missing"),
     (["--workdir=x", "--multihost", "--process_id=1"], "needs --coordinator"),
   ],
@@ -307,7 +321,7 @@ def test_every_config_makes_a_task_and_an_optimizer(name):
   json.dumps(task.describe())
   parts = ("data", "optimizer", "train")
   build = {part: job.build(config[part]) for part in parts}
-  job.make_optimizer(build["optimizer"], build["train"].num_steps)
+  build["optimizer"].make(build["train"].num_steps)
   # A mixture fills its crop.
   data = build["data"]
   assert data.min_utterance_s is None or data.min_utterance_s >= data.crop_s

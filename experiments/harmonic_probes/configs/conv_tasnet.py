@@ -28,8 +28,9 @@ def get_config() -> Any:
       simulate.Simulation(8000), without=("sample_rate_hz",)
     ),
     data=job.options(DataConfig()),
+    # Halved at most to a thousandth.
     optimizer=job.options(
-      job.OptimizerConfig(schedule="plateau", plateau_min_learning_rate=1e-6)
+      job.OptimizerConfig(plateau=train.Plateau(min_scale=1e-3))
     ),
     train=job.options(
       train.TrainConfig(num_steps=250_000, eval_every=2_500, log_every=100)

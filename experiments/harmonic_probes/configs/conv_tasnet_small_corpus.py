@@ -19,6 +19,7 @@ def get_config() -> Any:
   config.model.encoder_activation = "relu"
   config.model.filterbank_init = "fourier"
   config.data.update(speed_range=(0.9, 1.1), batch_size=2, crop_s=2.0)
+  config.optimizer.plateau = None
   config.optimizer.update(
     name="muon", learning_rate=3e-3, schedule="cosine", warmup_steps=200
   )

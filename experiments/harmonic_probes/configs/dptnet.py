@@ -18,6 +18,7 @@ def get_config() -> Any:
   # remat keeps the input of each layer only: a fraction of the memory.
   config.model = job.options(models.DPTNet(remat=True))
   config.data.batch_size = 1
+  config.optimizer.plateau = None
   config.optimizer.update(
     learning_rate=4e-4,
     schedule="staircase",
