@@ -72,9 +72,12 @@ def test_dropped_iterators_stop_reading():
 def test_process_ends_while_reading():
   """However a program stops, threads that read do not keep it alive."""
   code = """
-    import sys, time
+    import signal, sys, time
     import numpy as np
     from data_pipelines.stream import Stream
+
+    # Shells start what runs in the background without it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def read(step):
       time.sleep(0.02)
