@@ -1,6 +1,6 @@
 """Ingredients in, mixtures out: pure functions of one example and one key."""
 
-from jaxsep.simulate._batch import fixed_examples, simulate_batch
+from jaxsep.simulate._batch import simulate_batch
 from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range, active_rms
 from jaxsep.simulate._reverb import reverberate
@@ -19,7 +19,6 @@ __all__ = [
   "active_rms",
   "alternating_tones",
   "burst_length",
-  "fixed_examples",
   "gap_starts",
   "mute",
   "reverberate",

@@ -345,24 +345,6 @@ def test_a_simulation_of_the_user_is_given_all_arrays():
   np.testing.assert_allclose(mixed["mixture"], batch["sources"][:, 0] + 0.5)
 
 
-def test_fixed_examples_do_not_depend_on_the_batch_size():
-  mix = make(overlap="min", noise_snr_db=10, early_ms=5)
-  batch = batch_of(6)
-  halves = [
-    {name: value[part] for name, value in batch.items()}
-    for part in (slice(0, 3), slice(3, 6))
-  ]
-  whole = list(simulate.fixed_examples(mix, [batch], key=KEY))
-  parts = list(simulate.fixed_examples(mix, halves, key=KEY))
-  assert [int(example["index"]) for example in whole] == list(range(100, 105))
-  for a, b in zip(whole, parts, strict=True):
-    assert isinstance(a["mixture"], np.ndarray)
-    assert a["mixture"].shape == (2800,) and a["reference"].shape == (2, 2800)
-    assert a["noise"].shape == a["late"].shape == (2800,)
-    for name in a:
-      np.testing.assert_array_equal(a[name], b[name])
-
-
 # Failure.
 
 
