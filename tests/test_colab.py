@@ -54,7 +54,7 @@ def path(request):
 def test_notebook_runs(path, tmp_path, monkeypatch):
   monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
   monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
-  monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+  monkeypatch.delenv("XLA_FLAGS", raising=False)
   monkeypatch.setenv("NUMBA_OPT", "0")
   notebook = nbformat.read(path, as_version=4)
   cells = [
