@@ -55,15 +55,20 @@ def feature_sums(
   features: Float[Array, "batch frames channels"],
   norm: str,
   num_frames: Int[Array, "batch"] | None = None,
+  *,
+  shifted: bool = True,
 ) -> Sums:
   """What the statistics of a norm are made of, float32.
 
   Only the global norm needs `num_frames`, the frames that are not padding: to
-  the others, no frame sees a later one.
+  the others, no frame sees a later one. Without `shifted`, for features whose
+  mean is not far above their deviation, the shift is zero: one pass less.
   """
   features = features.astype(jnp.float32)
   length, channels = features.shape[1:]
-  if norm == "channel":
+  if not shifted:
+    shift = jnp.zeros((1, 1, 1))
+  elif norm == "channel":
     shift = features[..., :1]
   elif norm == "cumulative":
     shift = jnp.mean(features[:, :1], axis=2, keepdims=True)
