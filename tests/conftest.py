@@ -18,7 +18,7 @@ os.environ.setdefault(
   str(pathlib.Path(__file__).parents[1] / ".pytest_cache/jax"),
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-# Compiling takes longer than running: a third of the time of all tests.
+# Most programs run once: they are compiled quickly rather than well.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Of each worker its own: librosa's compiled functions, written by several at

@@ -30,7 +30,8 @@ class Simulation:
 
   All that is random is uniform and drawn from the key; a range is `(low,
   high)`, and a number stands for both. The defaults follow WSJ0-2mix: equal
-  active levels, then up to 5 dB between two speakers, cut to the shorter one.
+  active levels, then up to 5 dB between two speakers, cut to the shorter one;
+  but WSJ0-2mix scales every mixture to a peak of 0.9, which here is a limit.
   Signals that are equal in seconds are mixed alike at any sample rate.
 
   Attributes:

@@ -2,7 +2,9 @@
 
 Adam at 1e-3, gradients clipped at 5, crops of 4 s, the learning rate halved
 after 3 evaluations without improvement; an evaluation every 20,000 mixtures,
-the size of WSJ0-2mix's training set, and 100 of them.
+the size of WSJ0-2mix's training set, and 100 of them. From a corpus of
+utterances, unlike the paper, pairs, crops and speeds (0.95 to 1.05) are drawn
+anew for every mixture; `wsj0_mix:DIR` has the fixed mixtures of the paper.
 
 Options are documented in their classes: `models.ConvTasNet`,
 `simulate.Simulation`, `DataConfig`, `OptimizerConfig` and `train.TrainConfig`.
