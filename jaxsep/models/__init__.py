@@ -11,6 +11,7 @@ from jaxsep.models.dptnet import DPTNet
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
 from jaxsep.models.spectrogram_tasnet import SpectrogramTasNet
 from jaxsep.models.tcn import TemporalConvNet
+from jaxsep.models.tf_gridnet import TFGridNet
 
 __all__ = [
   "ConvTasNet",
@@ -21,5 +22,6 @@ __all__ = [
   "GlobalLayerNorm",
   "SpectrogramTasNet",
   "Stft",
+  "TFGridNet",
   "TemporalConvNet",
 ]

@@ -8,7 +8,13 @@ import numpy as np
 import optax
 
 from jaxsep.dsp import Stft
-from jaxsep.models import ConvTasNet, DPTNet, SpectrogramTasNet, TemporalConvNet
+from jaxsep.models import (
+  ConvTasNet,
+  DPTNet,
+  SpectrogramTasNet,
+  TemporalConvNet,
+  TFGridNet,
+)
 
 MASKER = {
   "bottleneck_channels": 8,
@@ -29,6 +35,17 @@ SMALL = {
     "num_blocks": 1,
     "num_heads": 2,
     "hidden_size": 6,
+  },
+  TFGridNet: {
+    "n_fft": 32,
+    "hop_length": 16,
+    "window": "sqrt_hann",
+    "feature_size": 4,
+    "num_blocks": 1,
+    "hidden_size": 6,
+    "stride": 2,
+    "num_heads": 2,
+    "key_size": 34,
   },
 }
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from separators import SMALL, learn, nest, signal, small
 
-from jaxsep.models import ConvTasNet, DPTNet, SpectrogramTasNet
+from jaxsep.models import ConvTasNet, DPTNet, SpectrogramTasNet, TFGridNet
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def compiled_gradient(model_class, **options):
 
 
 every_model = pytest.mark.parametrize(
-  "model_class", [ConvTasNet, SpectrogramTasNet, DPTNet]
+  "model_class", [ConvTasNet, SpectrogramTasNet, DPTNet, TFGridNet]
 )
 
 
@@ -87,6 +87,7 @@ LATE, REFLECTED = {"conv_padding": "late"}, {"conv_padding": "reflect"}
     (SpectrogramTasNet, {}),
     (DPTNet, {}),
     (DPTNet, {"norm": "global", "chunk_padding": "chunk", "padding": "none"}),
+    (TFGridNet, {}),
   ],
 )
 def test_padding_and_other_examples_change_nothing(model_class, options):
@@ -121,6 +122,7 @@ def test_padding_and_other_examples_change_nothing(model_class, options):
     (SpectrogramTasNet, {"compression": "power"}, 2e-3),
     (SpectrogramTasNet, {"compression": None}, 2e-3),
     (DPTNet, {}, 1e-4),
+    (TFGridNet, {}, 1e-4),
   ],
 )
 def test_level_changes_nothing_else(model_class, options, atol):
