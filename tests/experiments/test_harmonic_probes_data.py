@@ -1,5 +1,6 @@
 """Corpora of configs: which there are, what is in them, and who is kept."""
 
+import pathlib
 import shutil
 
 import jax
@@ -50,6 +51,10 @@ def test_validation_has_noises_and_rooms_of_its_own(folders, librispeech):
     heard = set(data.background[name].path)
     kept = set(data.valid_background[name].path)
     assert heard and kept and not heard & kept
+    # Validation reads no other.
+    for path in heard:
+      pathlib.Path(data.background[name].root, path).unlink()
+  assert next(iter(data.eval_batches()))["mask"].any()
 
 
 def test_run_on_files_of_mixtures(tmp_path, premixed):
