@@ -155,7 +155,8 @@ def joined(reference, starts, estimates):
   parts = []
   for start, estimate in zip(starts, estimates, strict=True):
     samples = reference[:, start : start + estimate.shape[1]].sum(0)
-    parts.append(join.add(inference.Chunk(start, samples, 1.0), estimate))
+    chunk = inference.Chunk(start, samples, float(samples.std()))
+    parts.append(join.add(chunk, estimate))
   return np.concatenate([*parts, join.flush()], axis=1)
 
 
