@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_corpora import noise_of, tiny_config, write
 
+from data_pipelines.corpora import CorpusError
 from experiments import data as data_lib
 from experiments import job
 from experiments.harmonic_probes.train import make_task
@@ -55,6 +56,10 @@ def test_validation_has_noises_and_rooms_of_its_own(folders, librispeech):
     for path in heard:
       pathlib.Path(data.background[name].root, path).unlink()
   assert next(iter(data.eval_batches()))["mask"].any()
+  # Nor may its set change unnoticed.
+  pathlib.Path(data.valid.full_path(0)).unlink()
+  with pytest.raises(CorpusError, match="cannot be read"):
+    list(data.eval_batches())
 
 
 def test_run_on_files_of_mixtures(tmp_path, premixed):

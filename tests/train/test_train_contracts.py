@@ -42,6 +42,15 @@ def compiled(task, frozen=None):
 # Examples that do not count.
 
 
+class Rated(toy_task.ToyTask):
+  """Logs a ratio whose examples have weights."""
+
+  def loss(self, variables, batch, **options):
+    loss, (changed, _) = super().loss(variables, batch, **options)
+    index = batch["index"].astype(jnp.float32)
+    return loss, (changed, {"rate": tasks.Mean(index % 3, index + 1)})
+
+
 def test_masked_examples_are_as_if_they_were_not_there():
   batch = toy_task.batch_at(0)
   mask = np.array([1, 1, 1, 0, 1, 0, 0, 0], bool)
@@ -51,13 +60,13 @@ def test_masked_examples_are_as_if_they_were_not_there():
     (batch | {"mask": mask}, 1),
     (batch | {"mask": mask}, 2),
   ):
-    step, state = first_step(
-      toy_task.ToyTask(), num_microbatches=num_microbatches
-    )
+    step, state = first_step(Rated(), num_microbatches=num_microbatches)
     state, scalars = step(state, rows, None)
     found.append(
       (state.variables, dict(zip(scalars.names, scalars.values, strict=True)))
     )
+  # Of the examples 0, 1, 2 and 4.
+  np.testing.assert_allclose(found[0][1]["rate"], 4 / (1 + 2 + 3 + 5))
   for other in found[1:]:
     jax.tree.map(
       lambda *both: np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-7),
