@@ -186,7 +186,8 @@ def placed(seed, lengths, ratio, time=300):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize(
-  "lengths", [(100, 80, 30), (300, 300, 300), (1, 300, 2), (250, 9, 120)]
+  "lengths",
+  [(100, 80, 30), (300,) * 3, (1, 300, 2), (250, 9, 120), (300,) * 10],
 )
 def test_partial_overlap_keeps_every_speaker_in_one_piece(lengths, ratio):
   time, lengths = 300, np.array(lengths)
@@ -201,10 +202,9 @@ def test_partial_overlap_keeps_every_speaker_in_one_piece(lengths, ratio):
       np.testing.assert_array_equal(kept, lengths)
     # One factor for all, to a sample, and only where time is short.
     factor = np.max(kept / lengths)
-    allowed = 3 + lengths / lengths.max()
-    assert (np.abs(kept - factor * lengths) <= allowed).all()
+    assert (kept >= np.floor(factor * lengths - 1e-6)).all()
     if ratio == 0:
-      assert kept.sum() == end >= min(lengths.sum(), time - 6)
+      assert kept.sum() == end >= min(lengths.sum(), time - 2 * len(lengths))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
@@ -218,7 +218,9 @@ def test_partial_overlap_shares_what_was_asked_for(ratio):
 @pytest.mark.parametrize("wanted", [-5.0, 20.0])
 def test_noise_has_the_snr_asked_for(wanted):
   parts = ingredients()
-  mixed = make(noise_snr_db=wanted, overlap="max")(KEY, parts)
+  # What is past the end of the mixture does not count.
+  parts["noise"][2800:] *= 10
+  mixed = make(noise_snr_db=wanted, overlap="min")(KEY, parts)
   signals = np.stack([mixed["mixture"] - mixed["noise"], mixed["noise"]])
   speech, noise = simulate.active_rms(signals, sample_rate_hz=8000)
   ratio = 20 * np.log10(speech / noise)
@@ -296,6 +298,12 @@ def test_loud_mixtures_are_turned_down_and_quiet_ones_left():
   loud = make(level_db=0, peak=0.9)(KEY, parts)
   top = max(np.max(np.abs(loud[name])) for name in ("mixture", "reference"))
   np.testing.assert_allclose(top, 0.9, rtol=1e-6)
+  # Targets of opposite sign are louder than their sum.
+  opposite = parts["sources"][0] * np.float32([[1], [-0.9]])
+  opposite = {"sources": opposite, "length": parts["length"][:2]}
+  loud = make(level_db=0, peak=0.9)(KEY, opposite)
+  assert np.max(np.abs(loud["mixture"])) < 0.85
+  np.testing.assert_allclose(np.max(np.abs(loud["reference"])), 0.9, rtol=1e-6)
   quiet = make(level_db=-40, peak=0.9)(KEY, parts)
   free = make(level_db=-40, peak=None)(KEY, parts)
   np.testing.assert_array_equal(quiet["mixture"], free["mixture"])

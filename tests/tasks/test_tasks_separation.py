@@ -284,6 +284,12 @@ def test_lengths_come_from_the_batch_or_the_simulation(waveforms):
   )
   assert mixed["length"].tolist() == [TIME, 333, 150]
   np.testing.assert_allclose(value, waveforms.loss(mixed), rtol=1e-5)
+  # Without a simulation, a mixture is as long as its longest source.
+  batch = ingredients()
+  batch["length"][:, 1] = 333
+  signals = waveforms.separate(batch)
+  assert signals["length"].tolist() == [TIME] * 3
+  np.testing.assert_array_equal(signals["reference"], batch["sources"])
 
 
 def test_losses_of_ones_own_are_told_the_length_if_they_ask(waveforms):
