@@ -179,13 +179,13 @@ def _split(estimate, reference, filter_length):
   gains = _gains(estimate, reference, lags[..., 0], loading)
   rest = estimate - jnp.sum(gains[..., None] * reference[:, None], axis=2)
 
-  # Then filters.
+  # Then filters, twice: the second time on what rounding left of the first.
   rest = jnp.fft.rfft(rest, n_fft)
   found, _ = _project(system, correlate(rest), _energy(rest, n_fft))
-  rest = rest - jnp.sum(jnp.fft.rfft(found, n_fft) * spectra, axis=2)
-  artifacts = _energy(rest, n_fft)
   filters = found.at[..., 0].add(gains)
-  target, interference = _shares(system, lags, loading, filters)
+  rest = rest - jnp.sum(jnp.fft.rfft(found, n_fft) * spectra, axis=2)
+  found, artifacts = _project(system, correlate(rest), _energy(rest, n_fft))
+  target, interference = _shares(system, lags, loading, filters + found)
   return (
     target,
     interference,
