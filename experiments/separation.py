@@ -22,7 +22,7 @@ from experiments import data as data_lib
 from experiments import options, rows
 from experiments.evaluation import Evaluation, examples_of
 from experiments.rows import Row
-from jaxsep import audio, metrics
+from jaxsep import audio, inference, metrics
 from jaxsep.tasks import Keys
 
 #: Of mixtures that are drawn, where flags do not say.
@@ -308,7 +308,7 @@ def scored(
   over the sources of every value of `metrics.separation_scores`, of STOI and
   PESQ if `perceptual`, and `si_sdr_1` ... of each source. Beside it the
   signals: `mixture` `[T]`, `estimate` and `reference` `[S, T]`, the estimates
-  in the order of the references.
+  in the order of the references and at the level of the mixture.
   """
 
   @jax.jit
@@ -328,6 +328,9 @@ def scored(
     )
     for i in np.flatnonzero(mask):
       heard = {n: x[i, ..., : length[i]] for n, x in signals.items()}
+      # Models have levels of their own.
+      level = inference.RunningGains(len(heard["estimate"]), half_life=1)
+      heard["estimate"] = level.apply(heard["mixture"], heard["estimate"])
       row: Row = {"index": int(batch["index"][i]), "samples": int(length[i])}
       row |= {n: float(np.mean(value[i])) for n, value in values.items()}
       if perceptual:

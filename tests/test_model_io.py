@@ -1,5 +1,6 @@
 """Model folders: written, read again, and refused."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -205,6 +206,11 @@ def test_parts_and_files(tmp_path, folder, net):
     check_equal(part.variables, net[1])
   # Each part is a model folder of its own; without them, their files go.
   check_equal(load(whole / "by_value").variables, net[1])
+  # Parts may have parts.
+  parts = {"by_path": whole, "by_value": loaded}
+  save(tmp_path / "nested", *net, parts=parts)
+  for part in load(tmp_path / "nested").parts.values():
+    check_equal(part.parts["by_path"].variables, net[1])
   save(whole, *net, overwrite=True)
   assert sorted(os.listdir(whole)) == ["config.json", "params.safetensors"]
 
@@ -275,6 +281,16 @@ def test_a_bucket_gets_config_json_last(tmp_path, net):
   assert sorted(os.listdir(tmp_path / "run")) == ["best"]
 
 
+@dataclasses.dataclass(frozen=True)
+class InSamples:
+  """Changes its option, and changes it again when it is read."""
+
+  duration: float
+
+  def __post_init__(self):
+    object.__setattr__(self, "duration", 8 * self.duration)
+
+
 def test_what_can_be_saved_is_known_before(net):
   model, variables = net
   shapes = jax.eval_shape(lambda: variables)
@@ -285,6 +301,8 @@ def test_what_can_be_saved_is_known_before(net):
     model_io.check_savable(model, shapes | {"params": {}})
   with pytest.raises(ValueError, match=r"mean has shape \(2,\)"):
     model_io.check_savable(Net(size=3), shapes)
+  with pytest.raises(ValueError, match="do not come back"):
+    model_io.check_savable(Net(limit=InSamples(4.0)), shapes)
   keys = {"params": {"key": jax.random.key(0)}}
   with pytest.raises(ValueError, match=r"params.key is key<fry>, not one of"):
     model_io.check_savable(nn.Dense(1), keys)

@@ -4,11 +4,8 @@ Each side is a process of its own; they take turns, one run each, so that a
 change in the machine's speed meets both. On a CPU both get the same cores. On a
 GPU, use a larger batch, --dtype=bfloat16 and --compile_peer.
 
-Our side keeps the memory that a step frees, as the training jobs do;
---nokeep_freed_memory has it give the memory back. What the C library of the
-peer's side does with it can be set by the environment of that process:
-
-  --peer_env=GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
+Both sides keep the memory that a step frees, as our training jobs do;
+--nokeep_freed_memory lets both give it back to the system.
 """
 
 import contextlib
@@ -29,6 +26,11 @@ from experiments.cores import allowed_cores
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _RATE_HZ = 8000
+# What `keep_freed_memory` sets, for a process that does not call it.
+_KEEP_FREED = (
+  "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0"
+  f":glibc.malloc.trim_threshold={2**63 - 1}"
+)
 
 
 def ask(side: Any, do: str, **request: Any) -> Any:
@@ -91,7 +93,6 @@ def main(
   add("dtype", default="float32", choices=["float32", "bfloat16"])
   add("compile_peer", type=bool, help="The peer by torch.compile.")
   add("nokeep_freed_memory", type=bool)
-  add("peer_env", type=list)
   options = parser.parse()
 
   def run():
@@ -134,8 +135,12 @@ def commands(model: str, options: Any) -> tuple[dict[str, Any], list[int]]:
       f"--cpus has {unknown[0]!r}; the cores are {','.join(allowed)}"
     )
   ours = [sys.executable, "-m", "experiments.benchmarks.side_jaxsep", model]
+  peer_environment = {}
   if options.nokeep_freed_memory:
     ours.append("--nokeep_freed_memory")
+  else:
+    tunables = [os.environ.get("GLIBC_TUNABLES"), _KEEP_FREED]
+    peer_environment["GLIBC_TUNABLES"] = ":".join(filter(None, tunables))
   sides: dict[str, Any] = {"ours": (ours, {})}
   if python := options.peer_python:
     if not (_ROOT / python).exists():
@@ -143,13 +148,9 @@ def commands(model: str, options: Any) -> tuple[dict[str, Any], list[int]]:
         f"no Python at {python}: run `make bench`, or give --peer_python= "
         "(empty to run our side alone)"
       )
-    words = [word.partition("=") for word in options.peer_env]
-    for word, equals, value in words:
-      if not (word and equals):
-        raise ValueError(f"--peer_env is {word + value!r}; it takes NAME=VALUE")
     # By path: that environment has no `experiments` to import from.
     command = [str(_ROOT / python), str(_HERE / "side_asteroid.py"), model]
-    sides["peer"] = command, {word: value for word, _, value in words}
+    sides["peer"] = command, peer_environment
   return sides, [int(core) for core in cpus]
 
 

@@ -8,7 +8,7 @@ cores, everything counted but the imports.
   python -m experiments.benchmarks.probe_suite
 
 On Linux, large pages (GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command)
-save up to a tenth of the time.
+save time.
 """
 
 import time

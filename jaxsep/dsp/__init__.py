@@ -15,7 +15,6 @@ from jaxsep.dsp._ratios import (
   power_ratio_db,
   projection,
 )
-from jaxsep.dsp._resample import resample
 from jaxsep.dsp._stft import Stft, StftState
 from jaxsep.dsp._windows import get_window
 
@@ -42,6 +41,5 @@ __all__ = [
   "power_ratio_db",
   "projection",
   "reorder",
-  "resample",
   "rms",
 ]

@@ -53,7 +53,8 @@ def separate(
     >>> masker = models.TemporalConvNet(num_blocks=1, num_repeats=1)
     >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = np.sin(0.1 * np.arange(5000, dtype=np.float32))
-    >>> variables = model.init(jax.random.key(0), **model.example_inputs())
+    >>> variables = jax.jit(model.init)(
+    ...     jax.random.key(0), **model.example_inputs())
     >>> separate(model, variables, mixture, cut=Overlapping(2000)).shape
     (2, 5000)
   """

@@ -82,7 +82,7 @@ def stream(model: nn.Module) -> Stream:
     ...     num_blocks=1, num_repeats=1, causal=True)
     >>> model = models.ConvTasNet(masker=masker)
     >>> mixture = jnp.sin(0.1 * jnp.arange(800))[None]
-    >>> variables = model.init(jax.random.key(0), mixture)
+    >>> variables = jax.jit(model.init)(jax.random.key(0), mixture)
     >>> live = stream(model)
     >>> state, parts = live.init(variables, 1), []
     >>> for chunk in jnp.split(mixture, 5, axis=1):
@@ -153,7 +153,8 @@ def stream_blocks(
     >>> masker = models.TemporalConvNet(
     ...     num_blocks=1, num_repeats=1, causal=True)
     >>> model = models.ConvTasNet(masker=masker)
-    >>> variables = model.init(jax.random.key(0), **model.example_inputs())
+    >>> variables = jax.jit(model.init)(
+    ...     jax.random.key(0), **model.example_inputs())
     >>> blocks = np.sin(0.1 * np.arange(800, dtype=np.float32)).reshape(5, 160)
     >>> parts = list(stream_blocks(model, variables, blocks))
     >>> np.concatenate(parts, axis=1).shape

@@ -130,8 +130,6 @@ def si_snr(
 
 def _without_mean(signal, length):
   """The signal without its mean, at a level of its own."""
-  # Twice: the first mean of a long signal is not exact in float32.
   signal = dsp.centered(_levels.unit_peak(signal), length)
-  signal = dsp.centered(signal, length)
   constant = _levels.level_of_peak(signal) <= _CONSTANT
   return jnp.where(constant, 0.0, signal)

@@ -9,7 +9,7 @@ of the first matmul, and recomputes the rest. Forward-mode differentiation is
 not available.
 
 On two shared cores, the gradient of ConvTasNet for 2 x 2 s took 4.4 s and
-393 MB this way, 6.2 s and 2,452 MB left to JAX, and 6.1 to 7.8 s and at least
+402 MB this way, 6.2 s and 2,460 MB left to JAX, and 6.1 to 7.8 s and at least
 2,356 MB with the policies of `jax.checkpoint`, which XLA undoes on CPUs; see
 `experiments/benchmarks/gradients.py`.
 """

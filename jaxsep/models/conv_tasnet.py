@@ -57,8 +57,8 @@ class ConvTasNet(nn.Module):
     >>> masker = TemporalConvNet(num_blocks=2, num_repeats=1)
     >>> model = ConvTasNet(masker=masker)
     >>> mixture = jnp.zeros((1, 8000))
-    >>> variables = model.init(jax.random.key(0), mixture)
-    >>> model.apply(variables, mixture).shape
+    >>> variables = jax.jit(model.init)(jax.random.key(0), mixture)
+    >>> jax.jit(model.apply)(variables, mixture).shape
     (1, 2, 8000)
   """
 

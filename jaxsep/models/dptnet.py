@@ -81,8 +81,8 @@ class DPTNet(nn.Module):
   Example:
     >>> model = DPTNet(filter_length=16, chunk_length=20, num_blocks=1)
     >>> mixture = jnp.zeros((1, 800))
-    >>> variables = model.init(jax.random.key(0), mixture)
-    >>> model.apply(variables, mixture).shape
+    >>> variables = jax.jit(model.init)(jax.random.key(0), mixture)
+    >>> jax.jit(model.apply)(variables, mixture).shape
     (1, 2, 800)
   """
 

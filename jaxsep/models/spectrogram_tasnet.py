@@ -67,8 +67,8 @@ class SpectrogramTasNet(nn.Module):
     >>> masker = TemporalConvNet(num_blocks=2, num_repeats=1)
     >>> model = SpectrogramTasNet(masker=masker)
     >>> mixture = jnp.zeros((1, 8000))
-    >>> variables = model.init(jax.random.key(0), mixture)
-    >>> model.apply(variables, mixture).shape
+    >>> variables = jax.jit(model.init)(jax.random.key(0), mixture)
+    >>> jax.jit(model.apply)(variables, mixture).shape
     (1, 2, 8000)
     >>> model.apply(variables, mixture, method="estimate_spectra").shape
     (1, 2, 126, 129)

@@ -12,10 +12,9 @@ def keep_freed_memory() -> bool:
 
   On a CPU, XLA takes the memory of a step's feature maps anew for every step.
   The GNU C library gets blocks of that size from the system and gives them
-  back, and the system clears every page of them: a quarter of the time of a
-  step whose maps are large. Kept, they are there for the next step. The
-  process then stays as large as it ever was, and threads share one pool, which
-  can slow down many small allocations.
+  back, and the system clears every page of them. Kept, they are there for the
+  next step. The process then stays as large as it ever was, and threads share
+  one pool, which can slow down many small allocations.
 
   Call it at the start of a program, before the first computation: threads
   that exist keep their own pools.

@@ -94,6 +94,8 @@ def test_short_noise_is_repeated(tmp_path, write_audio, corpus):
   for crop in batch["noise"]:
     np.testing.assert_array_equal(crop[400:], crop[:-400])
     assert sorted(crop[:400]) == sorted(noise.read(0))
+  # It begins anywhere.
+  assert len(np.unique(batch["noise"][:, 0])) == 4
 
 
 def test_rir_keeps_its_gain(tmp_path, corpus):

@@ -145,6 +145,11 @@ def test_buckets_that_do_not_fit(corpus):
   )
   with pytest.raises(ValueError, match="same lengths in each epoch"):
     take(batches(examples, batch_size=4, buckets=(3999, 4000)), 20)
+  # Equal to a bucket, it fits in; 4200 / 600 are 7, also in binary.
+  examples.max_length = lambda index: np.full(len(index), 4200)
+  examples.padded["text"] = 40 / 24000
+  (batch,) = take(batches(examples, batch_size=4, buckets=(4200, 9000)), 1)
+  assert batch["signal"].shape == (4, 4200) and batch["text"].shape == (4, 7)
   examples.max_length = lambda index: np.full(len(index), 1200)
   with pytest.raises(ValueError, match="more than max_length promised"):
     take(batches(examples, batch_size=4, buckets=(1200,)), 20)

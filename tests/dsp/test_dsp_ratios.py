@@ -28,6 +28,11 @@ def test_energy_and_centered_against_float64(rng, length):
   )
 
 
+def test_centered_is_zero_past_the_length():
+  centered = dsp.centered(jnp.array([1.0, 3.0, 0.0]), jnp.array(2))
+  np.testing.assert_array_equal(centered, [-1, 1, 0])
+
+
 def test_projection_on_silence_is_silence():
   silence, sound = jnp.zeros(4), jnp.ones(4)
   np.testing.assert_array_equal(dsp.projection(sound, silence), np.zeros(4))

@@ -39,7 +39,6 @@ def options(**values):
   usual = {
     "cpus": None,
     "peer_python": "",
-    "peer_env": [],
     "nokeep_freed_memory": False,
   }
   return types.SimpleNamespace(**{**usual, **values})
@@ -47,21 +46,21 @@ def options(**values):
 
 def test_sides_differ_in_what_flags_say():
   assert peers.commands("DPTNet", options())[0].keys() == {"ours"}
-  given = options(peer_python=sys.executable, peer_env=["A=b=c:d=e"])
+  given = options(peer_python=sys.executable)
   sides, cores = peers.commands("DPTNet", given)
   ours, (theirs, environment) = sides["ours"][0], sides["peer"]
-  assert cores and environment == {"A": "b=c:d=e"}
+  assert cores and "mmap_max=0" in environment["GLIBC_TUNABLES"]
   assert theirs[0] == sys.executable and theirs[-1] == ours[-1] == "DPTNet"
 
 
-@pytest.mark.parametrize(
-  "flag",
-  [
-    {"cpus": "0,x"},
-    {"peer_python": "nowhere"},
-    {"peer_python": sys.executable, "peer_env": ["A"]},
-  ],
-)
+def test_memory_is_kept_by_both_sides_or_by_none():
+  given = options(peer_python=sys.executable, nokeep_freed_memory=True)
+  sides, _ = peers.commands("DPTNet", given)
+  assert "--nokeep_freed_memory" in sides["ours"][0]
+  assert not sides["peer"][1]
+
+
+@pytest.mark.parametrize("flag", [{"cpus": "0,x"}, {"peer_python": "nowhere"}])
 def test_mistakes_in_flags_of_sides(flag):
   with pytest.raises(ValueError, match=r"--|Python"):
     peers.commands("DPTNet", options(**flag))

@@ -1,5 +1,6 @@
 """Corpora of configs: which there are, what is in them, and who is kept."""
 
+import pathlib
 import shutil
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from small_corpora import noise_of, tiny_config, write
 
+from data_pipelines.corpora import CorpusError
 from experiments import data as data_lib
 from experiments import job
 from experiments.harmonic_probes.train import make_task
@@ -50,6 +52,14 @@ def test_validation_has_noises_and_rooms_of_its_own(folders, librispeech):
     heard = set(data.background[name].path)
     kept = set(data.valid_background[name].path)
     assert heard and kept and not heard & kept
+    # Validation reads no other.
+    for path in heard:
+      pathlib.Path(data.background[name].root, path).unlink()
+  assert next(iter(data.eval_batches()))["mask"].any()
+  # Nor may its set change unnoticed.
+  pathlib.Path(data.valid.full_path(0)).unlink()
+  with pytest.raises(CorpusError, match="cannot be read"):
+    list(data.eval_batches())
 
 
 def test_run_on_files_of_mixtures(tmp_path, premixed):

@@ -183,6 +183,21 @@ def test_seconds_are_those_of_the_mixture(overlap):
       assert row["samples"] == (least if overlap == "min" else most)
 
 
+def test_estimates_are_at_the_level_of_the_mixture():
+  task = train.make_task(tiny_config())
+  sources = np.float32(noise_of(0, 4000).reshape(1, 2, 2000))
+  batch = {"index": np.zeros(1, np.uint32), "sources": sources}
+  batch["length"] = np.full((1, 2), 2000, np.int32)
+  variables = task.init(jax.random.key(0), batch)
+  louder = jax.tree.map(lambda x: x, variables)
+  louder["params"]["decoder"]["kernel"] *= 100
+  (_, usual), (_, same) = (
+    *separation.scored(task, variables, [batch]),
+    *separation.scored(task, louder, [batch]),
+  )
+  np.testing.assert_allclose(usual["estimate"], same["estimate"], atol=1e-4)
+
+
 def test_error_of_means_and_spread_over_speakers():
   assert rows.mean_and_error([1.0, 3.0, np.nan]) == (2.0, 1.0)
   table = [

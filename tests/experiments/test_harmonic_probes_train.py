@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pkgutil
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from experiments.harmonic_probes import configs, evaluate, train
 from jaxsep import losses, models, tasks
 from jaxsep.simulate import Filter
 from jaxsep.train import TrainingError
+from jaxsep.train.mesh import make_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "experiments/harmonic_probes/configs/conv_tasnet_small.py"
@@ -37,7 +39,7 @@ TINY = {
   "model.masker.bottleneck_channels": 8,
   "model.masker.hidden_channels": 16,
   "model.masker.skip_channels": 8,
-  "model.masker.num_blocks": 2,
+  "model.masker.num_blocks": 1,
   "model.masker.num_repeats": 1,
   "data.num_voices": 4,
   "data.num_valid_voices": 2,
@@ -50,6 +52,7 @@ TINY = {
   "train.checkpoint_every": 2,
   "train.tensorboard": False,
   "train.num_steps": STEPS,
+  "optimizer.schedule": "cosine",
 }
 
 
@@ -192,6 +195,7 @@ def test_two_processes_equal_one(whole, tmp_path, start):
     probe.bind(("localhost", 0))
     address = f"localhost:{probe.getsockname()[1]}"
   flags = ("--multihost", "--num_processes=2", "--config.train.num_steps=3")
+  flags = (*flags, f"--config.optimizer.decay_steps={STEPS}")
   flags = (*flags, f"--coordinator_address={address}")
   # A row each of the same batches of two.
   commands = [
@@ -229,7 +233,11 @@ def test_exit_status_is_that_of_the_signal(tmp_path, monkeypatch):
 
 def fit(config, workdir):
   return job.fit(
-    config, train.make_task, workdir=workdir, say=lambda line: None
+    config,
+    train.make_task,
+    workdir=workdir,
+    say=lambda line: None,
+    mesh=make_mesh(jax.devices()[:1]),
   )
 
 
@@ -241,7 +249,6 @@ def test_next_stage_starts_from_parts_of_runs(whole, tmp_path):
     f"--config.init_from.masker/bottleneck={workdir}:masker/bottleneck",
     "--config.train.fixed=('encoder','masker/bottleneck')",
     "--config.train.num_steps=1",
-    "--config.data.batch_size=8",
   ]
   options.override(config, words)
   result = fit(config, tmp_path / "next")
@@ -266,16 +273,14 @@ def test_run_that_goes_on_otherwise_is_refused(whole):
     fit(config, workdir)
 
 
-def test_longer_run_with_a_decay_names_the_way(tmp_path):
-  config = tiny_config()
-  config.optimizer.schedule = "cosine"
-  config.train.num_steps = 1
-  assert fit(config, tmp_path).reason == "finished"
-  config.train.num_steps = 2
-  with pytest.raises(ValueError, match=r"--config\.optimizer\.decay_steps=1"):
-    fit(config, tmp_path)
-  config.optimizer.decay_steps = 1
-  assert fit(config, tmp_path).state.step == 2
+def test_longer_run_with_a_decay_names_the_way(whole, tmp_path):
+  workdir = shutil.copytree(whole[0], tmp_path / "run")
+  config = options.load(str(workdir / "config.json"))
+  config.train.num_steps = STEPS + 1
+  with pytest.raises(ValueError, match=r"--config\.optimizer\.decay_steps=6"):
+    fit(config, workdir)
+  config.optimizer.decay_steps = STEPS
+  assert fit(config, workdir).state.step == STEPS + 1
 
 
 @pytest.mark.parametrize(

@@ -61,11 +61,11 @@ def test_table_is_what_the_audio_says(made):
   loaded = jaxsep.load(folder / "model")
   whole = jnp.asarray(mixture[None])
   found = jax.jit(loaded.model.apply)(loaded.variables, whole)[0]
-  errors = [
-    np.abs(found[order] - estimate).max()
+  ratios = [
+    metrics.si_sdr(estimate, found[order]).min()
     for order in (slice(None), slice(None, None, -1))
   ]
-  assert min(errors) < 1e-4
+  assert max(ratios) > 60
   for column in quickstart.RATIOS:
     values = [float(row[column]) for row in table]
     assert values[3] == pytest.approx(np.mean(values[:3]), abs=0.02)

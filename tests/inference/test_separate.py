@@ -149,6 +149,55 @@ def test_a_speaker_survives_a_silence_longer_than_a_chunk(make):
     np.testing.assert_array_equal(estimate[:, -8000:], 0)
 
 
+def joined(reference, starts, estimates):
+  """What `CrossFade` makes of chunks of a recording, from their estimates."""
+  join = inference.CrossFade(len(reference))
+  parts = []
+  for start, estimate in zip(starts, estimates, strict=True):
+    samples = reference[:, start : start + estimate.shape[1]].sum(0)
+    chunk = inference.Chunk(start, samples, float(samples.std()))
+    parts.append(join.add(chunk, estimate))
+  return np.concatenate([*parts, join.flush()], axis=1)
+
+
+def test_three_speakers_keep_the_last_order_where_nothing_else_is_known():
+  noise = np.random.default_rng(0).standard_normal((3, 5000))
+  noise = noise.astype(np.float32)
+  # In equal bands, and without an overlap at the second seam.
+  parts = [
+    noise[:, :2000],
+    noise[[1, 2, 0], 1000:3000],
+    noise[[1, 2, 0], 3000:],
+  ]
+  estimate = joined(noise, [0, 1000, 3000], parts)
+  assert error_db(estimate, noise).max() < -10
+
+
+def test_leakage_into_soft_speakers_decides_nothing():
+  reference = talk(7000, num_sources=3, pause=0.0)
+  turn = np.arange(7000) // 1000 % 3
+  reference *= turn == np.arange(3)[:, None]
+  # Alone in the overlap, the first speaker is heard in the other outputs.
+  leakage = np.random.default_rng(0).normal(0, 0.018, (2, 1000))
+  first, second = reference[:, :4000].copy(), reference[[0, 2, 1], 3000:]
+  first[1:, 3000:] = second[1:, :1000] = leakage
+  estimate = joined(reference, [0, 3000], [first, second])
+  assert error_db(estimate, reference).max() < -10
+
+
+def test_only_the_middle_half_of_an_overlap_is_mixed():
+  one, other = np.float32([[1.0], [-1.0]]).repeat(400, axis=1)[:, None]
+  join = inference.CrossFade(1)
+  parts = [
+    join.add(inference.Chunk(start, samples[0], 1.0), samples)
+    for start, samples in ((0, one), (200, other))
+  ]
+  seam = np.concatenate([*parts, join.flush()], axis=1)[0]
+  np.testing.assert_array_equal(seam[:250], 1)
+  np.testing.assert_array_equal(seam[350:], -1)
+  assert (np.abs(seam[251:349]) < 1).all()
+
+
 def test_an_overlap_is_longer_where_it_would_be_silent():
   speech = talk(80000, pause=0.0).sum(0)
   for start in range(2000, 80000, 5000):

@@ -190,7 +190,9 @@ def as_the_model(monkeypatch):
 
 @both
 @pytest.mark.usefixtures("as_the_model")
-@pytest.mark.parametrize(("length", "chunk_length"), [(1, 480), (4007, None)])
+@pytest.mark.parametrize(
+  ("length", "chunk_length"), [(1, 480), (480, 160), (4007, None)]
+)
 def test_blocks_equal_the_whole(name, length, chunk_length):
   mixture = np.asarray(signal(length))
   blocks = np.split(mixture, [length // 6, length // 6, length // 2])
@@ -200,6 +202,24 @@ def test_blocks_equal_the_whole(name, length, chunk_length):
   end = length if name == "conv" else max(0, length - 48)
   atol = 1e-5 * abs(whole).max()
   np.testing.assert_allclose(got[:, :end], whole[:, :end], atol=atol)
+
+
+@both
+def test_levels_are_of_the_same_time(name, monkeypatch):
+  heard = []
+
+  def apply(self, mixture, estimates):
+    heard.append(mixture)
+    return estimates
+
+  monkeypatch.setattr(inference.RunningGains, "apply", apply)
+  model, variables, _ = with_variables(MODELS[name]())
+  mixture = np.asarray(signal(480))
+  list(inference.stream_blocks(model, variables, [mixture]))
+  latency = inference.stream(model).latency
+  heard = np.concatenate(heard)
+  np.testing.assert_array_equal(heard[:latency], 0)
+  np.testing.assert_array_equal(heard[latency:][:480], mixture)
 
 
 @pytest.mark.usefixtures("as_the_model")

@@ -191,6 +191,18 @@ def test_every_permutation_is_found_and_undone():
     np.testing.assert_allclose(values, np.stack([values[0]] * 6), atol=1e-3)
 
 
+def test_the_order_is_that_of_the_best_sir():
+  """The best SDR would choose the other order."""
+  rng = np.random.default_rng(0)
+  first, second, noise = rng.standard_normal((3, 2000)).astype(np.float32)
+  reference = np.stack([first, second])
+  estimate = np.stack([first + 0.7 * second, 1.7 * first + second + 5 * noise])
+  *_, permutation = metrics.bss_eval_permuted(
+    estimate, reference, filter_length=2
+  )
+  np.testing.assert_array_equal(permutation, [1, 0])
+
+
 @pytest.mark.parametrize("gain", [1e-12, -1e3])
 def test_scale_changes_nothing(gain):
   rng = np.random.default_rng(7)

@@ -28,7 +28,7 @@ def speech_like(shape, seed=0):
 @pytest.fixture(name="pair")
 def make_pair():
   reference = speech_like((2, 2, 8000))
-  return reference + 0.3 * speech_like(reference.shape, 1), reference
+  return reference + 2.0 * speech_like(reference.shape, 1), reference
 
 
 # Reference.

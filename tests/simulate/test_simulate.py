@@ -1,5 +1,7 @@
 """Mixtures: what they are the sum of, and how their parts are placed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ def make(**options):
   return simulate.Simulation(8000, **options)
 
 
-def ingredients(time=4000, num_sources=2, seed=0, taps=300):
+def ingredients(time=4000, num_sources=3, seed=0, taps=300):
   rng = np.random.default_rng(seed)
   delays = np.where(np.arange(taps) < 20, 0, np.exp(-np.arange(taps) / 60))
   return {
@@ -37,7 +39,7 @@ def test_reverberation_is_convolution(early_length):
   image, target = simulate.reverberate(
     parts["sources"], parts["rir"], early_length=early_length
   )
-  for i in range(2):
+  for i in range(3):
     rir, dry = parts["rir"][i].astype(np.float64), parts["sources"][i]
     early = rir.copy()
     if early_length is not None:
@@ -65,9 +67,9 @@ def test_active_level_leaves_pauses_out():
 def test_two_speakers_differ_as_in_wsj0_2mix():
   # Uniform between -5 and 5 dB, half of it on each: the sum of the two levels
   # stays where it was.
-  parts = ingredients()
+  parts = ingredients(num_sources=2)
   keys = jax.random.split(KEY, 400)
-  mixed = jax.vmap(make(peak=None), (0, None))(keys, parts)
+  mixed = jax.jit(jax.vmap(make(peak=None), (0, None)))(keys, parts)
   levels = 10 * np.log10(np.mean(np.square(mixed["reference"])[..., :2800], -1))
   difference = levels[:, 0] - levels[:, 1]
   assert np.abs(difference).max() < 5.05
@@ -133,10 +135,12 @@ def test_a_mixture_is_the_sum_of_its_parts(overlap, early_ms):
     flip_polarity=True,
     peak=0.3,
   )
-  parts = ingredients(num_sources=3)
-  mixed = make(early_ms=early_ms, **options)(KEY, parts)
+  parts = ingredients()
+  mixed = jax.tree.map(
+    np.asarray, make(early_ms=early_ms, **options)(KEY, parts)
+  )
   assert ("late" in mixed) == (early_ms is not None)
-  late = mixed.get("late", jnp.zeros(4000))
+  late = mixed.get("late", np.zeros(4000))
   np.testing.assert_allclose(
     mixed["mixture"],
     mixed["reference"].sum(0) + mixed["noise"] + late,
@@ -144,14 +148,14 @@ def test_a_mixture_is_the_sum_of_its_parts(overlap, early_ms):
   )
   if early_ms is not None:
     # The whole response as the target: what is missing is the late part.
-    whole = make(**options)(KEY, parts)
-    scale = jnp.max(jnp.abs(mixed["noise"])) / jnp.max(jnp.abs(whole["noise"]))
+    whole = jax.tree.map(np.asarray, make(**options)(KEY, parts))
+    scale = np.max(np.abs(mixed["noise"])) / np.max(np.abs(whole["noise"]))
     wanted = scale * whole["reference"].sum(0) - mixed["reference"].sum(0)
-    assert jnp.max(jnp.abs(wanted)) > 1e-3
+    assert np.max(np.abs(wanted)) > 1e-3
     np.testing.assert_allclose(late, wanted, atol=1e-6)
   end = int(mixed["length"])
   for name in set(mixed) - {"length"}:
-    assert jnp.max(jnp.abs(mixed[name])) <= 0.3 + 1e-6
+    assert np.max(np.abs(mixed[name])) <= 0.3 + 1e-6
     assert (mixed[name][..., end:] == 0).all()
 
 
@@ -164,10 +168,9 @@ def test_min_cuts_and_max_pads(overlap, end):
   assert mixed["length"] == end and mixed["length"].dtype == jnp.int32
   for i, length in enumerate(parts["length"]):
     kept = min(length, end)
-    np.testing.assert_array_equal(
-      mixed["reference"][i, :kept], parts["sources"][i, :kept]
-    )
-    assert (mixed["reference"][i, kept:] == 0).all()
+    reference = np.asarray(mixed["reference"])[i]
+    np.testing.assert_array_equal(reference[:kept], parts["sources"][i, :kept])
+    assert (reference[kept:] == 0).all()
 
 
 def placed(seed, lengths, ratio, time=300):
@@ -183,7 +186,8 @@ def placed(seed, lengths, ratio, time=300):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize(
-  "lengths", [(100, 80, 30), (300, 300, 300), (1, 300, 2), (250, 9, 120)]
+  "lengths",
+  [(100, 80, 30), (300,) * 3, (1, 300, 2), (250, 9, 120), (300,) * 10],
 )
 def test_partial_overlap_keeps_every_speaker_in_one_piece(lengths, ratio):
   time, lengths = 300, np.array(lengths)
@@ -198,10 +202,9 @@ def test_partial_overlap_keeps_every_speaker_in_one_piece(lengths, ratio):
       np.testing.assert_array_equal(kept, lengths)
     # One factor for all, to a sample, and only where time is short.
     factor = np.max(kept / lengths)
-    allowed = 3 + lengths / lengths.max()
-    assert (np.abs(kept - factor * lengths) <= allowed).all()
+    assert (kept >= np.floor(factor * lengths - 1e-6)).all()
     if ratio == 0:
-      assert kept.sum() == end >= min(lengths.sum(), time - 6)
+      assert kept.sum() == end >= min(lengths.sum(), time - 2 * len(lengths))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
@@ -215,11 +218,11 @@ def test_partial_overlap_shares_what_was_asked_for(ratio):
 @pytest.mark.parametrize("wanted", [-5.0, 20.0])
 def test_noise_has_the_snr_asked_for(wanted):
   parts = ingredients()
-  mixed = make(noise_snr_db=wanted, overlap="max")(KEY, parts)
-  speech, noise = (
-    simulate.active_rms(signal, sample_rate_hz=8000)
-    for signal in (mixed["mixture"] - mixed["noise"], mixed["noise"])
-  )
+  # What is past the end of the mixture does not count.
+  parts["noise"][2800:] *= 10
+  mixed = make(noise_snr_db=wanted, overlap="min")(KEY, parts)
+  signals = np.stack([mixed["mixture"] - mixed["noise"], mixed["noise"]])
+  speech, noise = simulate.active_rms(signals, sample_rate_hz=8000)
   ratio = 20 * np.log10(speech / noise)
   np.testing.assert_allclose(ratio, wanted, atol=1e-3)
 
@@ -243,32 +246,33 @@ def test_ranges_are_covered_and_kept():
 # Edge.
 
 
+@functools.cache
+def with_gradients(overlap):
+  """A mixture, and the gradients of its power, as one program."""
+  mix = make(overlap=overlap, noise_snr_db=(0, 10), early_ms=2, peak=0.01)
+
+  def power(signals, length):
+    mixed = mix(KEY, {**signals, "length": length})
+    total = jnp.sum(mixed["mixture"] ** 2) + jnp.sum(mixed["reference"] ** 2)
+    return total, mixed
+
+  return jax.jit(jax.grad(power, has_aux=True))
+
+
 @pytest.mark.parametrize("overlap", ["min", "max", "partial"])
 @pytest.mark.parametrize(
   "silent", ["none", "source", "sources", "noise", "rir", "length", "one"]
 )
 def test_silence_and_emptiness_are_finite_with_gradients(overlap, silent):
-  parts = ingredients(time=600)
+  parts = ingredients(time=600, num_sources=2)
   if silent == "source":
     parts["sources"][0] = 0
   elif silent == "one":
     parts["length"][:] = 1
   elif silent != "none":
     parts[silent][:] = 0
-  mix = make(
-    overlap=overlap,
-    noise_snr_db=(0, 10),
-    early_ms=2,
-    peak=0.01,
-  )
-
-  def power(signals):
-    mixed = mix(KEY, {**parts, **signals})
-    total = jnp.sum(mixed["mixture"] ** 2) + jnp.sum(mixed["reference"] ** 2)
-    return total, mixed
-
-  signals = {name: parts[name] for name in ("sources", "noise", "rir")}
-  gradient, mixed = jax.grad(power, has_aux=True)(signals)
+  length = parts.pop("length")
+  gradient, mixed = with_gradients(overlap)(parts, length)
   for value in jax.tree.leaves((gradient, mixed)):
     assert np.isfinite(value).all()
   if silent in ("sources", "rir"):
@@ -292,8 +296,14 @@ def test_one_source_and_no_extras():
 def test_loud_mixtures_are_turned_down_and_quiet_ones_left():
   parts = ingredients()
   loud = make(level_db=0, peak=0.9)(KEY, parts)
-  top = max(jnp.max(jnp.abs(loud[name])) for name in ("mixture", "reference"))
+  top = max(np.max(np.abs(loud[name])) for name in ("mixture", "reference"))
   np.testing.assert_allclose(top, 0.9, rtol=1e-6)
+  # Targets of opposite sign are louder than their sum.
+  opposite = parts["sources"][0] * np.float32([[1], [-0.9]])
+  opposite = {"sources": opposite, "length": parts["length"][:2]}
+  loud = make(level_db=0, peak=0.9)(KEY, opposite)
+  assert np.max(np.abs(loud["mixture"])) < 0.85
+  np.testing.assert_allclose(np.max(np.abs(loud["reference"])), 0.9, rtol=1e-6)
   quiet = make(level_db=-40, peak=0.9)(KEY, parts)
   free = make(level_db=-40, peak=None)(KEY, parts)
   np.testing.assert_array_equal(quiet["mixture"], free["mixture"])
@@ -314,6 +324,7 @@ def test_batch_equals_stack_and_shards():
   mix = make(overlap="partial", noise_snr_db=(0, 20))
   batch = batch_of(8)
 
+  @jax.jit
   def run(batch):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, batch["index"])
     return simulate.simulate_batch(mix, batch, keys=keys)
@@ -328,7 +339,7 @@ def test_batch_equals_stack_and_shards():
     np.testing.assert_allclose(whole["mixture"][i], one["mixture"], atol=1e-6)
   mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
   place = NamedSharding(mesh, PartitionSpec("data"))
-  sharded = jax.jit(run)(jax.device_put(batch, place))
+  sharded = run(jax.device_put(batch, place))
   np.testing.assert_allclose(sharded["mixture"], whole["mixture"], atol=1e-6)
   assert len(sharded["mixture"].sharding.device_set) == 8
 
@@ -372,9 +383,9 @@ def test_options_are_checked(options, message):
   ("changed", "message"),
   [
     ({"sources": jnp.ones(9)}, "one example"),
-    ({"length": jnp.ones((2, 1), int)}, "one example"),
+    ({"length": jnp.ones((3, 1), int)}, "one example"),
     ({"noise": jnp.ones(9)}, r"noise \(9,\)"),
-    ({"rir": jnp.ones((3, 9))}, r"rir \(3, 9\)"),
+    ({"rir": jnp.ones((2, 9))}, r"rir \(2, 9\)"),
   ],
 )
 def test_ingredients_are_checked(changed, message):

@@ -216,9 +216,9 @@ def test_dropout_differs_at_every_step_and_statistics_are_kept():
   _, (changed, extra) = values[0]
   assert changed["batch_stats"]["seen"] == 1 and extra == {}
   # Without dropout it is exact, once it is in the order of the references.
-  signals = task.separate(SEEN, batch, keys=keys_of(batch, step=1))
+  signals = jax.jit(task.separate)(SEEN, batch, keys=keys_of(batch, step=1))
   np.testing.assert_allclose(signals["estimate"], batch["sources"], atol=1e-6)
-  demo = task.demo(SEEN, batch, keys=keys_of(batch))
+  demo = jax.jit(task.demo)(SEEN, batch, keys=keys_of(batch))
   for name, signal in demo.items():
     np.testing.assert_allclose(signal, signals[name][0], atol=1e-6)
 
@@ -256,7 +256,7 @@ def test_padded_examples_count_as_if_they_were_alone(compiled):
 
   batch = premixed(padded())
   whole = everything(batch)
-  for i, length in enumerate(batch["length"].tolist()):
+  for i, length in [(1, 333), (2, 150)]:
     alone = {
       name: batch[name][i : i + 1, ..., :length]
       for name in ("mixture", "reference")
@@ -284,6 +284,12 @@ def test_lengths_come_from_the_batch_or_the_simulation(waveforms):
   )
   assert mixed["length"].tolist() == [TIME, 333, 150]
   np.testing.assert_allclose(value, waveforms.loss(mixed), rtol=1e-5)
+  # Without a simulation, a mixture is as long as its longest source.
+  batch = ingredients()
+  batch["length"][:, 1] = 333
+  signals = waveforms.separate(batch)
+  assert signals["length"].tolist() == [TIME] * 3
+  np.testing.assert_array_equal(signals["reference"], batch["sources"])
 
 
 def test_losses_of_ones_own_are_told_the_length_if_they_ask(waveforms):
@@ -299,7 +305,7 @@ def test_losses_of_ones_own_are_told_the_length_if_they_ask(waveforms):
 
   batch = padded()
   losses_ = [
-    wave_task(loss_function=function).loss(
+    jax.jit(wave_task(loss_function=function).loss)(
       waveforms.variables, batch, keys=keys_of(batch), step=0
     )[0]
     for function in (plain, asks)
@@ -330,6 +336,12 @@ def test_level_and_order_of_the_sources_do_not_matter(spectra):
     np.testing.assert_allclose(spectra.loss(other), expected, rtol=1e-3)
 
 
+def added_up(key, ingredients):
+  """A simulation of the user's own."""
+  sources = ingredients["sources"]
+  return {"mixture": jnp.sum(sources, axis=0), "reference": sources}
+
+
 class Enrolled(nn.Module):
   """Separates by how alike each sample is to an enrolment."""
 
@@ -341,11 +353,7 @@ class Enrolled(nn.Module):
 
 
 def test_model_with_an_enrolment_is_trained_by_the_stock_task(tmp_path):
-  task = wave_task(
-    Enrolled(),
-    conditions=("enrollment",),
-    simulation=simulate.Simulation(8000),
-  )
+  task = wave_task(Enrolled(), conditions=("enrollment",), simulation=added_up)
   batch = ingredients(size=4)
   batch["enrollment"] = batch["sources"][:, 0, :64]
   result = train.fit(

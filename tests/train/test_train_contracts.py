@@ -25,13 +25,54 @@ def load(folder, model_class=toy_task.ToyModel):
   return jaxsep.load(folder, model_class=model_class)
 
 
-def compiled(task, frozen=None, **options):
-  """The compiled step of a task, and its arguments."""
+def first_step(task, **options):
+  """The function of a step of a task, and the state before the first one."""
   config = train.TrainConfig(num_steps=9, **options)
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
   state, _ = make_init(task, config, adam())(toy_task.batch_at(0), None)
-  step = make_train_step(task, config, mesh, adam())
+  return make_train_step(task, config, mesh, adam()), state
+
+
+def compiled(task, frozen=None):
+  """The compiled step of a task, and its arguments."""
+  step, state = first_step(task)
   return step.lower(state, toy_task.batch_at(0), frozen)
+
+
+# Examples that do not count.
+
+
+class Rated(toy_task.ToyTask):
+  """Logs a ratio whose examples have weights."""
+
+  def loss(self, variables, batch, **options):
+    loss, (changed, _) = super().loss(variables, batch, **options)
+    index = batch["index"].astype(jnp.float32)
+    return loss, (changed, {"rate": tasks.Mean(index % 3, index + 1)})
+
+
+def test_masked_examples_are_as_if_they_were_not_there():
+  batch = toy_task.batch_at(0)
+  mask = np.array([1, 1, 1, 0, 1, 0, 0, 0], bool)
+  found = []
+  for rows, num_microbatches in (
+    ({name: value[mask] for name, value in batch.items()}, 1),
+    (batch | {"mask": mask}, 1),
+    (batch | {"mask": mask}, 2),
+  ):
+    step, state = first_step(Rated(), num_microbatches=num_microbatches)
+    state, scalars = step(state, rows, None)
+    found.append(
+      (state.variables, dict(zip(scalars.names, scalars.values, strict=True)))
+    )
+  # Of the examples 0, 1, 2 and 4.
+  np.testing.assert_allclose(found[0][1]["rate"], 4 / (1 + 2 + 3 + 5))
+  for other in found[1:]:
+    jax.tree.map(
+      lambda *both: np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-7),
+      found[0],
+      other,
+    )
 
 
 # Dropout.

@@ -40,7 +40,8 @@ def without_step_4(tmp_path_factory):
 
 
 def test_update_that_is_not_finite_is_skipped(tmp_path, capfd, without_step_4):
-  result = fit(tmp_path, make_train_batches=poisoned(4, 7), log_every=1)
+  options = {"log_every": 1, "ema_decay": 0.9, "schedule": lambda step: step}
+  result = fit(tmp_path, make_train_batches=poisoned(4, 7), **options)
   assert int(result.state.skipped) == 2
   assert int(result.state.skipped_in_row) == 0
   assert all(
@@ -50,7 +51,8 @@ def test_update_that_is_not_finite_is_skipped(tmp_path, capfd, without_step_4):
   assert "step 4: loss nan" in said and "step 7: loss nan" in said
   lines = log_of(tmp_path, "skipped")
   assert [(x["step"], x["loss"]) for x in lines] == [(4, None), (7, None)]
-  # The step is as if it had not been.
+  # The step is as if it had not been, also to the learning rate.
+  assert log_of(tmp_path, "train")[-1]["learning_rate"] == 7
   with_it = fit(tmp_path / "with", make_train_batches=poisoned(4), num_steps=6)
   toy_task.assert_same(without_step_4.variables, with_it.variables)
 

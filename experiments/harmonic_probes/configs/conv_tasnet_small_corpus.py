@@ -4,8 +4,7 @@ Every utterance is paired with another speaker's at random, at a random place,
 level and speed, so that little speech makes many mixtures. Many small steps (2
 mixtures of 2 s) teach more per second than few large ones. Encoder and decoder
 start as a Fourier transform, so that masks are learned from the first step on;
-Muon takes a third of Adam's steps, and a moving average of the parameters evens
-out the small batches.
+a moving average of the parameters evens out the small batches.
 """
 
 from typing import Any
