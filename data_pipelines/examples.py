@@ -207,7 +207,8 @@ class Mixtures:
 
   def _read_noise(self, drawn) -> np.ndarray:
     """A crop of a noise; a noise that is too short is repeated."""
-    noise, share = self._noise, float(drawn["noise_share"])
+    noise: Any = self._noise
+    share = float(drawn["noise_share"])
     _, crop = self._tolerance.first_readable(
       noise,
       sampling.following(int(drawn["noise_row"]), len(noise)),
@@ -231,8 +232,9 @@ class Mixtures:
         key=lambda row: (room[row] != room[first], row in others),
       )
 
+    rirs: Any = self._rirs
     rows[source], rir = self._tolerance.first_readable(
-      self._rirs, candidates(), self._read_rir
+      rirs, candidates(), self._read_rir
     )
     return rir
 

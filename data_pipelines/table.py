@@ -215,11 +215,12 @@ class Corpus:
 
     Averaged RIRs can cancel. A corpus opened with `channel` does not change.
     """
-    channel = inspect.signature(self.reader).parameters.get("channel")
+    reader: Any = self.reader
+    channel = inspect.signature(reader).parameters.get("channel")
     if channel is None or channel.default is not None:
       return self
     return dataclasses.replace(
-      self, reader=functools.partial(self.reader, channel=0)
+      self, reader=functools.partial(reader, channel=0)
     )
 
 

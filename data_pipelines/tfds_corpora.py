@@ -74,8 +74,8 @@ def from_tfds(
   """
   name, builder = _opened(where, data_dir)
   splits = list(builder.info.splits)
-  split = split or (splits[0] if len(splits) == 1 else "train")
-  source = _source(name, builder, split)
+  chosen = split or str(splits[0] if len(splits) == 1 else "train")
+  source = _source(name, builder, chosen)
   features: Any = builder.info.features
   audio = audio or _audio_of(features, name)
   speaker = speaker or next(
@@ -89,10 +89,10 @@ def from_tfds(
   rate_hz = rate_hz or getattr(features[audio], "sample_rate", None)
   if not rate_hz and "rate_hz" not in features:
     raise CorpusError(f"tfds dataset {name}: states no sample rate, give one")
-  title = posixpath.join(builder.info.full_name, split)
+  title = posixpath.join(builder.info.full_name, chosen)
   records = _Records(source, features, title, audio)
   names = {
-    key: {speaker: "speaker", text: "text"}.get(key, key)
+    key: {speaker: "speaker", text: "text"}.get(key) or key
     for key, feature in features.items()
     if key != audio and feature.shape == ()
   }
@@ -198,7 +198,8 @@ class _Records:
       with self._lock:
         raw = self.source[number]
       features = {name: self._features[name] for name in names}
-      return tfds.features.FeaturesDict(features).deserialize_example_np(raw)
+      decoder: Any = tfds.features.FeaturesDict(features)
+      return decoder.deserialize_example_np(raw)
     except Exception as error:  # Damaged records raise errors of any kind.
       raise CorpusError(
         f"{self.title}/{number}: cannot be read ({_short(error)})"

@@ -50,11 +50,11 @@ class Parser:
     A tuple is written with commas, its values like the first of the default; a
     flag of the type list may be given several times.
     """
-    values = {"flag_values": self._values}
+    values: dict[str, Any] = {"flag_values": self._values}
     if choices is not None:
       flags.DEFINE_enum(name, default, choices, help, **values)
     elif type in (int, float):
-      define = flags.DEFINE_integer if type is int else flags.DEFINE_float
+      define: Any = flags.DEFINE_integer if type is int else flags.DEFINE_float
       define(name, default, help, lower_bound=least, **values)
     elif type is tuple:
       texts = [str(part) for part in default]

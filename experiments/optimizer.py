@@ -136,7 +136,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     rate = decay(jnp.maximum(step - warmup, 0))
     if config.schedule == "staircase":
       # In integers: optax divides floats, which can miss the exact step.
-      stairs = jnp.asarray(step, jnp.int32) // config.decay_every
+      stairs = jnp.asarray(step, jnp.int32) // int(config.decay_every or 1)
       rate = rate * config.decay_rate ** stairs.astype(jnp.float32)
     elif config.schedule == "rsqrt":
       knee = max(warmup, 1)

@@ -246,8 +246,9 @@ def _cast(value, wanted):
     return tuple(_cast(v, kind) for v, kind in zip(value, each, strict=True))
   if wanted is float and type(value) in (int, float):
     return float(value)
-  is_class = isinstance(wanted, type) and wanted is not Any
-  is_wrong = is_class and not isinstance(value, wanted)
+  kind: Any = wanted
+  is_class = inspect.isclass(wanted) and wanted is not Any
+  is_wrong = is_class and not isinstance(value, kind)
   if is_wrong or (wanted is int and isinstance(value, bool)):
     raise TypeError(value)
   return value
@@ -260,7 +261,7 @@ def _child(node, key, where):
   if key not in node:
     raise ValueError(_no_such_key(where, key, node))
   if node[key] is None and "class" in node:
-    for kind in typing.get_args(_types(_KNOWN[node["class"]])[key]):
+    for kind in typing.get_args(_types(_KNOWN[str(node["class"])])[key]):
       if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         defaults = {
           field.name: None
@@ -308,7 +309,7 @@ def _set(node, key, text, where):
 def _readings(text):
   """What a word may stand for, the text itself last."""
   words = {"true": True, "false": False}
-  values = [words[text.lower()]] if text.lower() in words else []
+  values: list[Any] = [words[text.lower()]] if text.lower() in words else []
   for read in (ast.literal_eval, float):
     with contextlib.suppress(ValueError, SyntaxError):
       values.append(read(text))

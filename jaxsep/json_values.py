@@ -123,7 +123,8 @@ def _encode(value, where, names):
   if type(value) is float:
     return value if math.isfinite(value) else {"float": repr(value)}
   if type(value) in (list, tuple):
-    items = [_encode(item, f"{where}[]", names) for item in value]
+    values: Any = value
+    items = [_encode(item, f"{where}[]", names) for item in values]
     return items if type(value) is list else {"tuple": items}
   if type(value) is dict:
     pairs = [
@@ -214,7 +215,7 @@ def _decode_tag(tag, value, classes):
   if tag == "function":
     return classes[content]
   # Functions that are the default of their option need not be given.
-  named = {
+  named: dict[str, Any] = {
     field.name: {_public_name(field.default): field.default}
     for field in dataclasses.fields(classes[content])
     if hasattr(field.default, "__qualname__")

@@ -10,6 +10,7 @@ the peer's time, and the same values to 0.01 dB.
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def run(options):
     f" {options.repeats}"
   )
   on_device = jax.device_put((estimate, reference))
-  on_torch = torch.from_numpy(reference), torch.from_numpy(estimate)
+  on_torch: Any = torch.from_numpy(reference), torch.from_numpy(estimate)
 
   def ours():
     return jax.block_until_ready(metrics.bss_eval_permuted(*on_device))

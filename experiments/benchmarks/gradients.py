@@ -8,6 +8,7 @@ with and without `jax.checkpoint`. The variants of a row run in turns.
 
 import contextlib
 import statistics
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +103,8 @@ def run(options):
     ]
     times = in_turns(options.rounds, *works)
     for (variant, (step, _)), seconds in zip(steps.items(), times, strict=True):
-      megabytes = step.memory_analysis().temp_size_in_bytes / 1e6
+      memory: Any = step.memory_analysis()
+      megabytes = memory.temp_size_in_bytes / 1e6
       median = statistics.median(seconds)
       print(f"{case:<28}{variant:<18}{median:>8.3f} s{megabytes:>8.0f} MB")
 

@@ -83,7 +83,7 @@ def load_separator(
 def in_best_order(
   estimate: Float[Array, "batch sources time"],
   reference: Float[Array, "batch sources time"],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Array, Array]:
   """The channels in the order with the highest mean SI-SDR, and this order."""
   cost = losses.permutation_invariant(lambda e, r: -metrics.si_sdr(e, r))
   order = cost(estimate, reference)[1]

@@ -97,7 +97,7 @@ def _separate(path, about, targets, loaded, options):
       " with --channel"
     )
   elif about.num_channels > 1:
-    tell(f"separating channel {heard.channel + 1} of {about.num_channels}")
+    tell(f"separating channel {int(heard.channel) + 1} of {about.num_channels}")
   if rate > model_rate:
     tell(
       f"{rate} Hz, but the model takes {model_rate} Hz: outputs hold nothing"

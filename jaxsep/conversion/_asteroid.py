@@ -1,6 +1,7 @@
 """Asteroid's ConvTasNet and DPTNet."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -151,7 +152,7 @@ def _conv_tasnet_places(model):
   return places
 
 
-def _dense(theirs, ours, part=..., axes="ba1"):
+def _dense(theirs, ours, part: Any = ..., axes="ba1"):
   """A convolution of one tap."""
   return {
     f"{theirs}.weight": Place(f"{ours}.kernel", axes, part),

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -64,7 +65,7 @@ class SelfAttention(nn.Module):
     else:
       attend = functools.partial(_attend, num_heads=self.num_heads)
       # The weights are large.
-      mixed = recompute(attend, joint, lengths)
+      mixed: Any = recompute(attend, joint, lengths)
     return Linear(features, dtype=self.dtype, zero_bias=True, name="out")(mixed)
 
 

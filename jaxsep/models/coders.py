@@ -98,9 +98,9 @@ class Encoder(nn.Module):
     _check(self.filter_length, self.padding)
     if length is not None:
       signal = zero_padding(signal, length)
-    length = signal.shape[1]
-    before, after = _padding(length, self.filter_length, self.padding)
-    signal = signal[:, : length + min(after, 0)]
+    time = signal.shape[1]
+    before, after = _padding(time, self.filter_length, self.padding)
+    signal = signal[:, : time + min(after, 0)]
     return self._filter(jnp.pad(signal, ((0, 0), (before, max(after, 0)))))
 
   def stream_init(self, batch: int) -> Float[Array, "batch hop"]:

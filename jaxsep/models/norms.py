@@ -14,7 +14,7 @@ same, but makes a network slower.
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -81,7 +81,7 @@ def feature_sums(
     shift = jnp.mean(
       features[:, ::_STRIDE], axis=(1, 2), keepdims=True, where=among
     )
-  shift = jax.lax.stop_gradient(shift)
+  shift: Any = jax.lax.stop_gradient(shift)
   centred, count, axes = features - shift, channels, (2,)
   if norm == "global":
     axes, count = (1, 2), length * channels

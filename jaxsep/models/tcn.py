@@ -1,5 +1,7 @@
 """The temporal convolutional network that estimates masks."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -84,7 +86,8 @@ class ConvBlock(nn.Module):
         name: value[..., channels:] for name, value in params["heads"].items()
       }
       sums = sums[..., channels:]
-    return sums + conv_block(params, x, self.options, num_frames, stream)
+    change: Any = conv_block(params, x, self.options, num_frames, stream)
+    return sums + change
 
 
 class TemporalConvNet(nn.Module):

@@ -93,7 +93,7 @@ class Simulation:
       raise ValueError(f"sample_rate_hz {self.sample_rate_hz} must be positive")
     if self.overlap not in _OVERLAPS:
       raise ValueError(f"overlap {self.overlap!r} must be one of {_OVERLAPS}")
-    low, high = self.overlap_ratio
+    low, high = _ends("overlap_ratio", self.overlap_ratio)
     if low < 0 or high > 1:
       raise ValueError(
         f"overlap_ratio {self.overlap_ratio} must lie within 0 and 1"

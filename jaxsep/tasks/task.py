@@ -45,7 +45,7 @@ class Keys:
 
     The root key cannot equal that of a training seed, whose first word is 0.
     """
-    words = np.array([0x6576616C, 0], np.uint32)
+    words: Any = np.array([0x6576616C, 0], np.uint32)
     root = jax.random.wrap_key_data(words, impl="threefry2x32")
     return cls.of(root, index, step=0)
 

@@ -198,8 +198,8 @@ def _checksum(arrays, text):
   """Of everything that a checkpoint holds."""
   checksum = zlib.crc32(text.encode())
   for name in sorted(arrays):
-    array = np.ascontiguousarray(arrays[name])
-    checksum = zlib.crc32(array.reshape(-1).view(np.uint8), checksum)
+    flat: Any = np.ascontiguousarray(arrays[name]).reshape(-1)
+    checksum = zlib.crc32(flat.view(np.uint8), checksum)
   return checksum
 
 

@@ -286,7 +286,8 @@ class Run:
 
   def scale_updates(self, step: int) -> None:
     """Multiplies the updates by the plateau's factor."""
-    plateau, old = self.plateau, self.state.update_scale
+    plateau: Any = self.plateau
+    old = self.state.update_scale
     scale = max(float(old) * plateau.factor, min(plateau.min_scale, float(old)))
     scaled = mesh_lib.replicate(np.float32(scale), old.sharding.mesh)
     self.state = self.state.replace(update_scale=scaled)

@@ -148,7 +148,8 @@ def spectrogram_image(
   frames = padded[starts[:, None] + np.arange(n_fft)] * np.hanning(n_fft)
   power = np.square(np.abs(np.fft.rfft(frames)))
   level = 10 * np.log10(power / max(float(power.max()), 1e-12) + 1e-12)
-  return np.uint8(255 * np.clip(1 + level / 70, 0, 1).T[::-1])
+  grey = 255 * np.clip(1 + level / 70, 0, 1).T[::-1]
+  return grey.astype(np.uint8)
 
 
 def _open_events(folder, start_step):

@@ -262,7 +262,7 @@ def summarize_filters(rows: Iterable[Row]) -> list[Row]:
       loss = columns[baseline] - sdr
       line[f"{key}_db"] = float(loss.mean())
       line[f"{key}_error_db"] = mean_and_error(loss)[1]
-    line["paper_sdr_db"] = PAPER_SDR_DB.get(line["filter"])
+    line["paper_sdr_db"] = PAPER_SDR_DB.get(str(line["filter"]))
     table.append(line)
   return table
 
