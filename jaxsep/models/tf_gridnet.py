@@ -1,5 +1,7 @@
 """TF-GridNet: recurrent layers along frequency and time, and attention."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -211,7 +213,7 @@ class _Block(nn.Module):
       name=f"{name}_linear",
     )
     parts = jnp.split(kernel(states), ratio, axis=-1)
-    y = sum(
+    y: Any = sum(
       jnp.pad(part, ((0, 0), (place, ratio - 1 - place), (0, 0)))
       for place, part in enumerate(parts)
     )
