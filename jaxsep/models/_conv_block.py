@@ -94,7 +94,7 @@ def _statistics(active, options, num_frames, stream):
   if stream is not None and options.norm == "cumulative":
     return None, stream.cumulative_statistics(active)
   # Mixed from many channels, their mean is not far above their deviation; a
-  # shift would cost a pass over each map, 5 % of the network in all.
+  # shift would cost a pass over each map.
   sums = feature_sums(active, options.norm, num_frames, shifted=False)
   return sums, statistics_from_sums(sums, options.norm)
 

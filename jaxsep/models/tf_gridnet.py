@@ -30,9 +30,8 @@ class TFGridNet(nn.Module):
   Maps `[[B]atch, [T]ime]` to `[[B]atch, [S]ources, [T]ime]`, for any length
   from one sample on. Each block runs an LSTM along the frequencies of every
   frame and another along the frames of every frequency, then lets all frames
-  attend to each other. The defaults are a small network for 8 kHz; the paper's
-  largest has `feature_size=64, num_blocks=6, hidden_size=192, unfold=4,
-  stride=1`.
+  attend to each other. The defaults are a small network for 8 kHz, with sizes
+  of our own.
 
   A level change of the mixture changes the level of the estimates and nothing
   else. Estimates of a padded example are those of the example alone.
