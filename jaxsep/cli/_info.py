@@ -9,8 +9,11 @@ from jaxsep import model_io
 
 
 def run(options: argparse.Namespace) -> int:
-  """Prints what a model folder holds."""
-  _show(model_io.load(options.model), "")
+  """Prints what a model folder holds, and what its card says to people."""
+  loaded = model_io.load(options.model)
+  _show(loaded, "")
+  if "README.md" in loaded.files:
+    print(f"\n{loaded.files['README.md'].read_text().strip()}")
   return 0
 
 
@@ -51,4 +54,8 @@ def _show_options(model, indent):
 
 def _print(rows, indent, width=16):
   for name, value in rows.items():
-    print(f"{indent}{name:<{width}}{value}")
+    if isinstance(value, dict):
+      print(f"{indent}{name}")
+      _print(value, indent + "  ", max([width, *(len(n) + 1 for n in value)]))
+    else:
+      print(f"{indent}{name:<{width}}{value}")

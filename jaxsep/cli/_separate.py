@@ -21,6 +21,7 @@ from jaxsep.cli._recording import (
   check_channel,
   load_separator,
   prepare_outputs,
+  tell_choice,
 )
 
 _CHUNK_S = 8.0
@@ -47,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = load_separator(options.model)
+  loaded = load_separator(options)
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
+  tell_choice(loaded, options)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
     try:
@@ -134,7 +136,10 @@ def _separate(path, about, targets, loaded, options):
         (block[0] for block in blocks),
         cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
         batch_size=options.batch_size,
-        progress=lambda count: bar.update(count / model_rate),
+        # Rounding must not lead past the end: tqdm would warn.
+        progress=lambda count: bar.update(
+          min(count / model_rate, bar.total - bar.n)
+        ),
       )
 
     blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)

@@ -16,6 +16,7 @@ from jaxsep.cli._recording import (
   check_channel,
   load_separator,
   prepare_outputs,
+  tell_choice,
 )
 from jaxsep.cli._stopper import Stopper
 from jaxsep.cli._stream_output import Files, Stdout
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
   """Separates one input as it comes; returns the exit code."""
   _check(options)
   heard = Recording(options.channel)
-  loaded = load_separator(options.model)
+  loaded = load_separator(options)
+  tell_choice(loaded, options)
   try:
     live = inference.stream(loaded.model)
   except ValueError as error:
