@@ -89,6 +89,12 @@ def _add_separate(parser):
     help="seconds that neighbouring chunks share (default: a quarter)",
   )
   add("--batch_size", type=_at_most(1 << 20), help="chunks per call")
+  add(
+    "--upper_band",
+    choices=["share", "none"],
+    help="what outputs hold of the band that the model does not hear: shares of"
+    " it, by their energy just below; or nothing (default)",
+  )
   flag("--quiet", help="no progress bar and no notes")
   flag(
     "--stream",

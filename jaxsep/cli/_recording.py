@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from jaxsep import audio, model_io
+from jaxsep import audio, inference, model_io
 from jaxsep.cli._console import UsageError, note
 
 Blocks = Iterable[np.ndarray]
@@ -38,8 +38,19 @@ class Recording:
     *,
     rate: int,
     model_rate: int,
+    upper_band: bool = False,
   ) -> Iterator[np.ndarray]:
-    """Sources `[S, any]` of blocks `[C, any]`, at the same rate and length."""
+    """Sources `[S, any]` of blocks `[C, any]`, at the same rate and length.
+
+    With `upper_band`, they share what lies above the model's band.
+    """
+    if upper_band and rate > model_rate:
+      return inference.with_upper_band(
+        self._mono(blocks),
+        separate,
+        sample_rate_hz=rate,
+        model_rate_hz=model_rate,
+      )
     heard = audio.resample_blocks(
       self._mono(blocks), orig_rate_hz=rate, target_rate_hz=model_rate
     )

@@ -100,10 +100,12 @@ def _separate(path, about, targets, loaded, options):
     )
   elif about.num_channels > 1:
     tell(f"separating channel {int(heard.channel) + 1} of {about.num_channels}")
+  share = options.upper_band == "share"
   if rate > model_rate:
+    what = "share what is" if share else "hold nothing"
     tell(
-      f"{rate} Hz, but the model takes {model_rate} Hz: outputs hold nothing"
-      f" above {model_rate // 2} Hz"
+      f"{rate} Hz, but the model takes {model_rate} Hz: outputs {what} above"
+      f" {model_rate // 2} Hz" + (" (see --upper_band)" * (not share))
     )
   overlap = options.overlap_s
   if overlap is not None:
@@ -144,7 +146,7 @@ def _separate(path, about, targets, loaded, options):
 
     blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)
     for block in heard.separated(
-      blocks, separate, rate=rate, model_rate=model_rate
+      blocks, separate, rate=rate, model_rate=model_rate, upper_band=share
     ):
       for writer, source in zip(writers, block, strict=True):
         writer.write(source[np.newaxis])

@@ -309,6 +309,7 @@ def test_a_full_disk_leaves_whole_files(tmp_path, encoding):
     (["x.wav", "y.wav"], "takes one input"),
     (["x.wav", "--format=flac"], "writes WAV"),
     (["x.wav", "--overlap_s=1"], "--overlap_s is not for --stream"),
+    (["x.wav", "--upper_band=share"], "--upper_band is not for --stream"),
     (["x.wav", "--chunk_s=0"], "--chunk_s: must be above 0"),
     (["missing.wav"], "no such file"),
   ],
