@@ -38,7 +38,7 @@ def make(flags: Any) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   for number, row in enumerate((low, high), 1):
     voice = voices.read(row)
-    voice = np.float32(voice * _RMS / np.sqrt(np.mean(np.square(voice))))
+    voice *= np.float32(_RMS / np.sqrt(np.mean(np.square(voice))))
     path = folder / f"speaker_{number}.flac"
     audio.write(path, voice, sample_rate_hz=_RATE_HZ, encoding="pcm16")
 

@@ -22,13 +22,15 @@ def run(options: argparse.Namespace) -> int:
     )
   folder.mkdir(parents=True, exist_ok=True)
   paths = [folder / f"speaker_{number}.wav" for number in (1, 2)]
-  voices, rates = zip(*map(audio.read, sorted(_VOICES.iterdir())), strict=True)
+  found = map(audio.read, sorted(_VOICES.glob("*.flac")))
+  voices, rates = zip(*found, strict=True)
   length = min(voice.shape[1] for voice in voices)
   reference = np.concatenate([voice[:, :length] for voice in voices])
   for path, signal in zip(paths, reference, strict=True):
     audio.write(path, signal, sample_rate_hz=rates[0])
   mixed, mixture = folder / "mixture.wav", reference.sum(axis=0)
   audio.write(mixed, mixture, sample_rate_hz=rates[0])
+  print(f"Two built-in synthetic speakers, mixed: {mixed}")
   print(f"jaxsep separate {mixed}", flush=True)
   if code := cli.main(
     ["separate", str(mixed), "--num_speakers=2", "--overwrite"]
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
   print(
     f"Listen to {mixed}, then to {separated[0].name} and"
     f" {separated[1].name} beside it.\n"
-    "Now a recording of your own: jaxsep separate my_recording.wav"
+    "Next, a recording of your own: jaxsep separate my_recording.wav"
   )
   return 0
 
@@ -76,24 +78,14 @@ def _draw(path, mixture, estimate, rate):
   from matplotlib.figure import Figure  # Not a core dependency.
 
   figure = Figure(figsize=(9, 7), layout="constrained")
-  signals = {
-    "mixture": mixture,
-    "output 1": estimate[0],
-    "output 2": estimate[1],
-  }
+  names = ["mixture", "output 1", "output 2"]
+  signals = dict(zip(names, (mixture, *estimate), strict=True))
   axes = figure.subplots(len(signals), sharex=True)
+  colours = {"vmin": -110, "vmax": -40, "cmap": "magma"}
   for place, (name, signal) in zip(axes, signals.items(), strict=True):
     # A little noise, as the level of silence would be infinite.
     quiet = 1e-6 * np.random.default_rng(0).standard_normal(len(signal))
-    place.specgram(
-      signal + quiet,
-      NFFT=256,
-      noverlap=192,
-      Fs=rate,
-      vmin=-110,
-      vmax=-40,
-      cmap="magma",
-    )
+    place.specgram(signal + quiet, NFFT=256, noverlap=192, Fs=rate, **colours)
     place.set(title=name, ylabel="frequency (Hz)")
   axes[-1].set_xlabel("time (s)")
   figure.savefig(path, dpi=110)

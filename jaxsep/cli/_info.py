@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 import jax
+from etils import epath
 
 from jaxsep import model_io
 
@@ -12,8 +13,8 @@ def run(options: argparse.Namespace) -> int:
   """Prints what a model folder holds, and what its card says to people."""
   loaded = model_io.load(options.model)
   _show(loaded, "")
-  if "README.md" in loaded.files:
-    print(f"\n{loaded.files['README.md'].read_text().strip()}")
+  if card := loaded.files.get("README.md"):
+    print(f"\n{epath.Path(card).read_text().strip()}")
   return 0
 
 
