@@ -10,12 +10,12 @@ scores are JSON: what was measured, with the data, the rate and the unit, and
 the value. `jaxsep models` prints the summary, the scores and the licence.
 """
 
+import functools
 import json
 import pathlib
+import tempfile
 from collections.abc import Sequence
 from typing import Any
-
-import jax
 
 import jaxsep
 from experiments.command import Parser
@@ -38,24 +38,27 @@ def ship(flags: Any) -> pathlib.Path:
     "license": flags.license,
     "scores": _scores(flags.scores),
   }
-  weights = sum(leaf.size for leaf in jax.tree.leaves(loaded.variables))
-  if 2 * weights > MOST_MIB * 2**20:
-    raise ValueError(
-      f"{flags.model}: {weights:,} weights take {2 * weights / 2**20:.1f} MiB"
-      f" as bfloat16; a model that ships may take {MOST_MIB:g} MiB"
-    )
-  folder = pathlib.Path(flags.output_dir) / flags.name
-  jaxsep.save(
-    folder,
-    loaded.model,
-    loaded.variables,
+  save = functools.partial(
+    jaxsep.save,
+    model=loaded.model,
+    variables=loaded.variables,
     sample_rate_hz=loaded.sample_rate_hz,
     metadata=loaded.metadata | {"card": card},
     parts=loaded.parts,
     files={"README.md": flags.card},
     dtype="bfloat16",
-    overwrite=flags.overwrite,
   )
+  with tempfile.TemporaryDirectory() as temporary:
+    tried = pathlib.Path(temporary, flags.name)
+    save(tried)
+    size = sum(path.stat().st_size for path in tried.rglob("*"))
+  if size > MOST_MIB * 2**20:
+    raise ValueError(
+      f"{flags.model}: takes {size / 2**20:.2f} MiB as bfloat16; a model that"
+      f" ships may take {MOST_MIB:g} MiB"
+    )
+  folder = pathlib.Path(flags.output_dir) / flags.name
+  save(folder, overwrite=flags.overwrite)
   return folder
 
 

@@ -132,6 +132,15 @@ def offline(loaded, mixture):
 # What comes out is the model's output on the whole.
 
 
+def test_outputs_beside_the_file(tmp_path, capsys):
+  (tmp_path / "x.wav").write_bytes(wav(noise(3000)))
+  words = ["separate", "--model=any", "--stream", f"{tmp_path}/x.wav"]
+  assert cli.main(words) == 0
+  expected = [f"{tmp_path}/x_{number}.wav" for number in (1, 2)]
+  assert capsys.readouterr().out.splitlines() == expected
+  assert read(expected).shape == (2, 3000)
+
+
 @pytest.mark.usefixtures("as_the_model")
 def test_a_file(separate_file, tmp_path, loaded):
   mixture = noise(3001)
