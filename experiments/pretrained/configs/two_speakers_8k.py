@@ -37,7 +37,7 @@ def get_config() -> Any:
     speed_range=(0.8, 1.25),
     crop_s=3.0,
     valid_crop_s=4.0,
-    batch_size=4,
+    batch_size=8,
     num_valid_examples=100,
   )
   config.simulation.update(
