@@ -5,6 +5,7 @@ from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._stream import Stream, stream, stream_blocks
+from jaxsep.inference._upper_band import with_upper_band
 
 __all__ = [
   "Chunk",
@@ -16,4 +17,5 @@ __all__ = [
   "separate_blocks",
   "stream",
   "stream_blocks",
+  "with_upper_band",
 ]

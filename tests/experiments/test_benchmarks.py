@@ -15,6 +15,7 @@ NAMES = (
   "gradients",
   "probe_suite",
   "streaming",
+  "upper_band",
 )
 
 
