@@ -337,6 +337,7 @@ def test_options_that_do_not_go_together(separate, words, match):
     (b"fLaC" + bytes(100), "is not a WAV stream"),
     (wav(np.zeros(9), subtype="ULAW"), "can read WAV of 16, 24 or 32 bit"),
     (wav(np.zeros(9))[:30], "ends before any sound"),
+    (wav(np.zeros(9), rate=999), "the WAV header is damaged"),
     (b"RIFF1234WAVEdata\4\0\0\0" + bytes(4), "the WAV header is damaged"),
     (
       b"RIFF1234WAVEfmt \4\0\0\0\1\0\1\0data\4\0\0\0" + bytes(4),
