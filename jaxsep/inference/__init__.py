@@ -1,6 +1,7 @@
 """Models applied to recordings of any length, whole or as they come."""
 
 from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
@@ -9,6 +10,7 @@ from jaxsep.inference._stream import Stream, stream, stream_blocks
 __all__ = [
   "Chunk",
   "CrossFade",
+  "EvenLevel",
   "Overlapping",
   "RunningGains",
   "Stream",
