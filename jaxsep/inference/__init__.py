@@ -5,6 +5,7 @@ from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
+from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
   "Stream",
   "separate",
   "separate_blocks",
+  "speaker_features",
   "stream",
   "stream_blocks",
 ]

@@ -17,12 +17,12 @@ _GAIN_DECAY = 0.95
 # next two minutes or so have been heard.
 _STEP_S = 1.0
 _LAG = 120
-# Log-likelihood ratios: of an output's keeping its speaker within a chunk; of
-# equal waveforms in an overlap, if one output is active there, and if all are;
-# and of keeping the model's order.
-_STAYS = 2.0
-_ONE_ACTIVE, _ALL_ACTIVE = 2.0, 6.0
-_SAME_ORDER = 0.05
+# Log-likelihood ratios of equal waveforms in an overlap, and of keeping the
+# model's order from chunk to chunk.
+_AGREES, _SAME_ORDER = 6.0, 0.05
+# The same of an output's keeping its speaker within a chunk, if one source is
+# active and if all are: models move a voice that is alone.
+_ONE_STAYS, _ALL_STAY = 0.5, 2.0
 # Overlaps of this many samples count half.
 _HALF_TRUSTED = 200
 # Energy below this share of the recording's level is no evidence.
@@ -43,9 +43,9 @@ class CrossFade:
   - the level: least-squares gains with which the sources add up to the
     mixture, kept near those of the recording so far;
   - the order, for each second of a chunk, by a search over the recording: the
-    waveforms should agree with the chunk before on the overlap, which counts
-    more where all sources are active; a source should sound like its speaker
-    before; and the order should rarely change within a chunk. The order is
+    waveforms should agree with the chunk before on the overlap; a source should sound like its speaker
+    before; and the order should rarely change within a chunk where several
+    sources are active. The order is
     settled two minutes late, and so are the samples that `add` returns;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
@@ -87,10 +87,14 @@ class CrossFade:
     link = _agreement(shared, sources) + _SAME_ORDER * np.eye(num_sources)
     num_steps = max(1, round(length / (_STEP_S * self._rate)))
     bounds = np.linspace(0, length, num_steps + 1).astype(int)
-    for begin, end in zip(bounds, bounds[1:], strict=False):
-      heard = self._speakers.describe(sources[:, begin:end])
-      self._orders += self._search.add(link, *heard)
-      link = _STAYS * np.eye(num_sources)
+    described = [
+      self._speakers.describe(sources[:, begin:end])
+      for begin, end in zip(bounds, bounds[1:], strict=False)
+    ]
+    for n, (descriptors, weights) in enumerate(described):
+      self._orders += self._search.add(link, descriptors, weights)
+      around = sum(weights for _, weights in described[n : n + 2])
+      link = _stays(around) * np.eye(num_sources)
     self._last, self._end = sources, chunk.start + length
     self._chunks.append((chunk.start, bounds, sources.astype(np.float32)))
     return self._joined()
@@ -149,10 +153,13 @@ def _agreement(shared, sources):
   energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
   num_active = np.count_nonzero(shared.any(axis=0))
   trust = num_active / (num_active + _HALF_TRUSTED)
-  both = (is_active.sum(axis=0) > 1) & (_active(begin).sum(axis=0) > 1)
-  share = np.count_nonzero(both) / max(num_active, 1)
-  trust *= _ONE_ACTIVE + (_ALL_ACTIVE - _ONE_ACTIVE) * share
-  return trust * (shared @ begin.T) / (energy + _EVIDENCE_FLOOR * max(length, 1))
+  return _AGREES * trust * (shared @ begin.T) / (energy + _EVIDENCE_FLOOR * max(length, 1))
+
+
+def _stays(weights):
+  """How much is in favour of one order, by how long outputs are active."""
+  share = len(weights) * weights.min() / max(weights.sum(), 1e-9)
+  return _ONE_STAYS + (_ALL_STAY - _ONE_STAYS) * share
 
 
 def _active(sources):

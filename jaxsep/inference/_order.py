@@ -11,7 +11,7 @@ from jaxsep.typing import Float
 _BEAM = 32
 _BEHIND = 25.0
 # One descriptor says no more than this about one speaker.
-_MOST = 8.0
+_MOST = 5.0
 # Decay of the memory of the speakers per step.
 _DECAY = 0.99
 
@@ -66,8 +66,8 @@ class OrderSearch:
     gain += link[before[:, np.newaxis], orders].sum(axis=-1)
     if self._is_first:  # Any order will do.
       gain[:, 1:] = -np.inf
-    elif not weights.any() and not link.any():
-      gain[np.arange(orders.shape[0]) != self._last[:, np.newaxis]] = -np.inf
+    elif not weights.any():  # No later step could tell the others apart.
+      gain[gain < gain.max(axis=1, keepdims=True)] = -np.inf
     self._is_first = False
     total = (self._score[:, np.newaxis] + gain).ravel()
     best = np.argsort(-total, kind="stable")[:_BEAM]

@@ -6,10 +6,11 @@ import pathlib
 import numpy as np
 from safetensors.numpy import load_file
 
+from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.typing import Float
 
-# A source is heard in frames down to 20 dB below its loudest one ...
-_LOUD_POWER = 1e-2
+# A source is heard in frames down to 20 dB below the level of speech ...
+_LOUD_POWER = 1e-2 * MODEL_LEVEL**2
 # ... and 6 dB above the others together.
 _DOMINANCE = 4.0
 _FRAME_S = 0.064
@@ -37,7 +38,7 @@ class SpeakerModel:
     """Descriptors `[S, D]` of separated signals, and their weights `[S]`."""
     descriptors = np.zeros((len(signals), self.size))
     weights = np.zeros(len(signals))
-    for s, features in enumerate(frame_features(signals, self._rate)):
+    for s, features in enumerate(speaker_features(signals, self._rate)):
       if len(features):
         descriptors[s] = self._embed(features)
         weights[s] = 1 / (1 / len(features) + self._parameters["drift"])
@@ -89,7 +90,7 @@ def speaker_model(sample_rate_hz: int) -> SpeakerModel:
   return SpeakerModel(_parameters(), sample_rate_hz)
 
 
-def frame_features(
+def speaker_features(
   signals: Float[np.ndarray, "sources time"], sample_rate_hz: int
 ) -> list[np.ndarray]:
   """Features `[n, 56]` of the frames in which each source is heard.
@@ -106,7 +107,8 @@ def frame_features(
   frames = frames[:, :: size // 2] * window
   power = np.square(frames).sum(axis=-1)
   others = power.sum(axis=0) - power
-  is_heard = (power > _LOUD_POWER * power.max()) & (power > _DOMINANCE * others)
+  floor = _LOUD_POWER * np.square(window).sum()
+  is_heard = (power > floor) & (power > _DOMINANCE * others)
   features = []
   for source, heard in zip(frames, is_heard, strict=True):
     # The bins are the same at any rate.
