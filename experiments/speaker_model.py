@@ -5,10 +5,10 @@
 
 Speakers of the corpus, at their own speed and, as further speakers, slower and
 faster, are mixed in pairs, a part of each silent at times, and separated by the
-model. From frames of the outputs, as `inference.speaker_features` finds them, it
-estimates the covariance between speakers and that within them, over chunks of
-different mixtures, and projects to the directions in which they differ most: a
-probabilistic linear discriminant analysis. It takes minutes on two cores.
+model. From frames of the outputs, as `inference.speaker_features` finds them,
+it estimates the covariance between speakers and that within them, over chunks
+of different mixtures, and projects to the directions in which they differ most:
+a probabilistic linear discriminant analysis. It takes minutes on two cores.
 """
 
 import jax
@@ -26,6 +26,8 @@ _SPEEDS = (0.88, 1.0, 1.13)
 _CHUNK_S, _NUM_CHUNKS = 4, 3
 _MOST_S = 16
 _SIZE = 16
+# Outputs correlate as much as this with their speaker, or are left out.
+_LIKE = 0.6
 # Chunks with fewer frames are left out; the mean of more than this many is no
 # surer, because a speaker changes slowly.
 _LEAST, _DRIFT = 8, 60.0
@@ -55,7 +57,7 @@ def draw(speech: np.ndarray, length: int, rng: np.random.Generator):
   """A part of some length, of random level, with a silent stretch at times."""
   clip = np.resize(np.roll(speech, -rng.integers(len(speech))), length)
   clip = clip * 10 ** (rng.uniform(-5, 5) / 20)
-  if rng.random() < 0.5:
+  if rng.random() < 0.3:
     begin, end = np.sort(rng.integers(0, length, 2))
     clip[begin:end] = 0
   return clip
@@ -74,7 +76,7 @@ def separated_chunks(loaded, speakers, num_rounds: int, seed: int):
         [draw(speakers[who], size * _NUM_CHUNKS, rng) for who in pair]
       )
       mixture = references.sum(axis=0)
-      noise = rng.normal(size=len(mixture)) * 10 ** (-rng.uniform(10, 40) / 20)
+      noise = rng.normal(size=len(mixture)) * 10 ** (-rng.uniform(15, 60) / 20)
       level = inference.EvenLevel(rate)
       (mixture,) = level.even([np.float32(mixture + noise)])
       chunks = mixture.reshape(_NUM_CHUNKS, size)
@@ -84,9 +86,12 @@ def separated_chunks(loaded, speakers, num_rounds: int, seed: int):
         match = estimate @ reference.T
         if match[0, 1] + match[1, 0] > match.trace():
           estimate = estimate[::-1]
-        yield from zip(
-          pair, inference.speaker_features(estimate, rate), strict=True
-        )
+        frames = inference.speaker_features(estimate, rate)
+        energies = np.square([estimate, reference]).sum(axis=-1)
+        likeness = np.sum(estimate * reference, axis=-1)
+        is_good = likeness > _LIKE * np.sqrt(energies.prod(axis=0))
+        for n in np.flatnonzero(is_good):
+          yield pair[n], frames[n]
     say(f"{turn + 1} of {num_rounds} rounds")
 
 
@@ -130,9 +135,7 @@ def run(options):
   ]
   who, means, counts = map(np.array, zip(*chunks, strict=True))
   save_file(analyse(who, means, counts), options.output)
-  print(
-    f"{options.output}: {len(chunks)} outputs of {len(speakers)} speakers"
-  )
+  print(f"{options.output}: {len(chunks)} outputs of {len(speakers)} speakers")
 
 
 def main():

@@ -46,12 +46,16 @@ _MOST_WRONG = 0.02
 
 def read_speakers(spec: str, num_speakers: int, rate_hz: int) -> dict:
   """A minute of each of some speakers, RMS 1, repeated if there is less."""
-  voices = {} if spec != "voices" else {
-    "split": "test",
-    "num_speakers": num_speakers,
-    "utterances_per_speaker": 15,
-    "sample_rate_hz": rate_hz,
-  }
+  voices = (
+    {}
+    if spec != "voices"
+    else {
+      "split": "test",
+      "num_speakers": num_speakers,
+      "utterances_per_speaker": 15,
+      "sample_rate_hz": rate_hz,
+    }
+  )
   corpus = corpora.open_corpus(spec, **voices)
   length = DURATION_S * rate_hz
   speakers = {}
@@ -165,7 +169,9 @@ def stability(loaded, options) -> None:
   spec = options.corpus
   if spec is None:
     folder = os.environ.get("JAXSEP_DATA")
-    spec = f"librispeech:{folder}/LibriSpeech/test-other" if folder else "voices"
+    spec = (
+      f"librispeech:{folder}/LibriSpeech/test-other" if folder else "voices"
+    )
   speakers = read_speakers(spec, options.num_speakers, rate)
   pairs = list(itertools.combinations(speakers, 2))[: options.num_pairs]
   scores: dict[str, list] = {name: [] for name in CASES}
@@ -194,12 +200,14 @@ def stability(loaded, options) -> None:
   for name in CASES:
     print(f"{name:16} {line(scores[name])} | {line(oracle[name])}")
   # Two parts of one person's recording are no speakers to tell apart.
-  told = sum((scores[name] for name in CASES if name != "same person"), [])
+  told = [
+    result for name in CASES if name != "same person" for result in scores[name]
+  ]
   wrong = sum(s["wrong"] for s in told) / sum(s["windows"] for s in told)
   for_good = sum(s["for_good"] for s in told)
   print(
-    f"all but the last: {100 * wrong:.1f} % wrong, {for_good} of {len(told)} for"
-    f" good; "
+    f"all but the last: {100 * wrong:.1f} % wrong, {for_good} of {len(told)}"
+    f" for good; "
     + verdict(
       wrong <= _MOST_WRONG and not for_good,
       f"{100 * _MOST_WRONG:g} %, none for good",

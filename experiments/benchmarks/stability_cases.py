@@ -77,5 +77,7 @@ def _turns(time_s, rng):
 def _pink(like, rng):
   """Noise of RMS 1 with equal power in each octave."""
   spectrum = np.fft.rfft(rng.normal(size=len(like)))
-  noise = np.fft.irfft(spectrum / np.sqrt(1 + np.arange(len(spectrum))), len(like))
+  noise = np.fft.irfft(
+    spectrum / np.sqrt(1 + np.arange(len(spectrum))), len(like)
+  )
   return noise / noise.std()

@@ -23,7 +23,7 @@ from jaxsep.cli._recording import (
   prepare_outputs,
 )
 
-_CHUNK_S = 8.0
+_CHUNK_S = 4.0
 # Float files may exceed full scale, 1, but by not as much as this.
 _PEAK = 100.0
 _BAR = (
@@ -132,6 +132,7 @@ def _separate(path, about, targets, loaded, options):
         loaded.model,
         loaded.variables,
         (block[0] for block in blocks),
+        sample_rate_hz=model_rate,
         cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
         batch_size=options.batch_size,
         progress=lambda count: bar.update(count / model_rate),

@@ -1,6 +1,7 @@
 """Joins separated chunks into one recording per source."""
 
 import collections
+import itertools
 
 import numpy as np
 
@@ -43,10 +44,10 @@ class CrossFade:
   - the level: least-squares gains with which the sources add up to the
     mixture, kept near those of the recording so far;
   - the order, for each second of a chunk, by a search over the recording: the
-    waveforms should agree with the chunk before on the overlap; a source should sound like its speaker
-    before; and the order should rarely change within a chunk where several
-    sources are active. The order is
-    settled two minutes late, and so are the samples that `add` returns;
+    waveforms should agree with the chunk before on the overlap; a source should
+    sound like its speaker before; and the order should rarely change within a
+    chunk, least of all where several sources are active. It is settled two
+    minutes late, and so are the samples that `add` returns;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """
@@ -89,7 +90,7 @@ class CrossFade:
     bounds = np.linspace(0, length, num_steps + 1).astype(int)
     described = [
       self._speakers.describe(sources[:, begin:end])
-      for begin, end in zip(bounds, bounds[1:], strict=False)
+      for begin, end in itertools.pairwise(bounds)
     ]
     for n, (descriptors, weights) in enumerate(described):
       self._orders += self._search.add(link, descriptors, weights)
@@ -135,7 +136,9 @@ class CrossFade:
     """Sources whose order may change at the bounds."""
     ordered = sources[orders[0]]
     half = round(_SWITCH_S * self._rate / 2)
-    for bound, before, after in zip(bounds[1:], orders, orders[1:], strict=False):
+    for bound, before, after in zip(
+      bounds[1:], orders, orders[1:], strict=False
+    ):
       if (before != after).any():
         ordered[:, bound:] = sources[after, bound:]
         around = slice(bound - half, bound + half)
@@ -153,7 +156,12 @@ def _agreement(shared, sources):
   energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
   num_active = np.count_nonzero(shared.any(axis=0))
   trust = num_active / (num_active + _HALF_TRUSTED)
-  return _AGREES * trust * (shared @ begin.T) / (energy + _EVIDENCE_FLOOR * max(length, 1))
+  return (
+    _AGREES
+    * trust
+    * (shared @ begin.T)
+    / (energy + _EVIDENCE_FLOOR * max(length, 1))
+  )
 
 
 def _stays(weights):

@@ -112,7 +112,9 @@ class EvenLevel:
       self._silent = max(_SILENT * mean[n], _SILENT_DECAY * self._silent)
       floor[n] = max(floor[n], self._soft, self._silent)
     level = np.sqrt(np.maximum(mean, floor)[first : num_frames + 1])
-    gain = np.divide(MODEL_LEVEL, level, out=np.ones_like(level), where=level > 0)
+    gain = np.divide(
+      MODEL_LEVEL, level, out=np.ones_like(level), where=level > 0
+    )
     self._gains = np.concatenate([self._gains, gain])
 
   def _evened(self, position, samples):

@@ -124,4 +124,3 @@ class Overlapping:
     enough = min(overlap // 2, int(speech[-1]))
     reach = (int(np.argmax(speech >= enough)) + 1) * size
     return min(longest, max(shortest, len(samples) - reach))
-

@@ -107,7 +107,7 @@ def separate_blocks(
       the methods of `inference.CrossFade`; None for that. What it returns is
       taken to begin with the recording, and to have no gaps.
     batch_size: Chunks per call; None for 1 on a CPU and 8 elsewhere.
-    progress: Called with the number of samples finished since the last call,
+    progress: Called with the number of samples separated since the last call,
       for example `tqdm.tqdm(total=...).update`.
     conditions: Further arguments of the model, such as `enrollment` or
       `embedding`: arrays of shape `[1, ...]`, the same for all chunks.
@@ -138,8 +138,8 @@ def separate_blocks(
     getattr(cut, "chunk_length", 0),
     batch_size,
   )
-  parts = level.restore(_parts(results, join))
-  return _reported(parts, progress or (lambda count: None))
+  progress = progress or (lambda count: None)
+  return level.restore(_parts(results, join, progress))
 
 
 def _run(apply, chunks, chunk_length, batch_size):
@@ -159,22 +159,18 @@ def _run(apply, chunks, chunk_length, batch_size):
   yield from waiting
 
 
-def _reported(parts, progress):
-  """The parts; each is reported when it has been used."""
-  for part in parts:
-    if part.shape[1]:
-      yield part
-      progress(part.shape[1])
-
-
-def _parts(results, join):
-  """The joined estimates, in parts."""
-  joined = None
+def _parts(results, join, progress):
+  """The joined estimates, in parts; chunks are reported as they are joined."""
+  joined, count = None, 0
   for batch, result in results:
     estimates = finite(np.asarray(result)[: len(batch)])
     joined = join(estimates.shape[1]) if joined is None else joined
     for chunk, estimate in zip(batch, estimates, strict=True):
-      yield joined.add(chunk, estimate[:, : len(chunk.samples)])
+      part = joined.add(chunk, estimate[:, : len(chunk.samples)])
+      if part.shape[1]:
+        yield part
+      progress(chunk.start + len(chunk.samples) - count)
+      count = chunk.start + len(chunk.samples)
   if joined is not None:
     yield joined.flush()
 

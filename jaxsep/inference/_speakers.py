@@ -138,7 +138,9 @@ def _tables():
   bins = mel(np.linspace(0, _HIGH_HZ, round(2 * _FRAME_S * _HIGH_HZ) + 1))
   edges = np.linspace(mel(_LOW_HZ), mel(_HIGH_HZ), _NUM_BANDS + 2)
   low, middle, high = (edges[n : n + _NUM_BANDS, None] for n in range(3))
-  bank = np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle))
+  bank = np.minimum(
+    (bins - low) / (middle - low), (high - bins) / (high - middle)
+  )
   bank = np.maximum(bank, 0)
   bank /= bank.sum(axis=1, keepdims=True)
   return bank.T, 2 * _HIGH_HZ / np.geomspace(*_PITCH_HZ, _NUM_LAGS)
