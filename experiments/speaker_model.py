@@ -26,8 +26,6 @@ _SPEEDS = (0.88, 1.0, 1.13)
 _CHUNK_S, _NUM_CHUNKS = 4, 3
 _MOST_S = 16
 _SIZE = 16
-# Outputs correlate as much as this with their speaker, or are left out.
-_LIKE = 0.6
 # Chunks with fewer frames are left out; the mean of more than this many is no
 # surer, because a speaker changes slowly.
 _LEAST, _DRIFT = 8, 60.0
@@ -57,7 +55,7 @@ def draw(speech: np.ndarray, length: int, rng: np.random.Generator):
   """A part of some length, of random level, with a silent stretch at times."""
   clip = np.resize(np.roll(speech, -rng.integers(len(speech))), length)
   clip = clip * 10 ** (rng.uniform(-5, 5) / 20)
-  if rng.random() < 0.3:
+  if rng.random() < 0.25:
     begin, end = np.sort(rng.integers(0, length, 2))
     clip[begin:end] = 0
   return clip
@@ -76,9 +74,11 @@ def separated_chunks(loaded, speakers, num_rounds: int, seed: int):
         [draw(speakers[who], size * _NUM_CHUNKS, rng) for who in pair]
       )
       mixture = references.sum(axis=0)
-      noise = rng.normal(size=len(mixture)) * 10 ** (-rng.uniform(15, 60) / 20)
+      if rng.random() < 0.3:
+        noise_db = -rng.uniform(10, 25)
+        mixture += rng.normal(0, 10 ** (noise_db / 20), len(mixture))
       level = inference.EvenLevel(rate)
-      (mixture,) = level.even([np.float32(mixture + noise)])
+      (mixture,) = level.even([np.float32(mixture)])
       chunks = mixture.reshape(_NUM_CHUNKS, size)
       estimates = np.asarray(apply(loaded.variables, chunks))
       parts = references.reshape(2, _NUM_CHUNKS, size).swapaxes(0, 1)
@@ -86,12 +86,9 @@ def separated_chunks(loaded, speakers, num_rounds: int, seed: int):
         match = estimate @ reference.T
         if match[0, 1] + match[1, 0] > match.trace():
           estimate = estimate[::-1]
-        frames = inference.speaker_features(estimate, rate)
-        energies = np.square([estimate, reference]).sum(axis=-1)
-        likeness = np.sum(estimate * reference, axis=-1)
-        is_good = likeness > _LIKE * np.sqrt(energies.prod(axis=0))
-        for n in np.flatnonzero(is_good):
-          yield pair[n], frames[n]
+        yield from zip(
+          pair, inference.speaker_features(estimate, rate), strict=True
+        )
     say(f"{turn + 1} of {num_rounds} rounds")
 
 

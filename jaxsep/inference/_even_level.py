@@ -35,8 +35,8 @@ class EvenLevel:
     >>> speech[40000:] *= 0.01
     >>> level = EvenLevel(8000)
     >>> evened = np.concatenate(list(level.even([speech])))
-    >>> [round(float(half.std()), 1) for half in (evened[:8000], evened[-8000:])]
-    [0.1, 0.1]
+    >>> [round(float(part.std()), 1) for part in np.split(evened, 5)]
+    [0.1, 0.1, 0.1, 0.1, 0.1]
     >>> (restored,) = level.restore([evened[None]])
     >>> bool(np.allclose(restored[0], speech))
     True

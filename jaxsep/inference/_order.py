@@ -10,8 +10,8 @@ from jaxsep.typing import Float
 # Hypotheses that are followed, and how far one may fall behind the best.
 _BEAM = 32
 _BEHIND = 25.0
-# One descriptor says no more than this about one speaker.
-_MOST = 5.0
+# A descriptor says no more than this for a speaker, and against one.
+_MOST_FOR, _MOST_AGAINST = 20.0, 5.0
 # Decay of the memory of the speakers per step.
 _DECAY = 0.99
 
@@ -59,7 +59,7 @@ class OrderSearch:
     orders = self._orders
     fit = self._speakers.compare(
       self._sum, self._weight, descriptors, weights
-    ).clip(-_MOST, _MOST)
+    ).clip(-_MOST_AGAINST, _MOST_FOR)
     source = np.arange(orders.shape[1])
     gain = fit[:, source, orders].sum(axis=-1)  # [hypotheses, orders]
     before = orders[self._last]
