@@ -98,7 +98,7 @@ setuptools.setup(
   ),
   package_data={
     "data_pipelines": ["lexicon.toml"],
-    "jaxsep": ["py.typed", "pretrained/**"],
+    "jaxsep": ["py.typed", "demo/*.flac", "pretrained/**"],
   },
   install_requires=CORE,
   extras_require={

@@ -2,5 +2,6 @@
 
 import os
 
-# TensorFlow greets with warnings about accelerators that nothing here uses.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow greets with notes on accelerators and instruction sets that nothing
+# here uses. Its errors are shown.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

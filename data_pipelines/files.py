@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import soundfile
+
+from data_pipelines._quiet import quiet
 
 # (full path, first sample, number of samples) -> float32 samples [T], or
 # [P, T] of several parts.
@@ -21,15 +24,25 @@ class CorpusError(ValueError):
   """A corpus that cannot be used as asked; the message is one line."""
 
 
-def open_sound(path: str) -> soundfile.SoundFile:
+#: What soundfile raises; a ValueError where it loses count in damaged MP3.
+SOUND_ERRORS = (OSError, RuntimeError, ValueError)
+
+
+@contextlib.contextmanager
+def open_sound(path: str) -> Iterator[soundfile.SoundFile]:
   """Opens an audio file; its name may hold bytes that are not Unicode."""
   # soundfile cannot encode a name that is not Unicode, but takes bytes.
   name: Any = os.fsencode(path) if os.name == "posix" else path
-  return soundfile.SoundFile(name)
+  with quiet():
+    file = soundfile.SoundFile(name)
+  with file, quiet(file):
+    yield file
 
 
 def reason_of(error: Exception) -> str:
   """The first reason that libsndfile or the system gives, on one line."""
+  if isinstance(error, ValueError):
+    return "damaged: its samples cannot be found"
   for name in ("strerror", "error_string"):
     if reason := getattr(error, name, None):
       return " ".join(reason.split()).rstrip(".")
@@ -61,7 +74,7 @@ def read_file(
       if start:
         file.seek(start)
       samples = file.read(length, dtype="float32")
-  except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+  except SOUND_ERRORS as error:
     reason = reason_of(error) if os.path.exists(path) else "no such file"
     raise CorpusError(f"{path}: cannot be read ({reason})") from None
   if len(samples) != length:

@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import soundfile
 from absl import logging
 
 from data_pipelines import scan_cache
-from data_pipelines.files import CorpusError, open_sound, reason_of
+from data_pipelines.files import (
+  SOUND_ERRORS,
+  CorpusError,
+  open_sound,
+  reason_of,
+)
 
 # Which format a file has does not matter: soundfile looks at its content.
 AUDIO_SUFFIXES = frozenset(
@@ -29,6 +33,8 @@ EMPTY = "no samples"
 NUM_THREADS = 8
 # libsndfile's answer where the header gives no length.
 _UNKNOWN_LENGTH = 2**62
+# Lower rates come from damaged headers, and make hours of seconds.
+_MIN_RATE_HZ = 1000
 
 
 class Header(NamedTuple):
@@ -140,11 +146,13 @@ def probe(path: str) -> tuple[int, int, str]:
         return 0, 0, "the header does not say how long the file is"
       if length <= 0:
         return 0, rate_hz, EMPTY
+      if rate_hz < _MIN_RATE_HZ:
+        return 0, 0, f"the header says {rate_hz} Hz, which is no rate of sound"
       file.seek(length - 1)
       if len(file.read(1, dtype="float32")) != 1:
         return 0, 0, f"ends before the {length} samples of its header"
       return length, rate_hz, ""
-  except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+  except SOUND_ERRORS as error:
     return 0, 0, reason_of(error)
 
 

@@ -20,7 +20,12 @@ from etils import epath
 
 from data_pipelines import scan_cache, scanning
 from data_pipelines._tensorflow import hide_accelerators
-from data_pipelines.files import CorpusError, one_channel
+from data_pipelines.files import (
+  SOUND_ERRORS,
+  CorpusError,
+  one_channel,
+  reason_of,
+)
 from data_pipelines.table import Corpus
 
 __all__ = ["from_tfds"]
@@ -211,10 +216,14 @@ class _Records:
     number = int(path.rpartition("/")[2])
     stored = self.record(number, [self.audio])[self.audio]
     if isinstance(stored, (bytes, np.bytes_)):
-      with soundfile.SoundFile(io.BytesIO(stored)) as file:
-        stacked = file.comment == STACKED
-        file.seek(min(start, file.frames))
-        samples = file.read(length, dtype="float32")
+      try:
+        with soundfile.SoundFile(io.BytesIO(stored)) as file:
+          stacked = file.comment == STACKED
+          file.seek(min(start, file.frames))
+          samples = file.read(length, dtype="float32")
+      except SOUND_ERRORS as error:
+        reason = reason_of(error)
+        raise CorpusError(f"{path}: cannot be read ({reason})") from None
     else:
       stacked, samples = False, stored[start : start + length]
     if len(samples) != length:

@@ -26,7 +26,7 @@ EXTRAS = """
     "assert not {'flax', 'jaxsep.model_io', 'safetensors'} & set(sys.modules)\n"
     "import jaxsep; jaxsep.load\n"
     "from jaxsep import metrics, models, train\n"
-    "import jaxsep.cli._separate, jaxsep.cli._score\n"
+    "import jaxsep.cli._demo, jaxsep.cli._score, jaxsep.cli._separate\n"
     "assert 'tensorflow' not in sys.modules",
     "from jaxsep import cli; cli.main(['--help'])\n"
     "assert not {'jax', 'numpy', 'soundfile'} & set(sys.modules)",

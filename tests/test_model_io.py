@@ -319,7 +319,7 @@ def expect(folder, message, **options):
 
 def test_missing_or_foreign_folder(tmp_path):
   expect(tmp_path / "nothing", "there is no model folder")
-  expect("no_such_model", "there is no model folder no_such_model")
+  expect("no_such_model", "there is no model folder no_such_model; models that")
   expect(tmp_path, "not a model folder: it has no config.json")
   (tmp_path / "file").write_text("x")
   expect(tmp_path / "file", "is a file, not a model folder")
@@ -432,3 +432,24 @@ def test_refuses_what_cannot_be_saved(tmp_path, net):
   for rate in (0, -1, 8000.5, True):
     refused("positive integer", sample_rate_hz=rate)
   assert not place.exists()
+
+
+# Models that ship.
+
+
+@pytest.mark.parametrize("name", model_io.pretrained())
+def test_models_that_ship(name):
+  card = model_io.pretrained()[name]
+  loaded = jaxsep.load(name)
+  assert loaded.folder == card["folder"]
+  assert loaded.sample_rate_hz == card["sample_rate_hz"]
+  assert loaded.model.num_sources == card["num_sources"]
+  assert getattr(loaded.model, "is_causal", False) == card["causal"]
+  assert (
+    loaded.files["README.md"].read_text().splitlines()[2] == (card["summary"])
+  )
+  assert card["license"] and card["scores"]
+  size = sum(
+    path.stat().st_size for path in pathlib.Path(loaded.folder).iterdir()
+  )
+  assert size <= 5 * 2**20

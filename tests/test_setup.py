@@ -11,11 +11,18 @@ PLATFORMS = [("linux", "x86_64"), ("darwin", "arm64")]
 
 
 @pytest.fixture
-def wanted(monkeypatch):
-  """Requirements by extra; those of the core stand under ''."""
+def given(monkeypatch):
+  """The arguments of `setuptools.setup`."""
   given = {}
   monkeypatch.setattr(setuptools, "setup", given.update)
+  monkeypatch.chdir(SETUP.parent)
   exec(compile(SETUP.read_text(), str(SETUP), "exec"), {"__file__": str(SETUP)})
+  return given
+
+
+@pytest.fixture
+def wanted(given):
+  """Requirements by extra; those of the core stand under ''."""
   return {"": given["install_requires"], **given["extras_require"]}
 
 
@@ -38,3 +45,18 @@ def test_requirements_hold_on_each_platform(wanted, system, machine):
   assert tensorflow == {"tensorflow-cpu" if system == "linux" else "tensorflow"}
   # pesq compiles C: `make test` tries it apart.
   assert found["train"] | found["eval"] <= found["test"] | {"pesq"}
+
+
+def test_models_and_recordings_are_installed(given):
+  names = ("packages", "package_data")
+  build = setuptools.Distribution({name: given[name] for name in names})
+  command = build.get_command_obj("build_py")
+  command.finalize_options()
+  installed = {
+    pathlib.Path(source, name)
+    for _, source, _, files in command._get_data_files()
+    for name in files
+  }
+  for folder in ("jaxsep/demo", "jaxsep/pretrained"):
+    there = {path for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+    assert there and there <= installed

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import soundfile
 
+#: Lower rates come from damaged headers, and make hours of seconds.
+MIN_RATE_HZ = 1000
 # What may follow the samples of a WAV file without a chunk header: tags.
 _MAX_TRAILER_BYTES = 1024
 FIX_LENGTH = (
@@ -47,7 +49,13 @@ def check_length(file, handle, path):
   libsndfile reads such files; what it notices is in its log, `extra_info`.
   """
   log = file.extra_info
-  for stated, actual in re.findall(r"(\d+) \(should be (\d+)\)", log):
+  sizes = re.findall(r"(\S+) *: (\d+) \(should be (\d+)\)", log)
+  for label, stated, actual in sizes:
+    if label == "Bytes/sec":
+      raise AudioError(
+        f"{path}: its header contradicts itself: {file.samplerate} Hz are"
+        f" {actual} bytes a second, but it says {stated}; {FIX_LENGTH}"
+      )
     if int(actual) < int(stated) and not states_no_size(int(stated)):
       raise AudioError(
         f"{path}: is cut off: {stated} bytes announced, {actual} there; "

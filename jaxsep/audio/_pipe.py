@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import soundfile
 
-from jaxsep.audio._checks import AudioError, states_no_size
+from jaxsep.audio._checks import MIN_RATE_HZ, AudioError, states_no_size
 from jaxsep.typing import Float
 
 # Bytes per sample by the names of soundfile.
@@ -134,6 +134,8 @@ class Pipe:
       self.sample_rate_hz = file.samplerate
       self.num_channels = file.channels
       self._subtype = file.subtype
+    if self.sample_rate_hz < MIN_RATE_HZ:
+      raise AudioError(_DAMAGED)
     if self._subtype not in _WIDTHS:
       raise AudioError(
         "-: can read WAV of 16, 24 or 32 bit integers and of floats from a"

@@ -11,6 +11,7 @@ import soundfile
 
 from jaxsep.audio import _checks
 from jaxsep.audio._checks import AudioError
+from jaxsep.audio._quiet import quiet
 from jaxsep.audio._signal import resample_blocks
 from jaxsep.typing import Float
 
@@ -138,8 +139,9 @@ def _open(path, allow_truncated):
     raise AudioError(f"{path}: cannot be opened: {error.strerror}") from error
   with handle:
     try:
-      # By number: given a name, soundfile goes by its extension.
-      file = soundfile.SoundFile(handle.fileno(), closefd=False)
+      with quiet():
+        # By number: given a name, soundfile goes by its extension.
+        file = soundfile.SoundFile(handle.fileno(), closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
       raise AudioError(
         f"{path}: is not an audio file of a known format, or its header is "
@@ -150,6 +152,11 @@ def _open(path, allow_truncated):
         raise AudioError(
           f"{path}: does not say how long it is, as written into a pipe; "
           "convert it to WAV"
+        )
+      if file.samplerate < _checks.MIN_RATE_HZ:
+        raise AudioError(
+          f"{path}: its header says {file.samplerate} Hz, which is no rate of"
+          " sound; fetch or export it again"
         )
       if not allow_truncated:
         _checks.check_length(file, handle, path)
@@ -166,7 +173,8 @@ def _blocks(file, path, block_length, allow_truncated):
     block_length = min(block_length, 4096)
   try:
     while position < end:
-      block = file.read(block_length, dtype="float32", always_2d=True).T
+      with quiet(file):
+        block = file.read(block_length, dtype="float32", always_2d=True).T
       if not block.shape[1]:
         break
       _checks.check_finite(block, path, position, file.samplerate)

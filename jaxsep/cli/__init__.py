@@ -1,4 +1,4 @@
-"""`jaxsep separate | score | info | convert` on a user's own files.
+"""`jaxsep separate | score | models | info | demo | convert`.
 
 Each command imports what it needs when it runs, so that `--help` is quick.
 """
@@ -51,12 +51,17 @@ def _adders(parser):
 def _add_separate(parser):
   add, flag = _adders(parser)
   add("files", nargs="+", help="recordings; with --stream, one of them or -")
-  _add_info(parser)
+  add(
+    "--model",
+    help="folder of a model or run, or the name of a model that ships"
+    " (default: one that fits; `jaxsep models` lists them)",
+  )
+  add("--num_speakers", type=_at_most(99), help="outputs of the model to use")
   add(
     "--output_dir",
-    required=True,
-    help="folder for NAME_1.wav, NAME_2.wav ...; with --stream also -, for all"
-    " sources on stdout, interleaved, without a header",
+    help="folder for NAME_1.wav, NAME_2.wav ... (default: that of the input);"
+    " with --stream also -, for all sources on stdout, interleaved, without a"
+    " header",
   )
   add(
     "--channel",
@@ -84,6 +89,12 @@ def _add_separate(parser):
     help="seconds that neighbouring chunks share (default: a quarter)",
   )
   add("--batch_size", type=_at_most(1 << 20), help="chunks per call")
+  add(
+    "--upper_band",
+    choices=["share", "none"],
+    help="what outputs hold of the band that the model does not hear: shares of"
+    " it, by their energy just below; or nothing (default)",
+  )
   flag("--quiet", help="no progress bar and no notes")
   flag(
     "--stream",
@@ -93,7 +104,21 @@ def _add_separate(parser):
 
 
 def _add_info(parser):
-  parser.add_argument("--model", required=True, help="folder of a model or run")
+  parser.add_argument(
+    "--model",
+    required=True,
+    help="folder of a model or run, or the name of a model that ships",
+  )
+
+
+def _add_demo(parser):
+  add, flag = _adders(parser)
+  add(
+    "--output_dir",
+    default="jaxsep_demo",
+    help="new folder for the signals (default: jaxsep_demo)",
+  )
+  flag("--overwrite", help="replace what is in the folder")
 
 
 def _add_score(parser):
@@ -141,7 +166,9 @@ def _add_convert(parser):
 _COMMANDS = {
   "separate": ("one file per source from recordings", _add_separate),
   "score": ("how close separated files are to their references", _add_score),
+  "models": ("the models that ship with jaxsep", lambda parser: None),
   "info": ("what a model folder holds", _add_info),
+  "demo": ("mixes two speakers and separates them again", _add_demo),
   "convert": ("a model folder from another toolkit's checkpoint", _add_convert),
 }
 

@@ -4,13 +4,17 @@ import argparse
 import dataclasses
 
 import jax
+from etils import epath
 
 from jaxsep import model_io
 
 
 def run(options: argparse.Namespace) -> int:
-  """Prints what a model folder holds."""
-  _show(model_io.load(options.model), "")
+  """Prints what a model folder holds, and what its card says to people."""
+  loaded = model_io.load(options.model)
+  _show(loaded, "")
+  if card := loaded.files.get("README.md"):
+    print(f"\n{epath.Path(card).read_text().strip()}")
   return 0
 
 
@@ -51,4 +55,8 @@ def _show_options(model, indent):
 
 def _print(rows, indent, width=16):
   for name, value in rows.items():
-    print(f"{indent}{name:<{width}}{value}")
+    if isinstance(value, dict):
+      print(f"{indent}{name}")
+      _print(value, indent + "  ", max([width, *(len(n) + 1 for n in value)]))
+    else:
+      print(f"{indent}{name:<{width}}{value}")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from jaxsep import audio, model_io
-from jaxsep.cli._console import UsageError
+from jaxsep import audio, inference, model_io
+from jaxsep.cli._console import UsageError, note
 
 Blocks = Iterable[np.ndarray]
 Path = pathlib.Path
@@ -38,8 +38,19 @@ class Recording:
     *,
     rate: int,
     model_rate: int,
+    upper_band: bool = False,
   ) -> Iterator[np.ndarray]:
-    """Sources `[S, any]` of blocks `[C, any]`, at the same rate and length."""
+    """Sources `[S, any]` of blocks `[C, any]`, at the same rate and length.
+
+    With `upper_band`, they share what lies above the model's band.
+    """
+    if upper_band and rate > model_rate:
+      return inference.with_upper_band(
+        self._mono(blocks),
+        separate,
+        sample_rate_hz=rate,
+        model_rate_hz=model_rate,
+      )
     heard = audio.resample_blocks(
       self._mono(blocks), orig_rate_hz=rate, target_rate_hz=model_rate
     )
@@ -62,8 +73,9 @@ class Recording:
       yield mono
 
 
-def load_separator(folder: str) -> model_io.LoadedModel:
-  """A model that separates a mixture alone."""
+def load_separator(options: argparse.Namespace) -> model_io.LoadedModel:
+  """The model that is asked for, or one that ships, for a mixture alone."""
+  folder = options.model or _shipped(options)
   loaded = model_io.load(folder)
   kind = type(loaded.model).__name__
   if loaded.task != "separation" or not hasattr(loaded.model, "num_sources"):
@@ -77,7 +89,48 @@ def load_separator(folder: str) -> model_io.LoadedModel:
       f"{folder}: this {kind} needs {' and '.join(further)} beside the"
       " mixture, which only inference.separate in Python can give it"
     )
+  count = loaded.model.num_sources
+  if options.num_speakers not in (None, count):
+    raise UsageError(
+      f"{folder}: separates {count} speakers, not {options.num_speakers}"
+    )
   return loaded
+
+
+def _shipped(options):
+  """The folder of a model that ships: the one with the lowest rate that fits.
+
+  A stream needs a causal model; files are separated better by others.
+  """
+  cards = model_io.pretrained()
+  if options.stream:
+    cards = {name: card for name, card in cards.items() if card["causal"]}
+  if not cards:
+    raise UsageError(
+      "--stream needs a causal model, and none ships yet: train one, and name"
+      " its folder with --model"
+    )
+  count = options.num_speakers or 2
+  fitting = [name for name in cards if cards[name]["num_sources"] == count]
+  if not fitting:
+    there = sorted({card["num_sources"] for card in cards.values()})
+    raise UsageError(
+      f"no model that ships separates {count} speakers, only"
+      f" {' or '.join(map(str, there))}: give your own with --model"
+    )
+  fitting.sort(key=lambda n: (cards[n]["causal"], cards[n]["sample_rate_hz"]))
+  return cards[fitting[0]]["folder"]
+
+
+def tell_choice(
+  loaded: model_io.LoadedModel, options: argparse.Namespace
+) -> None:
+  """Says which model was chosen, if the user named none."""
+  if loaded.folder and not options.model and not options.quiet:
+    note(
+      f"separating with {loaded.folder.name} ({loaded.model.num_sources}"
+      f" speakers, {loaded.sample_rate_hz} Hz); `jaxsep models` lists all"
+    )
 
 
 def check_channel(channel: str | int, num_channels: int, path: object) -> None:
@@ -90,16 +143,17 @@ def check_channel(channel: str | int, num_channels: int, path: object) -> None:
 def prepare_outputs(
   inputs: list[Path], num_sources: int, options: argparse.Namespace
 ) -> dict[Path, list[Path]]:
-  """Paths of the outputs of each input, in a folder made for them."""
-  folder = Path(options.output_dir)
-  if folder.exists() and not folder.is_dir():
-    raise UsageError(f"{folder}: is a file; choose another --output_dir")
+  """Paths of the outputs of each input, in folders made for them."""
+  folders = {path: Path(options.output_dir or path.parent) for path in inputs}
+  for folder in folders.values():
+    if folder.exists() and not folder.is_dir():
+      raise UsageError(f"{folder}: is a file; choose another --output_dir")
   targets = {
     path: [
       folder / f"{path.stem}_{number}.{options.format}"
       for number in range(1, num_sources + 1)
     ]
-    for path in inputs
+    for path, folder in folders.items()
   }
   planned = [target for path in inputs for target in targets[path]]
   sources = {path.resolve() for path in inputs}
@@ -113,5 +167,6 @@ def prepare_outputs(
         f"{target}: exists already; choose another --output_dir or add"
         " --overwrite"
       )
-  folder.mkdir(parents=True, exist_ok=True)
+  for folder in folders.values():
+    folder.mkdir(parents=True, exist_ok=True)
   return targets

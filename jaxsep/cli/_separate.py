@@ -21,6 +21,7 @@ from jaxsep.cli._recording import (
   check_channel,
   load_separator,
   prepare_outputs,
+  tell_choice,
 )
 
 _CHUNK_S = 4.0
@@ -47,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = load_separator(options.model)
+  loaded = load_separator(options)
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
+  tell_choice(loaded, options)
   failed = False
   for path, about in zip(inputs, abouts, strict=True):
     try:
@@ -98,10 +100,12 @@ def _separate(path, about, targets, loaded, options):
     )
   elif about.num_channels > 1:
     tell(f"separating channel {int(heard.channel) + 1} of {about.num_channels}")
+  share = options.upper_band == "share"
   if rate > model_rate:
+    what = "share what is" if share else "hold nothing"
     tell(
-      f"{rate} Hz, but the model takes {model_rate} Hz: outputs hold nothing"
-      f" above {model_rate // 2} Hz"
+      f"{rate} Hz, but the model takes {model_rate} Hz: outputs {what} above"
+      f" {model_rate // 2} Hz" + (" (see --upper_band)" * (not share))
     )
   overlap = options.overlap_s
   if overlap is not None:
@@ -135,12 +139,15 @@ def _separate(path, about, targets, loaded, options):
         sample_rate_hz=model_rate,
         cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
         batch_size=options.batch_size,
-        progress=lambda count: bar.update(count / model_rate),
+        # Rounding must not lead past the end: tqdm would warn.
+        progress=lambda count: bar.update(
+          min(count / model_rate, bar.total - bar.n)
+        ),
       )
 
     blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)
     for block in heard.separated(
-      blocks, separate, rate=rate, model_rate=model_rate
+      blocks, separate, rate=rate, model_rate=model_rate, upper_band=share
     ):
       for writer, source in zip(writers, block, strict=True):
         writer.write(source[np.newaxis])

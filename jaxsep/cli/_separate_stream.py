@@ -16,6 +16,7 @@ from jaxsep.cli._recording import (
   check_channel,
   load_separator,
   prepare_outputs,
+  tell_choice,
 )
 from jaxsep.cli._stopper import Stopper
 from jaxsep.cli._stream_output import Files, Stdout
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
   """Separates one input as it comes; returns the exit code."""
   _check(options)
   heard = Recording(options.channel)
-  loaded = load_separator(options.model)
+  loaded = load_separator(options)
+  tell_choice(loaded, options)
   try:
     live = inference.stream(loaded.model)
   except ValueError as error:
@@ -92,7 +94,7 @@ def _check(options):
   """Refuses options that do not go together."""
   if len(options.files) > 1:
     raise UsageError("--stream takes one input: a file, or - for a pipe")
-  for name in ("overlap_s", "batch_size"):
+  for name in ("overlap_s", "batch_size", "upper_band"):
     if getattr(options, name) is not None:
       raise UsageError(f"--{name} is not for --stream")
   if options.format != "wav":

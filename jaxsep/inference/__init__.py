@@ -7,6 +7,7 @@ from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
+from jaxsep.inference._upper_band import with_upper_band
 
 __all__ = [
   "Chunk",
@@ -20,4 +21,5 @@ __all__ = [
   "speaker_features",
   "stream",
   "stream_blocks",
+  "with_upper_band",
 ]

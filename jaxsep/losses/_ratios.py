@@ -1,5 +1,7 @@
 """Negated signal-to-distortion ratios, in dB: lower is better."""
 
+import jax.numpy as jnp
+
 from jaxsep.dsp import centered, energy, paired, power_ratio_db, projection
 from jaxsep.typing import Array, Float, Int
 
@@ -96,6 +98,7 @@ def neg_snr(
   estimate: Float[Array, "*batch time"],
   reference: Float[Array, "*batch time"],
   *,
+  mixture: Float[Array, "*batch time"] | None = None,
   eps: float = 1e-8,
   soft_threshold_db: float | int | None = None,
 ) -> Float[Array, "*batch"]:
@@ -107,6 +110,8 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
+    mixture: What the estimate was separated from, same shape. None leaves
+      silent references to `eps`, with losses of up to 80 dB.
     eps: See `neg_si_snr`.
     soft_threshold_db: See `neg_si_snr`.
 
@@ -115,7 +120,8 @@ def neg_snr(
 
   References:
     Wisdom et al., Unsupervised sound separation using mixture invariant
-    training, 2020 (the soft threshold).
+    training, 2020 (the soft threshold); Wisdom et al., What's all the FUSS
+    about free universal sound separation data?, 2021 (silent references).
 
   Example:
     >>> import jax.numpy as jnp
@@ -124,8 +130,14 @@ def neg_snr(
     -20.00
   """
   estimate, reference = paired(estimate, reference)
+  signal_power = energy(reference)
+  if mixture is not None:
+    # The same formula: in place of the reference, the mixture is to be louder
+    # than what the estimate gets wrong.
+    whole = energy(jnp.asarray(mixture))
+    signal_power = jnp.where(signal_power > 0, signal_power, whole)
   return _neg_ratio(
-    energy(reference), energy(estimate - reference), eps, soft_threshold_db
+    signal_power, energy(estimate - reference), eps, soft_threshold_db
   )
 
 

@@ -12,7 +12,14 @@ names it.
 """
 
 from jaxsep.model_io._format import LoadedModel, ModelFolderError
-from jaxsep.model_io._reading import load
+from jaxsep.model_io._reading import load, pretrained
 from jaxsep.model_io._writing import check_savable, save
 
-__all__ = ["LoadedModel", "ModelFolderError", "check_savable", "load", "save"]
+__all__ = [
+  "LoadedModel",
+  "ModelFolderError",
+  "check_savable",
+  "load",
+  "pretrained",
+  "save",
+]

@@ -87,6 +87,30 @@ def load(
   return _load(_find(where), classes)
 
 
+def pretrained() -> dict[str, dict[str, Any]]:
+  """The models that ship with jaxsep.
+
+  Returns:
+    By the name that `load` takes: the model's `folder`, its `sample_rate_hz`,
+    and its card, which holds a `summary`, `num_sources`, whether it is
+    `causal`, its `license`, and `scores` by what was measured. The file
+    `README.md` in the folder says more.
+
+  Example:
+    >>> pretrained()["two_speakers_8k"]["sample_rate_hz"]
+    8000
+  """
+  cards = {}
+  for path in sorted(_PRETRAINED.glob(f"*/{CONFIG}")):
+    config = read_config(path.parent)
+    cards[path.parent.name] = {
+      "folder": path.parent,
+      "sample_rate_hz": config["sample_rate_hz"],
+      **config["metadata"]["card"],
+    }
+  return cards
+
+
 def read_config(folder: epath.Path) -> dict[str, Any]:
   """The checked `config.json` of a model folder."""
   path = folder / CONFIG
@@ -125,7 +149,10 @@ def _find(where):
   if not folder.exists() and str(where) == folder.name and shipped.exists():
     return shipped
   if not folder.exists():
-    raise ModelFolderError(f"there is no model folder {folder}.")
+    raise ModelFolderError(
+      f"there is no model folder {folder}; models that ship:"
+      f" {', '.join(pretrained())}."
+    )
   if not folder.is_dir():
     raise ModelFolderError(f"{folder} is a file, not a model folder.")
   if _read_json(folder).get("format") != RUN_FORMAT:

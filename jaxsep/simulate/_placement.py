@@ -25,6 +25,27 @@ def valid_samples(length, time):
   return (steps < length[..., None]).astype(jnp.float32)
 
 
+def outside_pauses(key, shape, length, *, probability, fade):
+  """0 in the pauses of speakers and 1 elsewhere, for signals `[S, T]`.
+
+  The two ends of a pause are drawn from a span twice as long as the mixture, so
+  that pauses at its start, in it, at its end, and of all of it are common.
+  """
+  num_sources, time = shape
+  ends_key, has_key = jax.random.split(key)
+  start, end = jnp.sort(
+    length
+    * jax.random.uniform(
+      ends_key, (2, num_sources, 1), minval=-0.5, maxval=1.5
+    ),
+    axis=0,
+  )
+  has_pause = jax.random.bernoulli(has_key, probability, (num_sources, 1))
+  steps = jnp.arange(time)[None]
+  inside = jnp.clip(jnp.minimum(steps - start, end - steps) / fade, 0.0, 1.0)
+  return 1.0 - has_pause * inside
+
+
 def _partial(key, sources, length, overlap_ratio):
   """One speaker after the other, each starting before the last has ended.
 

@@ -15,6 +15,8 @@ from jaxsep.typing import Array, Key
 Example = dict[str, Array]
 
 _OVERLAPS = ("min", "max", "partial")
+# A pause begins and ends without a click.
+_FADE_S = 0.02
 _RANGES = (
   "overlap_ratio",
   "snr_db",
@@ -41,6 +43,8 @@ class Simulation:
       before it has ended; all are shortened alike if that takes too long.
     overlap_ratio: Shared part of the shorter one of two neighbours where
       `overlap` is "partial": 0 (in turns) to 1 (wholly).
+    pause_probability: Of each speaker, to be silent for a random span, in one
+      of eight cases for the whole mixture. Levels are those without the pause.
     snr_db: Level of the first speaker above each other one.
     gain_db: Further gain of each speaker on its own.
     level_db: Active level (see `active_rms`) of each speaker before the random
@@ -74,6 +78,7 @@ class Simulation:
   _: dataclasses.KW_ONLY
   overlap: str = "min"
   overlap_ratio: Range = (0.0, 1.0)
+  pause_probability: float = 0.0
   snr_db: Range = (-5.0, 5.0)
   gain_db: Range = (0.0, 0.0)
   level_db: float | int | None = -25.0
@@ -100,6 +105,10 @@ class Simulation:
       )
     if self.peak is not None and self.peak <= 0:
       raise ValueError(f"peak {self.peak} must be positive, or None")
+    if not 0 <= self.pause_probability <= 1:
+      raise ValueError(
+        f"pause_probability {self.pause_probability} must lie within 0 and 1"
+      )
     if self.early_ms is not None and self.early_ms < 0:
       raise ValueError(f"early_ms {self.early_ms} must not be negative")
     if self.source_filter is not None:
@@ -149,6 +158,16 @@ class Simulation:
     speech = jnp.sum(image, axis=0)
     # Without a room the two are one, and the compiler filters once.
     image, reference = self.filtered(image, end), self.filtered(reference, end)
+    if self.pause_probability:
+      # The key is used already; a key of its own would change all mixtures.
+      heard = _placement.outside_pauses(
+        jax.random.fold_in(place_key, 1),
+        image.shape,
+        end,
+        probability=self.pause_probability,
+        fade=_FADE_S * self.sample_rate_hz,
+      )
+      image, reference = heard * image, heard * reference
     parts = {"mixture": jnp.sum(image, axis=0), "reference": reference}
     if self.early_ms is not None and has_room:
       parts["late"] = jnp.sum(image - reference, axis=0)

@@ -33,7 +33,8 @@ class SeparationTask:
       `jaxsep.simulate.Simulation`. Signals that come mixed already go through
       its method `filtered`. None adds up the sources.
     loss_function: Compares `(estimate, reference)`, one value per signal. Both
-      are zero past their length; a function with a parameter `length` gets it.
+      are zero past their length; a function with a parameter `length` or
+      `mixture` gets it.
     conditions: Names of arrays of the batch that the model is given by keyword,
       such as `("enrollment",)`.
   """
@@ -153,7 +154,9 @@ class SeparationTask:
     """Loss `[B]` and best permutation `[B, S]` of an output."""
     length = length_of(mixed)
     estimate = zero_padding(self._waveforms(output, mixed), length)
-    return self._permuted(estimate, mixed["reference"], length=length)
+    return self._permuted(
+      estimate, mixed["reference"], length=length, mixture=mixed["mixture"]
+    )
 
   def _waveforms(self, output, mixed):
     """Waveforms `[B, S, T]` of an output."""

@@ -73,6 +73,23 @@ def test_wav_headers_that_lie(make):
   refused(path, "header is wrong")
 
 
+def test_wav_header_that_contradicts_itself(make):
+  path = make(subtype="PCM_16")
+  honest = path.read_bytes()
+  for rate in (1000, 16000):
+    path.write_bytes(honest[:24] + struct.pack("<I", rate) + honest[28:])
+    refused(path, f"contradicts itself: {rate} Hz are {2 * rate} bytes")
+    _, found = audio.read(path, allow_truncated=True)
+    assert found == rate
+
+
+def test_rate_that_makes_hours_of_seconds(make):
+  assert audio.info(make("x.au", rate=1000)).sample_rate_hz == 1000
+  path = make("x.au", rate=999)
+  refused(path, "says 999 Hz, which is no rate of sound")
+  refused(path, "no rate of sound", allow_truncated=True)
+
+
 @pytest.mark.parametrize(
   ("length", "match"),
   [(0, "does not say how long"), (2 * RATE, "16000 samples announced")],

@@ -120,6 +120,21 @@ def test_integer_outputs_report_clipping(make, separate):
     assert "samples beyond full scale were clipped" in line
 
 
+def test_what_the_model_does_not_hear_is_shared(make, separate):
+  rate = 16000
+  mixture = tones(2 * rate, rate).sum(0)
+  high = 0.05 * np.sin(2 * np.pi * 6000 / rate * np.arange(2 * rate))
+  path = make("x.wav", mixture + high, rate, subtype="FLOAT")
+  kept = {}
+  for word in ("none", "share"):
+    code, out, err = separate(path, f"--upper_band={word}", "--overwrite")
+    assert (code, len(err)) == (0, 1)
+    total = sum(audio.read(name)[0][0] for name in out)
+    kept[word] = total @ high / (high @ high)
+  assert "outputs share what is above 4000 Hz" in err[0]
+  np.testing.assert_allclose(list(kept.values()), [0, 1], atol=0.02)
+
+
 # A model in a folder.
 
 

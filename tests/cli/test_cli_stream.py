@@ -132,6 +132,15 @@ def offline(loaded, mixture):
 # What comes out is the model's output on the whole.
 
 
+def test_outputs_beside_the_file(tmp_path, capsys):
+  (tmp_path / "x.wav").write_bytes(wav(noise(3000)))
+  words = ["separate", "--model=any", "--stream", f"{tmp_path}/x.wav"]
+  assert cli.main(words) == 0
+  expected = [f"{tmp_path}/x_{number}.wav" for number in (1, 2)]
+  assert capsys.readouterr().out.splitlines() == expected
+  assert read(expected).shape == (2, 3000)
+
+
 @pytest.mark.usefixtures("as_the_model")
 def test_a_file(separate_file, tmp_path, loaded):
   mixture = noise(3001)
@@ -309,6 +318,7 @@ def test_a_full_disk_leaves_whole_files(tmp_path, encoding):
     (["x.wav", "y.wav"], "takes one input"),
     (["x.wav", "--format=flac"], "writes WAV"),
     (["x.wav", "--overlap_s=1"], "--overlap_s is not for --stream"),
+    (["x.wav", "--upper_band=share"], "--upper_band is not for --stream"),
     (["x.wav", "--chunk_s=0"], "--chunk_s: must be above 0"),
     (["missing.wav"], "no such file"),
   ],
@@ -327,6 +337,7 @@ def test_options_that_do_not_go_together(separate, words, match):
     (b"fLaC" + bytes(100), "is not a WAV stream"),
     (wav(np.zeros(9), subtype="ULAW"), "can read WAV of 16, 24 or 32 bit"),
     (wav(np.zeros(9))[:30], "ends before any sound"),
+    (wav(np.zeros(9), rate=999), "the WAV header is damaged"),
     (b"RIFF1234WAVEdata\4\0\0\0" + bytes(4), "the WAV header is damaged"),
     (
       b"RIFF1234WAVEfmt \4\0\0\0\1\0\1\0data\4\0\0\0" + bytes(4),

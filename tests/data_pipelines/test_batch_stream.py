@@ -109,3 +109,38 @@ def test_process_ends_while_reading():
     _, errors = process.communicate(timeout=60)
     assert ("KeyboardInterrupt" in errors) == (end == "interrupt")
     assert process.returncode == (0 if end == "exit" else -signal.SIGINT)
+
+
+@pytest.fixture
+def said(tmp_path):
+  """What a process that reads batches says on standard error."""
+  # tfds comes before TensorFlow, as when a corpus is packed.
+  code = """if True:
+    from data_pipelines import build_tfds
+    from data_pipelines.stream import Stream
+
+    list(Stream(lambda step: {}, first=0, stop=3, num_threads=1))
+  """
+  root = pathlib.Path(__file__).parents[2]
+  environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+  environment.pop("TF_CPP_MIN_LOG_LEVEL")
+
+  def run():
+    done = subprocess.run(
+      [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE
+    )
+    return done.stderr.decode()
+
+  return run
+
+
+def test_tensorflow_does_not_greet(said):
+  assert said() == ""
+
+
+def test_what_tensorflow_says_before_it_fails_is_shown(said, tmp_path):
+  (tmp_path / "tensorflow.py").write_text(
+    "import os; os.write(2, b'why'); raise ImportError('cannot be loaded')"
+  )
+  lines = said()
+  assert "why" in lines and "cannot be loaded" in lines

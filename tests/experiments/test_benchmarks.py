@@ -16,6 +16,7 @@ NAMES = (
   "long_recording",
   "probe_suite",
   "streaming",
+  "upper_band",
 )
 
 

@@ -5,10 +5,12 @@ takes 20 seconds to compile, and the notebook finds it compiled.
 """
 
 import ast
+import base64
 import importlib.util
 import pathlib
 import re
 import sys
+import types
 
 import nbclient
 import nbformat
@@ -19,8 +21,10 @@ from IPython.core.inputtransformer2 import TransformerManager
 import jaxsep
 from experiments.harmonic_probes import pitch
 from experiments.harmonic_probes.probes import f0_order
+from jaxsep import audio
 
 RATE_HZ = 8000
+RATE = {"sample_rate_hz": RATE_HZ}
 FOLDER = pathlib.Path(__file__).parents[2] / "colab"
 
 #: Instead of what the cell of parameters says.
@@ -51,7 +55,12 @@ from experiments.harmonic_probes.probes import filters
 for name in ("LOWPASS", "HIGHPASS", "BANDSTOP"):
   setattr(filters, name, getattr(filters, name)[:1])
 """,
+  "separate.ipynb": """
+SOURCE, SECONDS, MODEL = "upload", 1, "two_speakers_8k"
+""",
 }
+#: How many pictures a notebook shows; each plays three signals.
+NUM_PICTURES = {"harmonic_probes.ipynb": 6, "separate.ipynb": 1}
 
 
 # Pitch.
@@ -171,8 +180,72 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     for output in cell.get("outputs", [])
     if output.output_type == "display_data"
   ]
-  assert sum("image/png" in data for data in shown) == 6
+  assert sum("image/png" in data for data in shown) == NUM_PICTURES[path.name]
   assert sum("text/html" in data for data in shown) == 3  # To listen to.
+
+
+class Colab:
+  """What Colab offers: files of the user, and JavaScript."""
+
+  def __init__(self, chosen=(), heard=None):
+    self.files = self.output = self
+    self.upload = lambda: dict.fromkeys(chosen, b"")
+    self.heard, self.script, self.downloads = heard, "", []
+
+  def eval_js(self, script):
+    self.script = script
+    return self.heard
+
+  def download(self, name):
+    self.downloads.append(name)
+
+
+@pytest.fixture
+def take_recording(monkeypatch, tmp_path):
+  """Runs the cell that gets the recording; returns its variables."""
+  monkeypatch.chdir(tmp_path)
+  model = types.SimpleNamespace(sample_rate_hz=RATE_HZ)
+  monkeypatch.setattr(jaxsep, "load", lambda name: model)
+
+  def run(source, colab=None):
+    cells = nbformat.read(FOLDER / "separate.ipynb", as_version=4).cells
+    parts = [
+      next(cell.source for cell in cells if text in cell.source)
+      for text in ("import base64", "RECORD = ")
+    ]
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    place = {"get_ipython": Shell, "pathlib": pathlib}
+    place |= {"SOURCE": source, "SECONDS": 3, "MODEL": "any"}
+    for part in parts:
+      exec(TransformerManager().transform_cell(part), place)
+    return place
+
+  return run
+
+
+def test_recording_is_uploaded_recorded_or_named(take_recording, tmp_path):
+  signal = hum(120)
+  audio.write(tmp_path / "mine.wav", np.stack([signal, signal]), **RATE)
+  for source, colab in [("upload", Colab(["mine.wav"])), ("mine.wav", None)]:
+    taken = take_recording(source, colab)
+    np.testing.assert_allclose(taken["mixture"], signal, atol=1e-6)
+    assert taken["path"].name == "mine.wav"
+  samples = np.round(32767 * np.repeat(signal, 2)).astype("<i2").tobytes()
+  heard = {"rate": 16000, "samples": base64.b64encode(samples).decode()}
+  colab = Colab(heard=heard)
+  taken = take_recording("microphone", colab)
+  assert colab.script.count("(3)") == 1
+  assert np.corrcoef(taken["mixture"], signal)[0, 1] > 0.99
+  assert np.std(taken["mixture"]) == pytest.approx(np.std(signal), rel=0.02)
+
+
+def test_recording_that_cannot_be_had(take_recording):
+  with pytest.raises(RuntimeError, match="No file was chosen"):
+    take_recording("upload", Colab())
+  with pytest.raises(RuntimeError, match="cannot be used: NotAllowedError"):
+    take_recording("microphone", Colab(heard={"problem": "NotAllowedError"}))
+  with pytest.raises(audio.AudioError, match="no such file"):
+    take_recording("missing.wav")
 
 
 def test_notebook_installs_what_there_is(path):

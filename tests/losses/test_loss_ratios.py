@@ -122,6 +122,24 @@ def test_scale_counts_in_snr_and_sdr():
   )
 
 
+def test_a_silent_reference_is_compared_with_the_mixture(rng):
+  mixture, reference = noisy(rng, 10.0)
+  silent = np.zeros_like(mixture)
+  estimate = np.float32(0.1) * mixture
+  options = dict(mixture=mixture, soft_threshold_db=30.0)
+  got = losses.neg_snr(estimate, silent, **options)
+  np.testing.assert_allclose(got, -20 + 10 * np.log10(1.1), atol=1e-3)
+  # The level of everything does not matter, and silence is best.
+  options["mixture"] = 10 * mixture
+  louder = losses.neg_snr(10 * estimate, silent, **options)
+  np.testing.assert_allclose(louder, got, atol=1e-3)
+  best = losses.neg_snr(silent, silent, **options)
+  np.testing.assert_allclose(best, -30.0, atol=1e-3)
+  # What is not silent is compared with the reference as ever.
+  got = losses.neg_snr(estimate, reference, mixture=mixture)
+  np.testing.assert_array_equal(got, losses.neg_snr(estimate, reference))
+
+
 @every_loss
 def test_the_threshold_is_where_the_loss_levels_out(rng, loss):
   _, reference = noisy(rng, 0.0)

@@ -133,6 +133,7 @@ def test_a_mixture_is_the_sum_of_its_parts(overlap, early_ms):
     noise_snr_db=(0, 15),
     mixture_gain_db=(-6, 6),
     flip_polarity=True,
+    pause_probability=0.7,
     peak=0.3,
   )
   parts = ingredients()
@@ -213,6 +214,28 @@ def test_partial_overlap_shares_what_was_asked_for(ratio):
   shared = int(np.sum(rows.sum(0) == 2))
   assert shared == round(80 * ratio)
   assert end == 180 - shared
+
+
+def test_pauses_silence_speakers_and_leave_levels():
+  parts = ingredients() | {"length": np.full(3, 4000)}
+  keys = jax.random.split(KEY, 500)
+  options = dict(noise_snr_db=(0, 15), peak=None)
+  mix = jax.vmap(make(**options), (0, None))
+  mix_paused = jax.vmap(make(pause_probability=0.4, **options), (0, None))
+  without, mixed = (
+    jax.tree.map(np.asarray, jax.jit(f)(keys, parts)) for f in (mix, mix_paused)
+  )
+  np.testing.assert_array_equal(mixed["noise"], without["noise"])
+  reference, whole = mixed["reference"], without["reference"]
+  kept = reference == whole
+  silent = (reference == 0) & (whole != 0)
+  # Neither where a pause begins or ends.
+  fading = ~kept & ~silent
+  assert fading.mean() < 2 * 0.4 * 160 / 4000
+  paused = silent.any(-1)
+  # One of eight drawn pauses lies wholly before or after the mixture.
+  assert abs(paused.mean() - 0.4 * 7 / 8) < 0.05
+  assert abs((reference == 0).all(-1).mean() - 0.4 / 8) < 0.02
 
 
 @pytest.mark.parametrize("wanted", [-5.0, 20.0])
@@ -368,6 +391,7 @@ def test_a_simulation_of_the_user_is_given_all_arrays():
     ({"gain_db": (1, 2, 3)}, "gain_db"),
     ({"gain_db": (1,)}, "gain_db"),
     ({"noise_snr_db": (3, 1)}, "noise_snr_db"),
+    ({"pause_probability": 1.5}, "pause_probability 1.5"),
     ({"early_ms": -1}, "early_ms -1 must not be negative"),
     ({"peak": 0}, "peak 0"),
     ({"sample_rate_hz": 0}, "sample_rate_hz 0 must be positive"),
