@@ -1,7 +1,7 @@
 """Recordings longer than a model's window: speed, memory, order of the outputs.
 
-  python -m experiments.benchmarks.long_recording --model=FOLDER
-  python -m experiments.benchmarks.long_recording --model=FOLDER --stability
+  python -m experiments.benchmarks.long_recording
+  python -m experiments.benchmarks.long_recording --stability
 
 The first separates an hour, which is made while it is read, and prints how
 many times faster than real time it was, and the most memory the process held.
@@ -246,8 +246,6 @@ def speed(loaded, options) -> None:
 
 def run(options):
   """Prints one of the two."""
-  if options.model is None:
-    raise ValueError("give --model, a model's folder")
   keep_to(options.num_cores)
   import jaxsep
 
@@ -258,7 +256,11 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add("model", help="Folder of a model of two speakers.")
+  parser.add(
+    "model",
+    default="two_speakers_8k",
+    help="Folder or name of a model of two speakers.",
+  )
   parser.add("stability", type=bool, help="The order of the outputs.")
   parser.add(
     "corpus",

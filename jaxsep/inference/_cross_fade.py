@@ -15,9 +15,9 @@ from jaxsep.typing import Float
 # Decay of the gains of the recording: a half-life of about 14 chunks.
 _GAIN_DECAY = 0.95
 # The order may change within a chunk after this time, and is settled after the
-# next two minutes or so have been heard.
+# next three quarters of a minute have been heard.
 _STEP_S = 1.0
-_LAG = 120
+_LAG = 60
 # Log-likelihood ratios of equal waveforms in an overlap, and of keeping the
 # model's order from chunk to chunk.
 _AGREES, _SAME_ORDER = 6.0, 0.05
@@ -46,8 +46,8 @@ class CrossFade:
   - the order, for each second of a chunk, by a search over the recording: the
     waveforms should agree with the chunk before on the overlap; a source should
     sound like its speaker before; and the order should rarely change within a
-    chunk, least of all where several sources are active. It is settled two
-    minutes late, and so are the samples that `add` returns;
+    chunk, least of all where several sources are active. It is settled 45 s
+    late, and so are the samples that `add` returns;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """

@@ -172,7 +172,9 @@ def _parts(results, join, progress):
       progress(chunk.start + len(chunk.samples) - count)
       count = chunk.start + len(chunk.samples)
   if joined is not None:
-    yield joined.flush()
+    rest = joined.flush()
+    for start in range(0, rest.shape[1], _BLOCK):
+      yield rest[:, start : start + _BLOCK]
 
 
 @functools.partial(jax.jit, static_argnames="model")
