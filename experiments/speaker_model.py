@@ -41,7 +41,7 @@ def read_speakers(corpus, rate_hz: int) -> list[np.ndarray]:
     parts: list[np.ndarray] = []
     for row in np.flatnonzero(corpus.speaker == code):
       if sum(map(len, parts)) < _MOST_S * corpus.rate_hz[row]:
-        part = corpus.read(row)
+        part = corpus.read(int(row))
         parts.append(part / max(part.std(), 1e-9))
     own_hz = int(corpus.rate_hz[row])
     for speed in _SPEEDS:
@@ -78,7 +78,7 @@ def separated_chunks(loaded, speakers, num_rounds: int, seed: int):
         noise_db = -rng.uniform(10, 25)
         mixture += rng.normal(0, 10 ** (noise_db / 20), len(mixture))
       level = inference.EvenLevel(rate)
-      (mixture,) = level.even([np.float32(mixture)])
+      (mixture,) = level.even([mixture.astype(np.float32)])
       chunks = mixture.reshape(_NUM_CHUNKS, size)
       estimates = np.asarray(apply(loaded.variables, chunks))
       parts = references.reshape(2, _NUM_CHUNKS, size).swapaxes(0, 1)

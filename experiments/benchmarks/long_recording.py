@@ -64,7 +64,7 @@ def read_speakers(spec: str, num_speakers: int, rate_hz: int) -> dict:
     for row in np.flatnonzero(corpus.speaker == code):
       if sum(map(len, parts)) < length:
         own_hz = int(corpus.rate_hz[row])
-        part = soxr.resample(corpus.read(row), own_hz, rate_hz)
+        part = soxr.resample(corpus.read(int(row)), own_hz, rate_hz)
         parts.append(part / max(part.std(), 1e-9))
     speech = np.resize(np.concatenate(parts), length)
     speakers[name] = speech / speech.std()
@@ -180,7 +180,7 @@ def stability(loaded, options) -> None:
     cases = make_cases(speakers[one], speakers[other], rate, seed=number)
     for name, references, mixture in cases:
       references = _LEVEL * references
-      mixture = np.float32(_LEVEL * mixture)
+      mixture = (_LEVEL * mixture).astype(np.float32)
       join = functools.partial(WithOracle, references, rate)
       estimate = inference.separate(
         loaded.model,

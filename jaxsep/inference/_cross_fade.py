@@ -83,8 +83,9 @@ class CrossFade:
       sources = self._scale(chunk.samples, estimate)
     else:
       sources = np.zeros(estimate.shape)
-    num_sources, length = sources.shape
-    shared = self._last[:, self._last.shape[1] - (self._end - chunk.start) :]
+    num_sources, length = len(sources), len(sources[0])
+    before = len(self._last[0]) - (self._end - chunk.start)
+    shared = self._last[:, before:]
     link = _agreement(shared, sources) + _SAME_ORDER * np.eye(num_sources)
     num_steps = max(1, round(length / (_STEP_S * self._rate)))
     bounds = np.linspace(0, length, num_steps + 1).astype(int)

@@ -32,7 +32,7 @@ class EvenLevel:
 
   Example:
     >>> speech = np.random.default_rng(0).normal(0, 1, 80000)
-    >>> speech[40000:] *= 0.01
+    >>> speech[40000:] *= 0.1
     >>> level = EvenLevel(8000)
     >>> evened = np.concatenate(list(level.even([speech])))
     >>> [round(float(part.std()), 1) for part in np.split(evened, 5)]

@@ -96,7 +96,22 @@ def speaker_features(
   """Features `[n, 56]` of the frames in which each source is heard.
 
   They are the log energies of mel bands up to 4 kHz, without their mean, which
-  is the level, and the autocorrelation at the lags of a voice's pitch.
+  is the level, and the autocorrelation at the lags of a voice's pitch. They
+  are the same at any rate, but for what is missing below 4 kHz at low ones.
+
+  Args:
+    signals: Separated sources at an even level (`EvenLevel`), shape `[S, T]`.
+    sample_rate_hz: Their rate.
+
+  Returns:
+    For each source its frames, shape `[n, 56]`, 32 ms apart: those in which it
+    is not silent, and 6 dB above the other sources together.
+
+  Example:
+    >>> speech = np.random.default_rng(0).normal(0, 0.1, (2, 8000))
+    >>> speech[1] *= 0.1
+    >>> [frames.shape for frames in speaker_features(speech, 8000)]
+    [(30, 56), (0, 56)]
   """
   size = round(_FRAME_S * sample_rate_hz)
   window = np.hanning(size + 2)[1:-1]
