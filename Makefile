@@ -57,6 +57,7 @@ bench: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m experiments.benchmarks.conv_tasnet
 	$(BIN)/python -m experiments.benchmarks.dptnet
 	$(BIN)/python -m experiments.benchmarks.streaming
+	$(BIN)/python -m experiments.benchmarks.long_recording
 	$(BIN)/python -m experiments.benchmarks.probe_suite
 	$(BIN)/python -m experiments.benchmarks.bss_eval
 	test -z "$(JAXSEP_DATA)" || $(BIN)/python -m experiments.benchmarks.data_pipeline

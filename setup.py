@@ -98,7 +98,12 @@ setuptools.setup(
   ),
   package_data={
     "data_pipelines": ["lexicon.toml"],
-    "jaxsep": ["py.typed", "demo/*.flac", "pretrained/**"],
+    "jaxsep": [
+      "py.typed",
+      "demo/*.flac",
+      "inference/speakers.safetensors",
+      "pretrained/**",
+    ],
   },
   install_requires=CORE,
   extras_require={

@@ -80,7 +80,7 @@ def _add_separate(parser):
   add(
     "--chunk_s",
     type=_at_most(3600.0),
-    help="seconds of audio per call of the model (default: 8; with --stream 1"
+    help="seconds of audio per call of the model (default: 4; with --stream 1"
     " from a file, 0.02 from a pipe)",
   )
   add(

@@ -24,7 +24,7 @@ from jaxsep.cli._recording import (
   tell_choice,
 )
 
-_CHUNK_S = 8.0
+_CHUNK_S = 4.0
 # Float files may exceed full scale, 1, but by not as much as this.
 _PEAK = 100.0
 _BAR = (
@@ -136,6 +136,7 @@ def _separate(path, about, targets, loaded, options):
         loaded.model,
         loaded.variables,
         (block[0] for block in blocks),
+        sample_rate_hz=model_rate,
         cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
         batch_size=options.batch_size,
         # Rounding must not lead past the end: tqdm would warn.

@@ -1,20 +1,24 @@
 """Models applied to recordings of any length, whole or as they come."""
 
 from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
+from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
 from jaxsep.inference._upper_band import with_upper_band
 
 __all__ = [
   "Chunk",
   "CrossFade",
+  "EvenLevel",
   "Overlapping",
   "RunningGains",
   "Stream",
   "separate",
   "separate_blocks",
+  "speaker_features",
   "stream",
   "stream_blocks",
   "with_upper_band",

@@ -1,27 +1,39 @@
 """Joins separated chunks into one recording per source."""
 
+import collections
+import itertools
+
 import numpy as np
 
+from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.inference._gains import common_gain, gains
+from jaxsep.inference._order import OrderSearch
 from jaxsep.inference._overlapping import Chunk
-from jaxsep.inference._speakers import SpeakerMemory, describe
+from jaxsep.inference._speakers import speaker_model
 from jaxsep.typing import Float
 
 # Decay of the gains of the recording: a half-life of about 14 chunks.
 _GAIN_DECAY = 0.95
-# Energy below this share of the recording's level is no evidence.
-_EVIDENCE_FLOOR = 1e-3
-# Weights of how the speakers sound, and of the model's order in the chunk
-# before; equal waveforms in a long overlap weigh 1, in one of this many
-# samples one half.
-_MEMORY_WEIGHT = 0.05
-_LAST_ORDER_WEIGHT = 0.01
+# The order may change within a chunk after this time, and is settled after the
+# next three quarters of a minute have been heard.
+_STEP_S = 1.0
+_LAG = 60
+# Log-likelihood ratios of equal waveforms in an overlap, and of keeping the
+# model's order from chunk to chunk.
+_AGREES, _SAME_ORDER = 6.0, 0.05
+# The same of an output's keeping its speaker within a chunk, if one source is
+# active and if all are: models move a voice that is alone.
+_ONE_STAYS, _ALL_STAY = 0.5, 2.0
+# Overlaps of this many samples count half.
 _HALF_TRUSTED = 200
-
-# A source counts in frames where it is less than 6 dB below the loudest one:
-# the rest may be leakage from other sources.
+# Energy below this share of the recording's level is no evidence.
+_EVIDENCE_FLOOR = 1e-3 * MODEL_LEVEL**2
+# A source is active in frames where it is less than 6 dB below the loudest
+# one: the rest may be leakage from other sources.
 _FRAME = 256
 _LOUD = 0.25
+# Seconds in which the order changes within a chunk.
+_SWITCH_S = 0.05
 
 
 class CrossFade:
@@ -31,22 +43,29 @@ class CrossFade:
 
   - the level: least-squares gains with which the sources add up to the
     mixture, kept near those of the recording so far;
-  - the order: the permutation whose waveforms agree best with the chunk before
-    on the overlap, where a source is loud; for sources that are silent there,
-    and in an overlap of few samples, how the speakers sounded before decides;
+  - the order, for each second of a chunk, by a search over the recording: the
+    waveforms should agree with the chunk before on the overlap; a source should
+    sound like its speaker before; and the order should rarely change within a
+    chunk, least of all where several sources are active. It is settled 45 s
+    late, and so are the samples that `add` returns;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """
 
-  def __init__(self, num_sources: int):
-    self._start = 0
-    self._pending = np.zeros((num_sources, 0), np.float32)
-    self._is_first = True
-    self._order = np.arange(num_sources)
+  def __init__(self, num_sources: int, *, sample_rate_hz: int = 8000):
+    self._rate = sample_rate_hz
+    self._speakers = speaker_model(sample_rate_hz)
+    self._search = OrderSearch(num_sources, self._speakers, lag=_LAG)
     # Of the model's outputs, in its order: a scale belongs to an output.
     self._gram = np.zeros((num_sources, num_sources))
     self._match = np.zeros(num_sources)
-    self._speakers = SpeakerMemory(num_sources)
+    self._end = 0  # Of the last chunk.
+    self._last = np.zeros((num_sources, 0))  # Its sources in the model's order.
+    # Chunks, and settled orders of their steps, that are not joined yet.
+    self._chunks: collections.deque = collections.deque()
+    self._orders: collections.deque = collections.deque()
+    self._start = 0  # Of what is joined, but not given.
+    self._pending = np.zeros((num_sources, 0), np.float32)
 
   def add(
     self, chunk: Chunk, estimate: Float[np.ndarray, "sources time"]
@@ -54,78 +73,111 @@ class CrossFade:
     """Adds a chunk; no later one may begin before it.
 
     Args:
-      chunk: The chunk of the recording.
+      chunk: The chunk of the recording, at an even level (`EvenLevel`).
       estimate: The model's output for it, at any level, shape `[S, T]`.
 
     Returns:
-      The samples before the chunk that were not given yet, shape `[S, any]`.
+      Samples that were not given yet, shape `[S, any]`.
     """
-    overlap = self._start + self._pending.shape[1] - chunk.start
-    finished = self._pending[:, : self._pending.shape[1] - overlap]
-    shared = self._pending[:, self._pending.shape[1] - overlap :]
     if chunk.samples.any() and estimate.any():
-      sources = self._settle(chunk, estimate, shared)
+      sources = self._scale(chunk.samples, estimate)
     else:
-      sources = np.zeros_like(estimate)
-    if overlap:
-      fade = _fade(overlap)
-      sources[:, :overlap] = shared + fade * (sources[:, :overlap] - shared)
-    self._pending = sources
-    self._start = chunk.start
-    return finished
+      sources = np.zeros(estimate.shape)
+    num_sources, length = len(sources), len(sources[0])
+    before = len(self._last[0]) - (self._end - chunk.start)
+    shared = self._last[:, before:]
+    link = _agreement(shared, sources) + _SAME_ORDER * np.eye(num_sources)
+    num_steps = max(1, round(length / (_STEP_S * self._rate)))
+    bounds = np.linspace(0, length, num_steps + 1).astype(int)
+    described = [
+      self._speakers.describe(sources[:, begin:end])
+      for begin, end in itertools.pairwise(bounds)
+    ]
+    for n, (descriptors, weights) in enumerate(described):
+      self._orders += self._search.add(link, descriptors, weights)
+      around = sum(weights for _, weights in described[n : n + 2])
+      link = _stays(around) * np.eye(num_sources)
+    self._last, self._end = sources, chunk.start + length
+    self._chunks.append((chunk.start, bounds, sources.astype(np.float32)))
+    return self._joined()
 
   def flush(self) -> Float[np.ndarray, "sources _finished"]:
     """The rest of the recording, shape `[S, any]`."""
-    return self._pending
+    self._orders += self._search.flush()
+    return np.concatenate([self._joined(), self._pending], axis=1)
 
-  def _settle(self, chunk, estimate, shared):
-    """The chunk's sources at their level and in their order."""
-    # At a level of one, so that gains suit louder and softer chunks too.
-    mixture = chunk.samples.astype(np.float64) / chunk.level
+  def _scale(self, mixture, estimate):
+    """The estimates at the level of the mixture."""
     estimate = estimate.astype(np.float64)
-    gram, match = estimate @ estimate.T, estimate @ mixture
+    gram, match = estimate @ estimate.T, estimate @ mixture.astype(np.float64)
     self._gram = _GAIN_DECAY * self._gram + gram
     self._match = _GAIN_DECAY * self._match + match
     common = common_gain(self._gram, self._match)
     usual = gains(self._gram, self._match, common)
-    sources = gains(gram, match, usual)[:, np.newaxis] * estimate
-    if len(match) > 1:
-      spectrum, weight = describe(sources)
-      if not self._is_first:
-        unlike = _MEMORY_WEIGHT * self._speakers.distance((spectrum, weight))
-        unlike[self._order, np.arange(len(match))] -= _LAST_ORDER_WEIGHT
-        self._order = _order(sources, shared / chunk.level, unlike)
-      sources = sources[self._order]
-      self._speakers.update((spectrum[self._order], weight[self._order]))
-    self._is_first = False
-    return (chunk.level * sources).astype(np.float32)
+    return gains(gram, match, usual)[:, np.newaxis] * estimate
+
+  def _joined(self):
+    """Samples before the last chunk whose order is settled."""
+    parts = [self._pending[:, :0]]
+    while self._chunks and len(self._orders) >= len(self._chunks[0][1]) - 1:
+      start, bounds, sources = self._chunks.popleft()
+      orders = [self._orders.popleft() for _ in bounds[1:]]
+      sources = self._in_order(sources, orders, bounds)
+      kept = start - self._start
+      shared = self._pending[:, kept:]
+      overlap = shared.shape[1]
+      if overlap:
+        fade = _fade(overlap)
+        sources[:, :overlap] = shared + fade * (sources[:, :overlap] - shared)
+      parts.append(self._pending[:, :kept])
+      self._start, self._pending = start, sources
+    return np.concatenate(parts, axis=1)
+
+  def _in_order(self, sources, orders, bounds):
+    """Sources whose order may change at the bounds."""
+    ordered = sources[orders[0]]
+    half = round(_SWITCH_S * self._rate / 2)
+    for bound, before, after in zip(
+      bounds[1:], orders, orders[1:], strict=False
+    ):
+      if (before != after).any():
+        ordered[:, bound:] = sources[after, bound:]
+        around = slice(bound - half, bound + half)
+        old, new = sources[before, around], sources[after, around]
+        ordered[:, around] = old + _fade(2 * half) * (new - old)
+    return ordered
 
 
-def _order(estimate, shared, unlike):
-  """Which estimate belongs to which source."""
-  from scipy import optimize  # Slow to import, and not always needed.
-
+def _agreement(shared, sources):
+  """How much an overlap says: outputs before (rows), and now (columns)."""
   length = shared.shape[1]
-  shared = _where_loud(shared)
-  begin = estimate[:, :length]
+  begin = sources[:, :length]
+  is_active = _active(shared)
+  shared = shared * is_active
   energy = np.sqrt(np.sum(begin**2) * np.sum(shared**2))
-  floor = _EVIDENCE_FLOOR * max(length, 1)
-  num_loud = np.count_nonzero(shared.any(axis=0))
-  trust = num_loud / (num_loud + _HALF_TRUSTED)
-  cost = unlike - trust * (begin @ shared.T) / (energy + floor)
-  # Not with JAX, whose calls would queue behind the model.
-  return optimize.linear_sum_assignment(cost.T)[1]
+  num_active = np.count_nonzero(shared.any(axis=0))
+  trust = num_active / (num_active + _HALF_TRUSTED)
+  return (
+    _AGREES
+    * trust
+    * (shared @ begin.T)
+    / (energy + _EVIDENCE_FLOOR * max(length, 1))
+  )
 
 
-def _where_loud(sources):
-  """Each source where it is among the loudest, and zeros elsewhere."""
-  num_sources, length = sources.shape
+def _stays(weights):
+  """How much is in favour of one order, by how long outputs are active."""
+  share = len(weights) * weights.min() / max(weights.sum(), 1e-9)
+  return _ONE_STAYS + (_ALL_STAY - _ONE_STAYS) * share
+
+
+def _active(sources):
+  """Whether each source is among the loudest, in frames."""
+  length = sources.shape[1]
   padded = np.pad(sources, ((0, 0), (0, -length % _FRAME)))
-  frames = padded.reshape(num_sources, -1, _FRAME)
-  power = np.sum(frames**2, axis=-1)
-  is_loud = power >= _LOUD * power.max(axis=0)
-  frames = frames * is_loud[..., np.newaxis]
-  return frames.reshape(num_sources, -1)[:, :length]
+  power = np.square(padded).reshape(len(sources), -1, _FRAME).sum(axis=-1)
+  is_active = (power >= _LOUD * power.max(axis=0)) & (power > 0)
+  return np.repeat(is_active, _FRAME, axis=1)[:, :length]
 
 
 def _fade(length):

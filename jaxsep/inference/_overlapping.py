@@ -5,12 +5,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.typing import Float
 
 # Frames down to 30 dB below the level of the recording count as speech.
-_ACTIVE_POWER = 1e-3
-# The level falls by 0.5 dB per chunk after a loud one.
-_LEVEL_DECAY = 0.9
+_ACTIVE_POWER = 1e-3 * MODEL_LEVEL**2
 # Frames per overlap, in which speech is looked for.
 _FRAMES_PER_OVERLAP = 32
 
@@ -21,14 +20,11 @@ class Chunk:
 
   Attributes:
     start: Position of its first sample in the recording.
-    samples: The samples, shape `[T]`.
-    level: RMS of the recording so far, 0 if all was silent. The chunk is
-      scaled by it for the model; `separate_blocks` sets it.
+    samples: The samples, at an even level, shape `[T]`.
   """
 
   start: int
   samples: Float[np.ndarray, "time"]
-  level: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +39,8 @@ class Overlapping:
   share speech by which to recognise the speakers.
 
   Attributes:
-    chunk_length: Samples per chunk; 8 s at 8 kHz by default. Longer chunks
-      need more memory and keep speakers apart better.
+    chunk_length: Samples per chunk; 4 s at 8 kHz by default. Longer chunks
+      need more memory, and the model may change its order within them.
     overlap: Samples that neighbours share at least; None for a quarter, 0 for
       none at all, except before the last chunk.
 
@@ -58,7 +54,7 @@ class Overlapping:
     [(0, 400), (300, 400), (600, 400)]
   """
 
-  chunk_length: int = 64000
+  chunk_length: int = 32000
   overlap: int | None = None
 
   def __post_init__(self):
@@ -78,7 +74,8 @@ class Overlapping:
     """Cuts a recording that comes in blocks.
 
     Args:
-      blocks: Consecutive parts of the recording, each of shape `[any]`.
+      blocks: Consecutive parts of the recording at an even level (`EvenLevel`),
+        each of shape `[any]`.
 
     Yields:
       The chunks in their order.
@@ -88,7 +85,6 @@ class Overlapping:
     fresh: list[np.ndarray] = []  # What was read after it.
     missing = chunk_length  # Samples to read until the next chunk is full.
     start = hop = 0  # Of the last chunk; from there to the next one.
-    level = 0.0
     for block in blocks:
       fresh.append(block)
       missing -= len(block)
@@ -100,8 +96,7 @@ class Overlapping:
         start += hop
         samples = held[:chunk_length].copy()
         yield Chunk(start, samples)
-        level = running_level(samples, level)
-        hop = self._hop(samples, level)
+        hop = self._hop(samples)
       missing = hop + chunk_length - len(held)
     held = np.concatenate([held, *fresh])
     unseen = len(held) if hop == 0 else len(held) - chunk_length
@@ -109,7 +104,7 @@ class Overlapping:
       last = held[-chunk_length:]
       yield Chunk(start + len(held) - len(last), last)
 
-  def _hop(self, samples, level):
+  def _hop(self, samples):
     """Samples from the start of a chunk to that of the next one."""
     overlap = self.overlap
     if overlap is None:
@@ -123,15 +118,9 @@ class Overlapping:
     num_frames = (len(samples) - shortest) // size
     frames = samples[len(samples) - num_frames * size :].reshape(-1, size)
     power = np.mean(np.square(frames, dtype=np.float64), axis=-1)[::-1]
-    speech = np.cumsum(power > _ACTIVE_POWER * level**2) * size
+    speech = np.cumsum(power > _ACTIVE_POWER) * size
     if not num_frames or not speech[-1]:
       return longest
     enough = min(overlap // 2, int(speech[-1]))
     reach = (int(np.argmax(speech >= enough)) + 1) * size
     return min(longest, max(shortest, len(samples) - reach))
-
-
-def running_level(samples: Float[np.ndarray, "_time"], level: float) -> float:
-  """The RMS of a chunk, or of a louder one not long ago."""
-  power = np.mean(np.square(samples, dtype=np.float64))
-  return float(np.sqrt(max(power, _LEVEL_DECAY * level**2)))

@@ -1,6 +1,5 @@
 """Separates recordings of any length, chunk by chunk."""
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsep.inference._cross_fade import CrossFade
-from jaxsep.inference._overlapping import Chunk, Overlapping, running_level
+from jaxsep.inference._even_level import EvenLevel
+from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.typing import Array, Float, PyTree
 
-# RMS to which a recording is scaled for the model.
-MODEL_LEVEL = 0.1
+# Seconds per chunk.
+_CHUNK_S = 4.0
 # Shorter recordings are padded to this length: each length is a compilation.
 _SHORTEST = 256
 _BLOCK = 1 << 16
@@ -71,6 +71,7 @@ def separate_blocks(
   variables: PyTree,
   blocks: Iterable[Float[Array, "_time"]],
   *,
+  sample_rate_hz: int = 8000,
   cut: Cut | None = None,
   join: Join | None = None,
   batch_size: int | None = None,
@@ -79,11 +80,11 @@ def separate_blocks(
 ) -> Iterator[Float[np.ndarray, "sources _time"]]:
   """Separates a recording that comes in blocks, in constant memory.
 
-  The recording is cut into chunks. Batches of chunks go through the model,
-  which is compiled once and computes while the next chunks are read. Then the
-  separated chunks are joined. By default, chunks overlap, and each speaker
-  stays in the same output throughout: the sources of a chunk take the order
-  that fits the chunk before on the overlap.
+  The recording is brought to an even level and cut into chunks. Batches of
+  chunks go through the model, which is compiled once and computes while the
+  next chunks are read. Then the separated chunks are joined, and their level
+  is given back. By default, chunks overlap, and each speaker stays in the same
+  output throughout: `CrossFade` finds the order over the recording.
 
   The model's outputs may have any scale and sign: the sources of a chunk are
   scaled to add up to it in the least-squares sense, with gains that change
@@ -99,12 +100,14 @@ def separate_blocks(
     variables: Its variables, `{"params": ...}`.
     blocks: Consecutive parts of one channel at the model's sample rate, each
       of shape `[any]`.
-    cut: Makes chunks from the blocks; None for `inference.Overlapping()`.
-      Chunks of equal length are compiled once.
+    sample_rate_hz: The model's sample rate.
+    cut: Makes chunks from the blocks; None for `inference.Overlapping` with
+      chunks of 4 s. Chunks of equal length are compiled once.
     join: Called with the number of sources, makes what joins the chunks, with
-      the methods of `inference.CrossFade`; None for `CrossFade`.
+      the methods of `inference.CrossFade`; None for that. What it returns is
+      taken to begin with the recording, and to have no gaps.
     batch_size: Chunks per call; None for 1 on a CPU and 8 elsewhere.
-    progress: Called with the number of samples finished since the last call,
+    progress: Called with the number of samples separated since the last call,
       for example `tqdm.tqdm(total=...).update`.
     conditions: Further arguments of the model, such as `enrollment` or
       `embedding`: arrays of shape `[1, ...]`, the same for all chunks.
@@ -126,14 +129,17 @@ def separate_blocks(
   for name, array in conditions.items():
     if array.ndim < 1 or len(array) != 1:
       raise ValueError(f"{name} {array.shape} must have the shape [1, ...]")
-  cut = cut or Overlapping()
+  cut = cut or Overlapping(round(_CHUNK_S * sample_rate_hz))
+  join = join or functools.partial(CrossFade, sample_rate_hz=sample_rate_hz)
+  level = EvenLevel(sample_rate_hz)
   results = _run(
     functools.partial(_apply, model, variables, conditions),
-    _with_levels(cut(checked(blocks))),
+    cut(level.even(checked(blocks))),
     getattr(cut, "chunk_length", 0),
     batch_size,
   )
-  return _join(results, join or CrossFade, progress or (lambda count: None))
+  progress = progress or (lambda count: None)
+  return level.restore(_parts(results, join, progress))
 
 
 def _run(apply, chunks, chunk_length, batch_size):
@@ -153,23 +159,22 @@ def _run(apply, chunks, chunk_length, batch_size):
   yield from waiting
 
 
-def _join(results, join, progress):
-  """The joined estimates, in parts; each is reported when it has been used."""
-  for part in _parts(results, join):
-    if part.shape[1]:
-      yield part
-      progress(part.shape[1])
-
-
-def _parts(results, join):
-  joined = None
+def _parts(results, join, progress):
+  """The joined estimates, in parts; chunks are reported as they are joined."""
+  joined, count = None, 0
   for batch, result in results:
     estimates = finite(np.asarray(result)[: len(batch)])
     joined = join(estimates.shape[1]) if joined is None else joined
     for chunk, estimate in zip(batch, estimates, strict=True):
-      yield joined.add(chunk, estimate[:, : len(chunk.samples)])
+      part = joined.add(chunk, estimate[:, : len(chunk.samples)])
+      if part.shape[1]:
+        yield part
+      progress(chunk.start + len(chunk.samples) - count)
+      count = chunk.start + len(chunk.samples)
   if joined is not None:
-    yield joined.flush()
+    rest = joined.flush()
+    for start in range(0, rest.shape[1], _BLOCK):
+      yield rest[:, start : start + _BLOCK]
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -182,23 +187,13 @@ def _apply(model, variables, conditions, mixture, length):
   return estimate.astype(jnp.float32)
 
 
-def _with_levels(chunks):
-  """The chunks, each with its level."""
-  level = 0.0
-  for chunk in chunks:
-    level = running_level(chunk.samples, level)
-    yield dataclasses.replace(chunk, level=level)
-
-
 def _stack(batch, rows, length):
-  """Chunks `[rows, T]` at the level that the model expects; their lengths."""
+  """Chunks `[rows, T]`, and their lengths."""
   stacked = np.zeros((rows, length), np.float32)
   lengths = np.zeros(rows, np.int32)
   for row, chunk in enumerate(batch):
     lengths[row] = len(chunk.samples)
-    if chunk.level:
-      gain = np.float64(MODEL_LEVEL) / chunk.level
-      stacked[row, : lengths[row]] = chunk.samples * gain
+    stacked[row, : lengths[row]] = chunk.samples
   return stacked, lengths
 
 

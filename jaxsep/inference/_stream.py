@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.inference._gains import RunningGains
-from jaxsep.inference._separate import MODEL_LEVEL, checked, finite
+from jaxsep.inference._separate import checked, finite
 from jaxsep.typing import Array, Float, PyTree
 
 # An input is silence up to this RMS.

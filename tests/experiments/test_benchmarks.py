@@ -13,6 +13,7 @@ NAMES = (
   "bss_eval",
   "data_pipeline",
   "gradients",
+  "long_recording",
   "probe_suite",
   "streaming",
   "upper_band",

@@ -155,7 +155,7 @@ def joined(reference, starts, estimates):
   parts = []
   for start, estimate in zip(starts, estimates, strict=True):
     samples = reference[:, start : start + estimate.shape[1]].sum(0)
-    chunk = inference.Chunk(start, samples, float(samples.std()))
+    chunk = inference.Chunk(start, samples)
     parts.append(join.add(chunk, estimate))
   return np.concatenate([*parts, join.flush()], axis=1)
 
@@ -189,7 +189,7 @@ def test_only_the_middle_half_of_an_overlap_is_mixed():
   one, other = np.float32([[1.0], [-1.0]]).repeat(400, axis=1)[:, None]
   join = inference.CrossFade(1)
   parts = [
-    join.add(inference.Chunk(start, samples[0], 1.0), samples)
+    join.add(inference.Chunk(start, samples[0]), samples)
     for start, samples in ((0, one), (200, other))
   ]
   seam = np.concatenate([*parts, join.flush()], axis=1)[0]
@@ -223,7 +223,7 @@ class FirstParts:
     self.num_sources = num_sources
 
   def add(self, chunk, estimate):
-    return chunk.level / 0.1 * estimate[:, :800]
+    return estimate[:, :800]
 
   def flush(self):
     return np.zeros((self.num_sources, 0), np.float32)

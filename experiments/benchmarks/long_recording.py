@@ -1,0 +1,277 @@
+"""Recordings longer than a model's window: speed, memory, order of the outputs.
+
+  python -m experiments.benchmarks.long_recording
+  python -m experiments.benchmarks.long_recording --stability
+
+The first separates an hour, which is made while it is read, and prints how
+many times faster than real time it was, and the most memory the process held.
+
+The second makes minutes of two speakers, of pairs of a corpus, on which models
+lose the order of their outputs (`stability_cases`), and prints for each case
+
+- wrong: the share of two-second windows in the wrong output. A window is wrong
+  if its outputs, exchanged, have at least 1 dB less error than as they are; it
+  is counted if exchanging them makes a difference of 1 dB at all, and if its
+  sources are less than 40 dB below the loudest window. Which output is whose is
+  what most counted windows of the recording say;
+- for good: recordings in which most windows of the first third say something
+  else than most of the last third;
+- the mean SI-SDR in one order, and with every window in its best order;
+- alone: the median level of the softer output below the louder one, in windows
+  in which one person speaks alone.
+
+Beside it stands the same with 4 s chunks put in order by an oracle, which knows
+the sources but does not exchange outputs within a chunk.
+"""
+
+import functools
+import itertools
+import os
+import resource
+import time
+
+import numpy as np
+import soxr
+
+from data_pipelines import corpora
+from experiments.benchmarks.measuring import keep_to, verdict
+from experiments.benchmarks.stability_cases import CASES, DURATION_S, make_cases
+from experiments.command import Parser, say
+
+_WINDOW_S = 2
+_LEVEL = 0.1
+_FASTER, _MOST_GB = 10, 1.5
+_MOST_WRONG = 0.02
+
+
+def read_speakers(spec: str, num_speakers: int, rate_hz: int) -> dict:
+  """A minute of each of some speakers, RMS 1, repeated if there is less."""
+  voices = (
+    {}
+    if spec != "voices"
+    else {
+      "split": "test",
+      "num_speakers": num_speakers,
+      "utterances_per_speaker": 15,
+      "sample_rate_hz": rate_hz,
+    }
+  )
+  corpus = corpora.open_corpus(spec, **voices)
+  length = DURATION_S * rate_hz
+  speakers = {}
+  for code, name in enumerate(corpus.speakers[:num_speakers]):
+    parts: list[np.ndarray] = []
+    for row in np.flatnonzero(corpus.speaker == code):
+      if sum(map(len, parts)) < length:
+        own_hz = int(corpus.rate_hz[row])
+        part = soxr.resample(corpus.read(int(row)), own_hz, rate_hz)
+        parts.append(part / max(part.std(), 1e-9))
+    speech = np.resize(np.concatenate(parts), length)
+    speakers[name] = speech / speech.std()
+  return speakers
+
+
+class WithOracle:
+  """Joins chunks twice: as usual, and each in the order that fits best."""
+
+  def __init__(self, references: np.ndarray, rate_hz: int):
+    from jaxsep import inference
+
+    self._references = references
+    self._usual = inference.CrossFade(len(references), sample_rate_hz=rate_hz)
+    self._start, self._pending = 0, np.zeros(references.shape, np.float32)
+    self._pending = self._pending[:, :0]
+    self._late = self._pending  # Joined by the oracle, not given yet.
+
+  def add(self, chunk, estimate):
+    """Adds a chunk, see `inference.CrossFade`; both results, `[4, any]`."""
+    usual = self._usual.add(chunk, estimate)
+    end = chunk.start + estimate.shape[1]
+    match = estimate @ self._references[:, chunk.start : end].T
+    if match[0, 1] + match[1, 0] > match.trace():
+      estimate = estimate[::-1]
+    kept = chunk.start - self._start
+    shared, best = self._pending[:, kept:], estimate.copy()
+    fade = np.linspace(0, 1, shared.shape[1])
+    best[:, : len(fade)] += (1 - fade) * (shared - best[:, : len(fade)])
+    self._late = np.concatenate([self._late, self._pending[:, :kept]], axis=1)
+    self._start, self._pending = chunk.start, best
+    return self._with_late(usual)
+
+  def flush(self):
+    """The rest."""
+    self._late = np.concatenate([self._late, self._pending], axis=1)
+    return self._with_late(self._usual.flush())
+
+  def _with_late(self, usual):
+    late, self._late = np.split(self._late, [usual.shape[1]], axis=1)
+    return np.concatenate([usual, late])
+
+
+def score(estimate: np.ndarray, reference: np.ndarray, rate_hz: int) -> dict:
+  """What the text above says of a recording, arrays `[2, T]`."""
+  from jaxsep import metrics
+
+  size = _WINDOW_S * rate_hz
+  whole = reference.shape[1] // size * size
+  parts = [
+    signals[:, :whole].astype(np.float64).reshape(2, -1, size)
+    for signals in (estimate, reference)
+  ]
+  orders = np.stack([parts[0], parts[0][::-1]])  # [order, source, window, T]
+  error = np.square(orders - parts[1]).sum(axis=(1, 3)) + 1e-9
+  energy = np.square(parts[1]).sum(axis=-1)
+  is_active = energy.sum(axis=0) > 1e-4 * energy.sum(axis=0).max()
+  difference = np.abs(10 * np.log10(error[0] / error[1]))
+  best = error.argmin(axis=0)
+  said = best[is_active & (difference >= 1)]
+  usual = int(2 * said.sum() > len(said))
+  thirds = [2 * third.sum() > len(third) for third in np.array_split(said, 3)]
+  in_best = np.where(best[:, np.newaxis] == 1, orders[1], orders[0])
+  is_alone = is_active & (energy.min(axis=0) < 1e-6 * energy.max(axis=0))
+  levels = np.square(parts[0]).sum(axis=-1)[:, is_alone] + 1e-12
+  ratios = [
+    float(np.mean(metrics.si_sdr(signals.reshape(2, -1), reference[:, :whole])))
+    for signals in (orders[usual], in_best)
+  ]
+  return {
+    "windows": len(said),
+    "wrong": int((said != usual).sum()),
+    "for_good": int(thirds[0] != thirds[2]),
+    "one_order": ratios[0],
+    "best_order": ratios[1],
+    "alone": 10 * np.log10(levels.min(axis=0) / levels.max(axis=0)),
+  }
+
+
+def line(scores: list[dict]) -> str:
+  """The scores of some recordings."""
+  windows = sum(score["windows"] for score in scores)
+  wrong = sum(score["wrong"] for score in scores) / max(windows, 1)
+  for_good = sum(score["for_good"] for score in scores)
+  one, best = (
+    np.mean([score[name] for score in scores])
+    for name in ("one_order", "best_order")
+  )
+  alone = np.concatenate([score["alone"] for score in scores])
+  level = f"{np.median(alone):5.1f} dB" if len(alone) else "       -"
+  return (
+    f"{100 * wrong:5.1f} % {for_good:3d} of {len(scores):<3d}"
+    f" {one:6.2f} / {best:5.2f} dB {level}"
+  )
+
+
+def stability(loaded, options) -> None:
+  """Prints the table of cases."""
+  from jaxsep import inference
+
+  rate = loaded.sample_rate_hz
+  spec = options.corpus
+  if spec is None:
+    folder = os.environ.get("JAXSEP_DATA")
+    spec = (
+      f"librispeech:{folder}/LibriSpeech/test-other" if folder else "voices"
+    )
+  speakers = read_speakers(spec, options.num_speakers, rate)
+  pairs = list(itertools.combinations(speakers, 2))[: options.num_pairs]
+  scores: dict[str, list] = {name: [] for name in CASES}
+  oracle: dict[str, list] = {name: [] for name in CASES}
+  for number, (one, other) in enumerate(pairs):
+    cases = make_cases(speakers[one], speakers[other], rate, seed=number)
+    for name, references, mixture in cases:
+      references = _LEVEL * references
+      mixture = (_LEVEL * mixture).astype(np.float32)
+      join = functools.partial(WithOracle, references, rate)
+      estimate = inference.separate(
+        loaded.model,
+        loaded.variables,
+        mixture,
+        sample_rate_hz=rate,
+        join=lambda _, join=join: join(),
+      )
+      scores[name].append(score(estimate[:2], references, rate))
+      oracle[name].append(score(estimate[2:], references, rate))
+    say(f"{number + 1} of {len(pairs)} pairs")
+  print(
+    f"{spec}: {len(pairs)} pairs of {len(speakers)} speakers, {DURATION_S} s at"
+    f" {rate} Hz\n{'':16}  wrong  for good  SI-SDR, one / best order    alone"
+    "   | oracle"
+  )
+  for name in CASES:
+    print(f"{name:16} {line(scores[name])} | {line(oracle[name])}")
+  # Two parts of one person's recording are no speakers to tell apart.
+  told = [
+    result for name in CASES if name != "same person" for result in scores[name]
+  ]
+  wrong = sum(s["wrong"] for s in told) / sum(s["windows"] for s in told)
+  for_good = sum(s["for_good"] for s in told)
+  print(
+    f"all but the last: {100 * wrong:.1f} % wrong, {for_good} of {len(told)}"
+    f" for good; "
+    + verdict(
+      wrong <= _MOST_WRONG and not for_good,
+      f"{100 * _MOST_WRONG:g} %, none for good",
+    )
+  )
+
+
+def speed(loaded, options) -> None:
+  """Prints time and memory of a long recording."""
+  from jaxsep import inference
+
+  rate = loaded.sample_rate_hz
+  rng = np.random.default_rng(0)
+  minute = np.float32(rng.normal(0, _LEVEL, 60 * rate))
+  minute *= np.repeat(rng.random(120) > 0.2, rate // 2)
+  blocks = (
+    np.roll(minute, -part * rate)[:rate] for part in range(options.seconds)
+  )
+  begin = time.perf_counter()
+  parts = inference.separate_blocks(
+    loaded.model, loaded.variables, blocks, sample_rate_hz=rate
+  )
+  count = sum(part.shape[1] for part in parts)
+  factor = count / rate / (time.perf_counter() - begin)
+  # In KiB on Linux.
+  memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  print(
+    f"{count / rate:g} s at {rate} Hz: {factor:.1f} times real time,"
+    f" {memory:.2f} GiB; "
+    + verdict(
+      factor > _FASTER and memory < _MOST_GB,
+      f"over {_FASTER} times, under {_MOST_GB} GB",
+    )
+  )
+
+
+def run(options):
+  """Prints one of the two."""
+  keep_to(options.num_cores)
+  import jaxsep
+
+  loaded = jaxsep.load(options.model)
+  (stability if options.stability else speed)(loaded, options)
+
+
+def main():
+  """Runs; an error is one line."""
+  parser = Parser(__doc__)
+  parser.add(
+    "model",
+    default="two_speakers_8k",
+    help="Folder or name of a model of two speakers.",
+  )
+  parser.add("stability", type=bool, help="The order of the outputs.")
+  parser.add(
+    "corpus",
+    help="Utterances as layout:where; test-other in JAXSEP_DATA, or voices.",
+  )
+  parser.add("num_speakers", type=int, default=5, least=2)
+  parser.add("num_pairs", type=int, default=10, least=1)
+  parser.add("seconds", type=int, default=3600, least=1, help="Of speed.")
+  parser.add("num_cores", type=int, default=2, help="0 for all.")
+  parser.run(run)
+
+
+if __name__ == "__main__":
+  main()

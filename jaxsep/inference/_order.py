@@ -1,0 +1,100 @@
+"""Finds the order of the outputs over a whole recording."""
+
+import itertools
+
+import numpy as np
+
+from jaxsep.inference._speakers import SpeakerModel
+from jaxsep.typing import Float
+
+# Hypotheses that are followed, and how far one may fall behind the best.
+_BEAM = 32
+_BEHIND = 25.0
+# A descriptor says no more than this for a speaker, and against one.
+_MOST_FOR, _MOST_AGAINST = 20.0, 5.0
+# Decay of the memory of the speakers per step.
+_DECAY = 0.99
+
+
+class OrderSearch:
+  """Beam search for the permutation of each step, settled with a delay.
+
+  A step is a stretch of the model's outputs that all keep their order. A
+  hypothesis is one permutation per step; it has a memory of each speaker,
+  which are the descriptors that it has assigned to the speaker. Its score is a
+  sum of log-likelihood ratios: of the descriptors of a step against the
+  memories, and of the waveforms that neighbouring steps share.
+  """
+
+  def __init__(self, num_sources: int, speakers: SpeakerModel, *, lag: int):
+    orders = itertools.permutations(range(num_sources))
+    self._orders = np.array(list(orders))
+    self._speakers, self._lag = speakers, lag
+    self._score = np.zeros(1)
+    self._last = np.zeros(1, int)  # The index of the last permutation.
+    self._past = np.zeros((1, 0), int)  # Those that are not settled.
+    # Sums of weighted descriptors, and of the weights, by speaker.
+    self._sum = np.zeros((1, num_sources, speakers.size))
+    self._weight = np.zeros((1, num_sources))
+    self._is_first = True
+
+  def add(
+    self,
+    link: Float[np.ndarray, "sources sources"],
+    descriptors: Float[np.ndarray, "sources size"],
+    weights: Float[np.ndarray, "sources"],
+  ) -> list[np.ndarray]:
+    """Adds a step.
+
+    Args:
+      link: For each output of the step before (row) how much is in favour of
+        its being this output (column).
+      descriptors: Of each output.
+      weights: Of the descriptors; 0 if nothing is heard.
+
+    Returns:
+      The orders that are settled now, of the oldest steps: item s is the output
+      of source s.
+    """
+    orders = self._orders
+    fit = self._speakers.compare(
+      self._sum, self._weight, descriptors, weights
+    ).clip(-_MOST_AGAINST, _MOST_FOR)
+    source = np.arange(orders.shape[1])
+    gain = fit[:, source, orders].sum(axis=-1)  # [hypotheses, orders]
+    before = orders[self._last]
+    gain += link[before[:, np.newaxis], orders].sum(axis=-1)
+    if self._is_first:  # Any order will do.
+      gain[:, 1:] = -np.inf
+    elif not weights.any():  # No later step could tell the others apart.
+      gain[gain < gain.max(axis=1, keepdims=True)] = -np.inf
+    self._is_first = False
+    total = (self._score[:, np.newaxis] + gain).ravel()
+    best = np.argsort(-total, kind="stable")[:_BEAM]
+    best = best[total[best] >= total[best[0]] - _BEHIND]
+    parent, order = np.divmod(best, len(orders))
+    self._take(parent)
+    self._score, self._last = total[best] - total[best[0]], order
+    self._past = np.concatenate([self._past, order[:, np.newaxis]], axis=1)
+    weighted = (weights[:, np.newaxis] * descriptors)[orders[order]]
+    self._sum = _DECAY * self._sum + weighted
+    self._weight = _DECAY * self._weight + weights[orders[order]]
+    return self._settle(self._lag)
+
+  def flush(self) -> list[np.ndarray]:
+    """The orders of the steps that are left."""
+    return self._settle(0)
+
+  def _settle(self, lag):
+    settled = []
+    while self._past.shape[1] > lag:
+      order = self._past[0, 0]
+      self._take(np.flatnonzero(self._past[:, 0] == order))
+      self._past = self._past[:, 1:]
+      settled.append(self._orders[order])
+    return settled
+
+  def _take(self, rows):
+    self._score, self._last = self._score[rows], self._last[rows]
+    self._past, self._weight = self._past[rows], self._weight[rows]
+    self._sum = self._sum[rows]
