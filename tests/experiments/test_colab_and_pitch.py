@@ -32,7 +32,8 @@ PARAMETERS = {
   "harmonic_probes.ipynb": """
 NUM_STEPS = 4
 CHANGES = [
-  "--config.model.num_filters=64",
+  "--config.model.stft.n_fft=64",
+  "--config.model.stft.hop_length=32",
   "--config.model.masker.bottleneck_channels=8",
   "--config.model.masker.hidden_channels=16",
   "--config.model.masker.skip_channels=8",

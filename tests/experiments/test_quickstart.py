@@ -16,7 +16,7 @@ from jaxsep import audio, metrics
 
 def tiny():
   config = quickstart.get_config(num_steps=4)
-  config.model.num_filters = 64
+  config.model.stft.update(n_fft=64, hop_length=32)
   config.model.masker.update(
     bottleneck_channels=8, hidden_channels=16, skip_channels=8
   )
