@@ -8,7 +8,7 @@ import pytest
 from two_bands import RATE, Bands
 
 import jaxsep
-from experiments import make_demo_voices
+from experiments.pretrained import make_demo_voices
 from jaxsep import audio, cli, model_io
 
 SHIPPED = pathlib.Path(jaxsep.__file__).parent / "demo"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxsep
-from experiments import ship
+from experiments.pretrained import ship
 from jaxsep import models
 
 CARD = "# Some model\n\nSeparates two.\n\n## Data\n\nNoise.\n"

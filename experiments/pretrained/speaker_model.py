@@ -1,6 +1,6 @@
 """Makes the model by which long recordings keep speakers apart.
 
-  python -m experiments.speaker_model --model=FOLDER --corpus=librispeech:DIR \
+  python -m experiments.pretrained.speaker_model --model=FOLDER --corpus=librispeech:DIR \
     --output=jaxsep/inference/speakers.safetensors
 
 Speakers of the corpus, at their own speed and, as further speakers, slower and

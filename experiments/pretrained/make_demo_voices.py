@@ -1,6 +1,6 @@
 """Makes the two recordings that `jaxsep demo` mixes.
 
-  python -m experiments.make_demo_voices --output_dir=jaxsep/demo
+  python -m experiments.pretrained.make_demo_voices --output_dir=jaxsep/demo
 
 They are utterances of two speakers of the built-in voices, one low and one
 high: the first of each kind in the test split of a seed that no training here

@@ -1,6 +1,6 @@
 """Puts a trained model among those that ship in the wheel.
 
-  python -m experiments.ship --model=runs/best --name=two_speakers_8k \
+  python -m experiments.pretrained.ship --model=runs/best --name=two_speakers_8k \
     --card=card.md --scores=scores.json
 
 Weights are stored as bfloat16. The card, in Markdown, becomes the model's
