@@ -19,7 +19,7 @@ out. The conditions, each with the same mixtures of the list:
 import functools
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -63,9 +63,9 @@ def improvement(
   mixture = references.sum(0) + rest
   signals = np.stack([*separate(mixture), mixture])
   # Few lengths, each of which is compiled: zeros at the end change no ratio.
-  rest = -mixture.size % _PADDING
+  missing = -mixture.size % _PADDING
   signals, references = (
-    np.pad(x, ((0, 0), (0, rest))) for x in (signals, references)
+    np.pad(x, ((0, 0), (0, missing))) for x in (signals, references)
   )
   ratio = jax.vmap(jax.vmap(metrics.si_sdr, (None, 0)), (0, None))
   values = np.asarray(ratio(signals, references), np.float64)
@@ -92,7 +92,7 @@ def in_a_room(references: np.ndarray, room: np.ndarray) -> np.ndarray:
 
 def score(
   separate: Any,
-  examples: Iterator[tuple[rows.Row, np.ndarray]],
+  examples: Iterable[tuple[rows.Row, np.ndarray]],
   noises: list[np.ndarray],
   rooms: list[np.ndarray],
 ) -> list[rows.Row]:
@@ -120,7 +120,7 @@ def score(
 def summary(table: list[rows.Row]) -> dict[str, float]:
   """The figures of a card."""
   sets = rows.grouped(table, ["folders"]).values()
-  found = {
+  found: dict[str, Any] = {
     f"worst of {len(sets)} sets of speakers, SI-SDRi (dB)": min(
       np.mean([row["si_sdr_improvement"] for row in group]) for group in sets
     )

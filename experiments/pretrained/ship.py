@@ -1,7 +1,7 @@
-"""Puts a trained model among those that ship in the wheel.
+r"""Puts a trained model among those that ship in the wheel.
 
-  python -m experiments.pretrained.ship --model=runs/best --name=two_speakers_8k \
-    --card=card.md --scores=scores.json
+  python -m experiments.pretrained.ship --model=runs/best \
+    --name=two_speakers_8k --card=card.md --scores=scores.json
 
 Weights are stored as bfloat16. The card, in Markdown, becomes the model's
 README.md: a title, a line that sums the model up, then the data with licences

@@ -1,7 +1,7 @@
-"""Makes the model by which long recordings keep speakers apart.
+r"""Makes the model by which long recordings keep speakers apart.
 
-  python -m experiments.pretrained.speaker_model --model=FOLDER --corpus=librispeech:DIR \
-    --output=jaxsep/inference/speakers.safetensors
+  python -m experiments.pretrained.speaker_model --model=FOLDER \
+    --corpus=librispeech:DIR --output=jaxsep/inference/speakers.safetensors
 
 Speakers of the corpus, at their own speed and, as further speakers, slower and
 faster, are mixed in pairs, a part of each silent at times, and separated by the
