@@ -162,9 +162,11 @@ def run(flags: Any) -> None:
     separate, tqdm.tqdm(references_of(chosen), total=total), noises, rooms
   )
   found = summary(table)
-  found["silence, largest sample"] = float(
+  found["silence, largest sample of the outputs"] = float(
     np.abs(separate(np.zeros(rate, np.float32))).max()
   )
+  where = pathlib.Path(flags.root).name
+  found = {f"{where}: {what}": value for what, value in found.items()}
   print(rows.markdown([{"what": k, "value": v} for k, v in found.items()]))
   if flags.output:
     output.write_text(json.dumps(found, indent=2) + "\n")

@@ -23,7 +23,7 @@ _LAG = 60
 _AGREES, _SAME_ORDER = 6.0, 0.05
 # The same of an output's keeping its speaker within a chunk, if one source is
 # active and if all are: models move a voice that is alone.
-_ONE_STAYS, _ALL_STAY = 0.5, 2.0
+_ONE_STAYS, _ALL_STAY = 1.5, 4.0
 # Overlaps of this many samples count half.
 _HALF_TRUSTED = 200
 # Energy below this share of the recording's level is no evidence.

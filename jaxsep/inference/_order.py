@@ -12,6 +12,8 @@ _BEAM = 32
 _BEHIND = 25.0
 # A descriptor says no more than this for a speaker, and against one.
 _MOST_FOR, _MOST_AGAINST = 20.0, 5.0
+# What speaks against a speaker who was never heard before.
+_NEW = 4.0
 # Decay of the memory of the speakers per step.
 _DECAY = 0.99
 
@@ -60,6 +62,7 @@ class OrderSearch:
     fit = self._speakers.compare(
       self._sum, self._weight, descriptors, weights
     ).clip(-_MOST_AGAINST, _MOST_FOR)
+    fit -= _NEW * ((self._weight == 0)[..., np.newaxis] & (weights > 0))
     source = np.arange(orders.shape[1])
     gain = fit[:, source, orders].sum(axis=-1)  # [hypotheses, orders]
     before = orders[self._last]
