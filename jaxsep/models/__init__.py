@@ -1,13 +1,14 @@
 """Published systems as pure Flax modules.
 
 `__all__` holds every class that may appear in a model folder: the separators,
-their building blocks, and the options that nest in them.
+the speaker encoder, their building blocks, and the options that nest in them.
 """
 
 from jaxsep.dsp import Stft
 from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.conv_tasnet import ConvTasNet
 from jaxsep.models.dptnet import DPTNet
+from jaxsep.models.ecapa_tdnn import EcapaTdnn
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
 from jaxsep.models.spectrogram_tasnet import SpectrogramTasNet
 from jaxsep.models.tcn import TemporalConvNet
@@ -18,6 +19,7 @@ __all__ = [
   "CumulativeLayerNorm",
   "DPTNet",
   "Decoder",
+  "EcapaTdnn",
   "Encoder",
   "GlobalLayerNorm",
   "SpectrogramTasNet",
