@@ -46,7 +46,7 @@ def test_mistakes_are_one_line(words, refused):
 
 
 COMMANDS = [f"harmonic_probes.{name}" for name in ("evaluate", "figure")]
-COMMANDS += ["harmonic_probes.make_mixture_list", "quickstart", "ship"]
+COMMANDS += ["harmonic_probes.make_mixture_list", "quickstart"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
