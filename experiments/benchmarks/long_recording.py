@@ -21,10 +21,11 @@ lose the order of their outputs (`stability_cases`), and prints for each case
   in which one person speaks alone.
 
 Beside it stands the same with 4 s chunks put in order by an oracle, which knows
-the sources but does not exchange outputs within a chunk.
+the sources but does not exchange outputs within a chunk. With --stream, a
+causal model separates as in `jaxsep separate --stream`, and beside it stands
+the same without `inference.LiveOrder`.
 """
 
-import functools
 import itertools
 import os
 import resource
@@ -161,10 +162,41 @@ def line(scores: list[dict]) -> str:
   )
 
 
-def stability(loaded, options) -> None:
-  """Prints the table of cases."""
+def joined(loaded, mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
+  """Sources as `separate` gives them, then as an oracle orders the chunks."""
   from jaxsep import inference
 
+  rate = loaded.sample_rate_hz
+  return inference.separate(
+    loaded.model,
+    loaded.variables,
+    mixture,
+    sample_rate_hz=rate,
+    join=lambda _: WithOracle(references, rate),
+  )
+
+
+def streamed(loaded, mixture: np.ndarray, _) -> np.ndarray:
+  """Sources as a stream gives them, then as the model does."""
+  import jax
+
+  from jaxsep import inference
+
+  rate = loaded.sample_rate_hz
+  blocks = inference.stream_blocks(
+    loaded.model,
+    loaded.variables,
+    [mixture],
+    sample_rate_hz=rate,
+    chunk_length=rate // loaded.model.hop_length * loaded.model.hop_length,
+  )
+  ordered = np.concatenate(list(blocks), axis=1)
+  usual = jax.jit(loaded.model.apply)(loaded.variables, mixture[None])[0]
+  return np.concatenate([ordered, usual])
+
+
+def stability(loaded, options) -> None:
+  """Prints the table of cases."""
   rate = loaded.sample_rate_hz
   spec = options.corpus
   if spec is None:
@@ -181,21 +213,15 @@ def stability(loaded, options) -> None:
     for name, references, mixture in cases:
       references = _LEVEL * references
       mixture = (_LEVEL * mixture).astype(np.float32)
-      join = functools.partial(WithOracle, references, rate)
-      estimate = inference.separate(
-        loaded.model,
-        loaded.variables,
-        mixture,
-        sample_rate_hz=rate,
-        join=lambda _, join=join: join(),
-      )
+      separate = streamed if options.stream else joined
+      estimate = separate(loaded, mixture, references)
       scores[name].append(score(estimate[:2], references, rate))
       oracle[name].append(score(estimate[2:], references, rate))
     say(f"{number + 1} of {len(pairs)} pairs")
   print(
     f"{spec}: {len(pairs)} pairs of {len(speakers)} speakers, {DURATION_S} s at"
     f" {rate} Hz\n{'':16}  wrong  for good  SI-SDR, one / best order    alone"
-    "   | oracle"
+    f"   | {'without order' if options.stream else 'oracle'}"
   )
   for name in CASES:
     print(f"{name:16} {line(scores[name])} | {line(oracle[name])}")
@@ -262,6 +288,7 @@ def main():
     help="Folder or name of a model of two speakers.",
   )
   parser.add("stability", type=bool, help="The order of the outputs.")
+  parser.add("stream", type=bool, help="Of a causal model's stream.")
   parser.add(
     "corpus",
     help="Utterances as layout:where; test-other in JAXSEP_DATA, or voices.",

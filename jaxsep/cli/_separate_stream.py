@@ -24,8 +24,6 @@ from jaxsep.cli._stream_output import Files, Stdout
 # Short chunks of a pipe for a low latency, long ones of a file for speed.
 _PIPE_CHUNK_S = 0.02
 _FILE_CHUNK_S = 1.0
-# Half-life of the past in the level of the outputs.
-_HALF_LIFE_S = 20.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
       loaded.model,
       loaded.variables,
       (block[0] for block in blocks),
+      sample_rate_hz=loaded.sample_rate_hz,
       chunk_length=chunk_length,
-      half_life=_HALF_LIFE_S * loaded.sample_rate_hz,
     )
 
   # Compiles before the input is touched: a pipe fills meanwhile.

@@ -3,6 +3,7 @@
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
+from jaxsep.inference._live_order import LiveOrder
 from jaxsep.inference._overlapping import Chunk, Overlapping
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
@@ -13,6 +14,7 @@ __all__ = [
   "Chunk",
   "CrossFade",
   "EvenLevel",
+  "LiveOrder",
   "Overlapping",
   "RunningGains",
   "Stream",

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.inference._gains import common_gain, gains
-from jaxsep.inference._order import OrderSearch
+from jaxsep.inference._order import OrderSearch, fade, stays
 from jaxsep.inference._overlapping import Chunk
 from jaxsep.inference._speakers import speaker_model
 from jaxsep.typing import Float
@@ -20,10 +20,7 @@ _STEP_S = 1.0
 _LAG = 60
 # Log-likelihood ratios of equal waveforms in an overlap, and of keeping the
 # model's order from chunk to chunk.
-_AGREES, _SAME_ORDER = 6.0, 0.05
-# The same of an output's keeping its speaker within a chunk, if one source is
-# active and if all are: models move a voice that is alone.
-_ONE_STAYS, _ALL_STAY = 1.5, 4.0
+_AGREES, _SAME_ORDER = 3.0, 0.05
 # Overlaps of this many samples count half.
 _HALF_TRUSTED = 200
 # Energy below this share of the recording's level is no evidence.
@@ -96,7 +93,7 @@ class CrossFade:
     for n, (descriptors, weights) in enumerate(described):
       self._orders += self._search.add(link, descriptors, weights)
       around = sum(weights for _, weights in described[n : n + 2])
-      link = _stays(around) * np.eye(num_sources)
+      link = stays(around) * np.eye(num_sources)
     self._last, self._end = sources, chunk.start + length
     self._chunks.append((chunk.start, bounds, sources.astype(np.float32)))
     return self._joined()
@@ -127,8 +124,8 @@ class CrossFade:
       shared = self._pending[:, kept:]
       overlap = shared.shape[1]
       if overlap:
-        fade = _fade(overlap)
-        sources[:, :overlap] = shared + fade * (sources[:, :overlap] - shared)
+        ramp = fade(overlap)
+        sources[:, :overlap] = shared + ramp * (sources[:, :overlap] - shared)
       parts.append(self._pending[:, :kept])
       self._start, self._pending = start, sources
     return np.concatenate(parts, axis=1)
@@ -144,7 +141,7 @@ class CrossFade:
         ordered[:, bound:] = sources[after, bound:]
         around = slice(bound - half, bound + half)
         old, new = sources[before, around], sources[after, around]
-        ordered[:, around] = old + _fade(2 * half) * (new - old)
+        ordered[:, around] = old + fade(2 * half) * (new - old)
     return ordered
 
 
@@ -165,12 +162,6 @@ def _agreement(shared, sources):
   )
 
 
-def _stays(weights):
-  """How much is in favour of one order, by how long outputs are active."""
-  share = len(weights) * weights.min() / max(weights.sum(), 1e-9)
-  return _ONE_STAYS + (_ALL_STAY - _ONE_STAYS) * share
-
-
 def _active(sources):
   """Whether each source is among the loudest, in frames."""
   length = sources.shape[1]
@@ -178,10 +169,3 @@ def _active(sources):
   power = np.square(padded).reshape(len(sources), -1, _FRAME).sum(axis=-1)
   is_active = (power >= _LOUD * power.max(axis=0)) & (power > 0)
   return np.repeat(is_active, _FRAME, axis=1)[:, :length]
-
-
-def _fade(length):
-  """Rises from 0 to 1 over the middle half."""
-  place = (np.arange(length) + 0.5) / length
-  ramp = np.clip(2 * place - 0.5, 0.0, 1.0)
-  return (np.sin(np.pi / 2 * ramp) ** 2).astype(np.float32)

@@ -10,12 +10,13 @@ from jaxsep.typing import Float
 # Hypotheses that are followed, and how far one may fall behind the best.
 _BEAM = 32
 _BEHIND = 25.0
-# A descriptor says no more than this for a speaker, and against one.
-_MOST_FOR, _MOST_AGAINST = 20.0, 5.0
-# What speaks against a speaker who was never heard before.
-_NEW = 4.0
+# A descriptor says no more than this against a speaker.
+_MOST_AGAINST = 5.0
 # Decay of the memory of the speakers per step.
 _DECAY = 0.99
+# Log-likelihood ratios of an output's keeping its speaker from step to step, if
+# one source is active and if all are: models move a voice that is alone.
+_ONE_STAYS, _ALL_STAY = 1.5, 4.0
 
 
 class OrderSearch:
@@ -59,10 +60,8 @@ class OrderSearch:
       of source s.
     """
     orders = self._orders
-    fit = self._speakers.compare(
-      self._sum, self._weight, descriptors, weights
-    ).clip(-_MOST_AGAINST, _MOST_FOR)
-    fit -= _NEW * ((self._weight == 0)[..., np.newaxis] & (weights > 0))
+    fit = self._speakers.compare(self._sum, self._weight, descriptors, weights)
+    fit = np.maximum(fit, -_MOST_AGAINST)
     source = np.arange(orders.shape[1])
     gain = fit[:, source, orders].sum(axis=-1)  # [hypotheses, orders]
     before = orders[self._last]
@@ -84,6 +83,11 @@ class OrderSearch:
     self._weight = _DECAY * self._weight + weights[orders[order]]
     return self._settle(self._lag)
 
+  @property
+  def now(self) -> np.ndarray:
+    """The order of the last step, as far as one can say yet."""
+    return self._orders[self._last[0]]
+
   def flush(self) -> list[np.ndarray]:
     """The orders of the steps that are left."""
     return self._settle(0)
@@ -101,3 +105,16 @@ class OrderSearch:
     self._score, self._last = self._score[rows], self._last[rows]
     self._past, self._weight = self._past[rows], self._weight[rows]
     self._sum = self._sum[rows]
+
+
+def stays(weights: Float[np.ndarray, "sources"]) -> float:
+  """How much is in favour of one order, by how long outputs are active."""
+  share = len(weights) * weights.min() / max(weights.sum(), 1e-9)
+  return _ONE_STAYS + (_ALL_STAY - _ONE_STAYS) * share
+
+
+def fade(length: int) -> Float[np.ndarray, "time"]:
+  """Rises from 0 to 1 over the middle half."""
+  place = (np.arange(length) + 0.5) / length
+  ramp = np.clip(2 * place - 0.5, 0.0, 1.0)
+  return (np.sin(np.pi / 2 * ramp) ** 2).astype(np.float32)

@@ -17,6 +17,8 @@ _FRAME_S = 0.064
 _NUM_BANDS, _NUM_LAGS = 24, 32
 _LOW_HZ, _HIGH_HZ = 60.0, 4000.0
 _PITCH_HZ = (400.0, 62.5)
+# Cepstral coefficients whose products are features, and their usual size.
+_NUM_CEPSTRA, _CEPSTRUM, _MOST = 10, 5.0, 3.0
 
 
 class SpeakerModel:
@@ -40,18 +42,10 @@ class SpeakerModel:
     weights = np.zeros(len(signals))
     for s, features in enumerate(speaker_features(signals, self._rate)):
       if len(features):
-        descriptors[s] = self._embed(features)
+        mean = features.mean(axis=0) - self._parameters["mean"]
+        descriptors[s] = mean @ self._parameters["projection"]
         weights[s] = 1 / (1 / len(features) + self._parameters["drift"])
     return descriptors, weights
-
-  def _embed(self, features):
-    p = self._parameters
-    hidden = features
-    n = 0
-    while f"kernel_{n}" in p:
-      hidden = np.maximum(hidden @ p[f"kernel_{n}"] + p[f"bias_{n}"], 0)
-      n += 1
-    return (hidden.mean(axis=0) - p["mean"]) @ p["projection"]
 
   def compare(
     self,
@@ -93,31 +87,36 @@ def speaker_model(sample_rate_hz: int) -> SpeakerModel:
 def speaker_features(
   signals: Float[np.ndarray, "sources time"], sample_rate_hz: int
 ) -> list[np.ndarray]:
-  """Features `[n, 56]` of the frames in which each source is heard.
+  """Features `[n, 111]` of the frames in which each source is heard.
 
   They are the log energies of mel bands up to 4 kHz, without their mean, which
-  is the level, and the autocorrelation at the lags of a voice's pitch. They
-  are the same at any rate, but for what is missing below 4 kHz at low ones.
+  is the level; the autocorrelation at the lags of a voice's pitch; and the
+  products of the first cepstral coefficients, whose mean over frames says how
+  they vary. They are the same at any rate, but for what is missing below 4 kHz
+  at low ones.
 
   Args:
     signals: Separated sources at an even level (`EvenLevel`), shape `[S, T]`.
     sample_rate_hz: Their rate.
 
   Returns:
-    For each source its frames, shape `[n, 56]`, 32 ms apart: those in which it
+    For each source its frames, shape `[n, 111]`, 32 ms apart: those in which it
     is not silent, and 6 dB above the other sources together.
 
   Example:
     >>> speech = np.random.default_rng(0).normal(0, 0.1, (2, 8000))
     >>> speech[1] *= 0.1
     >>> [frames.shape for frames in speaker_features(speech, 8000)]
-    [(30, 56), (0, 56)]
+    [(30, 111), (0, 111)]
   """
   size = round(_FRAME_S * sample_rate_hz)
   window = np.hanning(size + 2)[1:-1]
-  bank, lags = _tables()
+  bank, lags, cosines = _tables()
+  pairs = np.triu_indices(_NUM_CEPSTRA)
   if signals.shape[1] < size:
-    return [np.zeros((0, _NUM_BANDS + _NUM_LAGS))] * len(signals)
+    return [np.zeros((0, _NUM_BANDS + _NUM_LAGS + len(pairs[0])))] * len(
+      signals
+    )
   frames = np.lib.stride_tricks.sliding_window_view(signals, size, axis=1)
   frames = frames[:, :: size // 2] * window
   power = np.square(frames).sum(axis=-1)
@@ -139,13 +138,15 @@ def speaker_features(
     pitch = (1 - share) * correlation[:, below]
     pitch += share * correlation[:, below + 1]
     pitch *= 3 / correlation[:, :1]
-    features.append(np.concatenate([bands, pitch], axis=1))
+    cepstra = np.clip(bands @ cosines, -_MOST, _MOST)
+    products = cepstra[:, pairs[0]] * cepstra[:, pairs[1]]
+    features.append(np.concatenate([bands, pitch, products], axis=1))
   return features
 
 
 @functools.cache
 def _tables():
-  """The mel bands, and the lags in samples at twice the highest frequency."""
+  """Mel bands, lags in samples at twice the highest frequency, and cosines."""
 
   def mel(frequency_hz):
     return 2595 * np.log10(1 + np.asarray(frequency_hz) / 700)
@@ -158,4 +159,8 @@ def _tables():
   )
   bank = np.maximum(bank, 0)
   bank /= bank.sum(axis=1, keepdims=True)
-  return bank.T, 2 * _HIGH_HZ / np.geomspace(*_PITCH_HZ, _NUM_LAGS)
+  lags = 2 * _HIGH_HZ / np.geomspace(*_PITCH_HZ, _NUM_LAGS)
+  number = np.arange(1, _NUM_CEPSTRA + 1)
+  place = (np.arange(_NUM_BANDS)[:, np.newaxis] + 0.5) / _NUM_BANDS
+  cosines = np.sqrt(2 * number / _NUM_BANDS) * np.cos(np.pi * number * place)
+  return bank.T, lags, cosines / _CEPSTRUM

@@ -13,12 +13,15 @@ import numpy as np
 
 from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.inference._gains import RunningGains
+from jaxsep.inference._live_order import LiveOrder
 from jaxsep.inference._separate import checked, finite
 from jaxsep.typing import Array, Float, PyTree
 
 # An input is silence up to this RMS.
 _SILENCE = 1e-4
 _SHORT_CHUNK = 160
+# The past counts half after this time in the level of the estimates.
+_HALF_LIFE_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,28 +118,27 @@ def stream_blocks(
   variables: PyTree,
   blocks: Iterable[Float[Array, "_time"]],
   *,
+  sample_rate_hz: int = 8000,
   chunk_length: int | None = None,
-  half_life: float = 160_000.0,
   **conditions: Any,
 ) -> Iterator[Float[np.ndarray, "sources _time"]]:
   """Separates a recording that comes in blocks, with a causal model.
 
   The twin of `separate_blocks` for live signals: an estimate is given as soon
   as its chunk and `latency` samples after it have come. The first sound sets
-  the gain of a quiet recording for the model, and `RunningGains` bring the
-  estimates to the level of the mixture. The end is separated as if silence
-  followed.
+  the gain of a quiet recording for the model, `RunningGains` bring the
+  estimates to the level of the mixture, and `LiveOrder` keeps speakers in their
+  outputs. The end is separated as if silence followed.
 
   Args:
     model: A model that `stream` takes.
     variables: Its variables, `{"params": ...}`.
     blocks: Consecutive parts of one channel at the model's sample rate, each
       of shape `[any]`.
+    sample_rate_hz: The model's rate.
     chunk_length: Samples per call of the model, a multiple of its hop; None
       for 160 (20 ms at 8 kHz), rounded up to whole hops. A length is compiled
       once. Longer chunks take less time, and come later.
-    half_life: Samples after which the past counts half in the level of the
-      estimates; 20 s at 8 kHz by default.
     conditions: Further arguments of the model, such as `enrollment`: arrays of
       shape `[1, ...]`.
 
@@ -174,14 +176,15 @@ def stream_blocks(
     live.init(variables, 1, **conditions),
     _chunks(checked(blocks), chunk_length, live.latency),
     live.latency,
-    half_life,
+    sample_rate_hz,
   )
 
 
-def _separated(step, state, chunks, latency, half_life):
+def _separated(step, state, chunks, latency, sample_rate_hz):
   """Sources `[S, any]` at the level of the chunks, as long as the recording."""
   past = np.zeros(latency, np.float32)  # The mixture not separated yet.
   given, gain, levels = -latency, None, None
+  keep: Any = None
   for chunk, end in chunks:
     if gain is None:
       gain = _first_gain(chunk)
@@ -189,10 +192,12 @@ def _separated(step, state, chunks, latency, half_life):
     state, estimates = step(state, scale * chunk[None])
     estimates = finite(np.asarray(estimates, np.float32)[0]) / scale
     if levels is None:
+      half_life = _HALF_LIFE_S * sample_rate_hz
       levels = RunningGains(len(estimates), half_life=half_life)
+      keep = LiveOrder(len(estimates), sample_rate_hz=sample_rate_hz)
     mixture = np.concatenate([past, chunk])
     past = mixture[len(chunk) :]
-    sources = levels.apply(mixture[: len(chunk)], estimates)
+    sources = keep.apply(levels.apply(mixture[: len(chunk)], estimates))
     skipped = min(max(0, -given), len(chunk))
     kept = len(chunk) if end is None else end - given
     given += len(chunk)

@@ -180,3 +180,33 @@ def test_features_do_not_depend_on_rate_or_level():
   # Too short for a frame, or silent: nothing is heard.
   for nothing in (np.zeros((2, 4000)), np.ones((2, 100))):
     assert not any(map(len, inference.speaker_features(nothing, RATE)))
+
+
+def exchanged_at(references, times_s):
+  estimate = references.copy()
+  for time_s in times_s:
+    estimate[:, time_s * RATE :] = estimate[::-1, time_s * RATE :]
+  return estimate
+
+
+@pytest.mark.parametrize("block", [160, 3 * RATE + 7])
+def test_speakers_of_a_stream_return_to_their_outputs(block):
+  references = low_and_high()
+  estimate = exchanged_at(references, [20, 41])
+  keep = inference.LiveOrder(2, sample_rate_hz=RATE)
+  starts = range(0, estimate.shape[1], block)
+  parts = [keep.apply(estimate[:, n : n + block]) for n in starts]
+  ordered = np.concatenate(parts, axis=1)
+  wrong = np.square(ordered - references).sum(axis=0) > 0
+  # Two seconds after an exchange, at the latest, all is as it was.
+  around = np.zeros(60, bool)
+  around[[20, 21, 41, 42]] = True
+  assert not wrong.reshape(60, RATE)[~around].any()
+  assert wrong.any()
+
+
+def test_a_stream_in_order_is_not_touched():
+  references = low_and_high() * np.linspace(1e-3, 1, 60 * RATE)
+  references[:, 20 * RATE : 30 * RATE] = 0
+  keep = inference.LiveOrder(2, sample_rate_hz=RATE)
+  np.testing.assert_array_equal(keep.apply(references), references)
