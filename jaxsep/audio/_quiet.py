@@ -28,7 +28,9 @@ class _Exchange:
     library = ctypes.CDLL(None)
     library.fopen.restype = ctypes.c_void_p
     self._stream = ctypes.c_void_p.in_dll(library, "stderr")
-    self._usual = self._stream.value
+    # Not what is there now: that may be the stream of the other exchange.
+    usual = ctypes.c_byte.in_dll(library, "_IO_2_1_stderr_")
+    self._usual = ctypes.addressof(usual)
     self._discard = library.fopen(os.devnull.encode(), b"w") or self._usual
     self._num_users = 0
     self._lock = threading.Lock()
