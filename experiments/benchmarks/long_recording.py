@@ -21,9 +21,9 @@ lose the order of their outputs (`stability_cases`), and prints for each case
   in which one person speaks alone.
 
 Beside it stands the same with 4 s chunks put in order by an oracle, which knows
-the sources but does not exchange outputs within a chunk. With --stream, a
-causal model separates as in `jaxsep separate --stream`, and beside it stands
-the same without `inference.LiveOrder`.
+the sources but does not exchange outputs within a chunk. A causal model
+separates as in `jaxsep separate --stream`; beside it stands the same without
+`inference.LiveOrder`.
 """
 
 import itertools
@@ -180,17 +180,9 @@ def streamed(loaded, mixture: np.ndarray, _) -> np.ndarray:
   """Sources as a stream gives them, then as the model does."""
   import jax
 
-  from jaxsep import inference
+  from experiments.pretrained import score as pretrained
 
-  rate = loaded.sample_rate_hz
-  blocks = inference.stream_blocks(
-    loaded.model,
-    loaded.variables,
-    [mixture],
-    sample_rate_hz=rate,
-    chunk_length=rate // loaded.model.hop_length * loaded.model.hop_length,
-  )
-  ordered = np.concatenate(list(blocks), axis=1)
+  ordered = pretrained.streamed(loaded, mixture)
   usual = jax.jit(loaded.model.apply)(loaded.variables, mixture[None])[0]
   return np.concatenate([ordered, usual])
 
@@ -198,6 +190,7 @@ def streamed(loaded, mixture: np.ndarray, _) -> np.ndarray:
 def stability(loaded, options) -> None:
   """Prints the table of cases."""
   rate = loaded.sample_rate_hz
+  is_causal = getattr(loaded.model, "is_causal", False)
   spec = options.corpus
   if spec is None:
     folder = os.environ.get("JAXSEP_DATA")
@@ -213,7 +206,7 @@ def stability(loaded, options) -> None:
     for name, references, mixture in cases:
       references = _LEVEL * references
       mixture = (_LEVEL * mixture).astype(np.float32)
-      separate = streamed if options.stream else joined
+      separate = streamed if is_causal else joined
       estimate = separate(loaded, mixture, references)
       scores[name].append(score(estimate[:2], references, rate))
       oracle[name].append(score(estimate[2:], references, rate))
@@ -221,7 +214,7 @@ def stability(loaded, options) -> None:
   print(
     f"{spec}: {len(pairs)} pairs of {len(speakers)} speakers, {DURATION_S} s at"
     f" {rate} Hz\n{'':16}  wrong  for good  SI-SDR, one / best order    alone"
-    f"   | {'without order' if options.stream else 'oracle'}"
+    f"   | {'without order' if is_causal else 'oracle'}"
   )
   for name in CASES:
     print(f"{name:16} {line(scores[name])} | {line(oracle[name])}")
@@ -288,7 +281,6 @@ def main():
     help="Folder or name of a model of two speakers.",
   )
   parser.add("stability", type=bool, help="The order of the outputs.")
-  parser.add("stream", type=bool, help="Of a causal model's stream.")
   parser.add(
     "corpus",
     help="Utterances as layout:where; test-other in JAXSEP_DATA, or voices.",

@@ -1,4 +1,6 @@
-r"""Scores a separator as its users meet it: by `inference.separate`.
+r"""Scores a separator as its users meet it.
+
+That is by `inference.separate`, and a causal one by `inference.stream_blocks`.
 
   python -m experiments.pretrained.score --model=two_speakers_8k \
     --mixture_list=experiments/harmonic_probes/lists/libri_test_other_2mix.csv \
@@ -54,6 +56,19 @@ def references_of(chosen: Any) -> Iterator[tuple[rows.Row, np.ndarray]]:
       length = int(batch["length"][i]) if "length" in batch else None
       row = chosen.fields(int(batch["index"][i]))
       yield row, np.asarray(batch["reference"])[i, :, :length]
+
+
+def streamed(loaded: Any, mixture: np.ndarray) -> np.ndarray:
+  """The sources `[S, T]` that `jaxsep separate --stream` makes of a file."""
+  second = loaded.sample_rate_hz // loaded.model.hop_length
+  parts = inference.stream_blocks(
+    loaded.model,
+    loaded.variables,
+    [np.asarray(mixture, np.float32)],
+    sample_rate_hz=loaded.sample_rate_hz,
+    chunk_length=second * loaded.model.hop_length,
+  )
+  return np.concatenate(list(parts), axis=1)
 
 
 def improvement(
@@ -154,9 +169,14 @@ def run(flags: Any) -> None:
     signals_of(folder, rate) if folder else []
     for folder in (flags.noise, flags.rirs)
   )
-  separate = functools.partial(
-    inference.separate, loaded.model, loaded.variables
-  )
+  separate: Any = functools.partial(streamed, loaded)
+  if not getattr(loaded.model, "is_causal", False):
+    separate = functools.partial(
+      inference.separate,
+      loaded.model,
+      loaded.variables,
+      sample_rate_hz=rate,
+    )
   total = len(chosen.rows)
   table = score(
     separate, tqdm.tqdm(references_of(chosen), total=total), noises, rooms

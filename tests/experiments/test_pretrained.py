@@ -1,14 +1,22 @@
 """The manifest that models ship from, their recipe, and their scores."""
 
+import types
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_corpora
 from small_corpora import noise_of
 
 from data_pipelines import corpora
 from experiments import job
-from experiments.pretrained import make_manifest, score
-from experiments.pretrained.configs import two_speakers_8k
+from experiments.pretrained import make_manifest, score, speaker_model
+from experiments.pretrained.configs import (
+  two_speakers_8k,
+  two_speakers_8k_causal,
+)
+from jaxsep import inference
 
 
 def test_a_manifest_of_two_corpora(librispeech, tmp_path, refused):
@@ -32,8 +40,9 @@ def test_a_manifest_of_two_corpora(librispeech, tmp_path, refused):
   assert "speech.csv" in refused(make_manifest.main, words)
 
 
-def test_the_recipe_fits_into_five_mebibytes():
-  config = two_speakers_8k.get_config()
+@pytest.mark.parametrize("recipe", [two_speakers_8k, two_speakers_8k_causal])
+def test_the_recipes_fit_into_five_mebibytes(recipe):
+  config = recipe.get_config()
   model = job.build(config.model)
 
   shapes = jax.eval_shape(
@@ -43,13 +52,13 @@ def test_the_recipe_fits_into_five_mebibytes():
   assert 2 * weights < 5 * 2**20 - 50_000
 
 
-def in_bands(mixture):
+def in_bands(mixture, numpy=np):
   """Separates what is below and above 2 kHz, in the wrong order."""
-  spectrum = np.fft.rfft(mixture)
+  spectrum = numpy.fft.rfft(mixture)
   is_high = np.arange(len(spectrum)) >= len(spectrum) // 2
-  return np.stack(
+  return numpy.stack(
     [
-      np.fft.irfft(spectrum * mask, len(mixture))
+      numpy.fft.irfft(spectrum * mask, len(mixture))
       for mask in (is_high, ~is_high)
     ]
   )
@@ -80,3 +89,54 @@ def test_scores_of_an_ideal_separator():
     for n in ("a b", "a c")
   ]
   assert worst == pytest.approx(min(means), abs=0.01)
+
+
+def test_a_causal_model_is_scored_as_a_stream():
+  model = small_corpora.tiny("ConvTasNet", causal=True)
+  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
+  loaded = types.SimpleNamespace(
+    model=model, variables=variables, sample_rate_hz=8000
+  )
+  mixture = noise_of(0, 12_345)
+  second = 8000 // model.hop_length * model.hop_length
+  usual = inference.stream_blocks(
+    model, variables, np.split(mixture, [5000]), chunk_length=second
+  )
+  np.testing.assert_allclose(
+    score.streamed(loaded, mixture), np.concatenate(list(usual), 1), atol=1e-6
+  )
+
+
+def test_outputs_are_told_whose_they_are():
+  def apply(_, chunks):
+    return jax.vmap(lambda chunk: in_bands(chunk, jnp))(chunks)
+
+  loaded = types.SimpleNamespace(
+    model=types.SimpleNamespace(apply=apply), variables={}, sample_rate_hz=8000
+  )
+  speakers = in_bands(noise_of(0, 64_000))[::-1]
+  chunks = list(speaker_model.separated_chunks(loaded, speakers, 8, seed=0))
+  assert len(chunks) == 8 * 2 * 3
+  heard = [(who, frames) for who, frames in chunks if len(frames) > 8]
+  assert {who for who, _ in heard} == {0, 1}
+  for who, frames in heard:
+    low, high = frames[:, :12].mean(), frames[:, 18:24].mean()
+    assert (low > high) == (who == 0)
+
+
+def test_analysis_finds_what_differs_between_speakers():
+  rng = np.random.default_rng(0)
+  mix, _ = np.linalg.qr(rng.normal(size=(40, 40)))
+  deviation = np.sqrt(np.concatenate([[9.0, 4.0, 1.0], np.zeros(37)]))
+  who = np.repeat(np.arange(600), 8)
+  speakers = deviation * rng.normal(size=(600, 40))
+  counts = rng.integers(20, 100, len(who))
+  weights = 1 / (1 / counts + 1 / 120)
+  rest = rng.normal(size=(len(who), 40)) / np.sqrt(weights)[:, np.newaxis]
+  found = speaker_model.analyse(who, (speakers[who] + rest) @ mix, counts)
+  np.testing.assert_allclose(found["between"][:3], [9, 4, 1], rtol=0.25)
+  assert found["drift"] == 1 / 120
+  assert found["between"][3] < 0.01
+  # In its directions, what is within a speaker has variance 1 at weight 1.
+  along = (rest @ mix) @ found["projection"] * np.sqrt(weights)[:, np.newaxis]
+  np.testing.assert_allclose(along.std(axis=0), 1, rtol=0.1)
