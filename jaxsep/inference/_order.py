@@ -7,16 +7,12 @@ import numpy as np
 from jaxsep.inference._speakers import SpeakerModel
 from jaxsep.typing import Float
 
-# Hypotheses that are followed, and how far one may fall behind the best.
-_BEAM = 32
-_BEHIND = 25.0
-# A descriptor says no more than this against a speaker.
-_MOST_AGAINST = 5.0
-# Decay of the memory of the speakers per step.
-_DECAY = 0.99
+# Hypotheses that are followed: many, because those that differ in the last few
+# steps only would push all others out.
+_BEAM = 512
 # Log-likelihood ratios of an output's keeping its speaker from step to step, if
 # one source is active and if all are: models move a voice that is alone.
-_ONE_STAYS, _ALL_STAY = 1.5, 4.0
+_ONE_STAYS, _ALL_STAY = 1.0, 4.0
 
 
 class OrderSearch:
@@ -61,7 +57,6 @@ class OrderSearch:
     """
     orders = self._orders
     fit = self._speakers.compare(self._sum, self._weight, descriptors, weights)
-    fit = np.maximum(fit, -_MOST_AGAINST)
     source = np.arange(orders.shape[1])
     gain = fit[:, source, orders].sum(axis=-1)  # [hypotheses, orders]
     before = orders[self._last]
@@ -73,14 +68,14 @@ class OrderSearch:
     self._is_first = False
     total = (self._score[:, np.newaxis] + gain).ravel()
     best = np.argsort(-total, kind="stable")[:_BEAM]
-    best = best[total[best] >= total[best[0]] - _BEHIND]
+    best = best[total[best] > -np.inf]
     parent, order = np.divmod(best, len(orders))
     self._take(parent)
     self._score, self._last = total[best] - total[best[0]], order
     self._past = np.concatenate([self._past, order[:, np.newaxis]], axis=1)
     weighted = (weights[:, np.newaxis] * descriptors)[orders[order]]
-    self._sum = _DECAY * self._sum + weighted
-    self._weight = _DECAY * self._weight + weights[orders[order]]
+    self._sum = self._sum + weighted
+    self._weight = self._weight + weights[orders[order]]
     return self._settle(self._lag)
 
   @property

@@ -17,6 +17,9 @@ _FRAME_S = 0.064
 _NUM_BANDS, _NUM_LAGS = 24, 32
 _LOW_HZ, _HIGH_HZ = 60.0, 4000.0
 _PITCH_HZ = (400.0, 62.5)
+# A speaker is never known better than from descriptors of this weight: steps of
+# a recording are not independent, and two speakers would be found in one.
+_MOST_KNOWN = 30.0
 # Cepstral coefficients whose products are features, and their usual size.
 _NUM_CEPSTRA, _CEPSTRUM, _MOST = 10, 5.0, 3.0
 
@@ -63,8 +66,9 @@ class SpeakerModel:
       new_weights: Their weights; with 0, the ratio is 0.
     """
     # Dimensions are independent, with variance 1 within a speaker at weight 1.
-    rest = 1 / (1 / self._between + weights[..., np.newaxis])
-    mean = (rest * sums)[:, :, np.newaxis]
+    share = 1 / (1 + weights[..., np.newaxis] / _MOST_KNOWN)
+    rest = 1 / (1 / self._between + share * weights[..., np.newaxis])
+    mean = (rest * share * sums)[:, :, np.newaxis]
     noise = 1 / np.maximum(new_weights, 1e-9)[:, np.newaxis]
     same = rest[:, :, np.newaxis] + noise
     other = self._between + noise

@@ -13,4 +13,6 @@ def get_config() -> Any:
   config = two_speakers_8k.get_config()
   config.model.stft.update(n_fft=256, hop_length=128)
   config.model.masker.causal = True
+  # Pauses slow the start of the training down.
+  config.simulation.pause_probability = 0.15
   return config
