@@ -43,7 +43,7 @@ def ship(flags: Any) -> pathlib.Path:
     model=loaded.model,
     variables=loaded.variables,
     sample_rate_hz=loaded.sample_rate_hz,
-    metadata=loaded.metadata | {"card": card},
+    metadata={"card": card},
     parts=loaded.parts,
     files={"README.md": flags.card},
     dtype="bfloat16",

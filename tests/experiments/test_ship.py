@@ -30,13 +30,14 @@ def words(tmp_path):
 def test_a_model_with_its_card(words, tmp_path):
   ship.main(words)
   loaded = jaxsep.load(tmp_path / "pretrained" / "some")
-  assert loaded.metadata["card"] == {
+  card = {
     "summary": "Separates two.",
     "num_sources": 2,
     "causal": True,
     "license": "Apache-2.0",
     "scores": {"noise, in dB": 5.1},
   }
+  assert loaded.metadata == {"card": card}
   assert loaded.files["README.md"].read_text() == CARD
   config = json.loads((loaded.folder / "config.json").read_text())
   assert config["widened"]  # Stored as bfloat16.
