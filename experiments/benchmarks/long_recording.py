@@ -42,7 +42,7 @@ from experiments.command import Parser, say
 _WINDOW_S = 2
 _LEVEL = 0.1
 _FASTER, _MOST_GB = 10, 1.5
-_MOST_WRONG = 0.02
+_MOST_WRONG, _MOST_ALONE_DB = 0.02, -15.0
 
 
 def read_speakers(spec: str, num_speakers: int, rate_hz: int) -> dict:
@@ -224,12 +224,13 @@ def stability(loaded, options) -> None:
   ]
   wrong = sum(s["wrong"] for s in told) / sum(s["windows"] for s in told)
   for_good = sum(s["for_good"] for s in told)
+  alone = np.median(np.concatenate([s["alone"] for s in told]))
   print(
     f"all but the last: {100 * wrong:.1f} % wrong, {for_good} of {len(told)}"
-    f" for good; "
+    f" for good, alone {alone:.1f} dB; "
     + verdict(
-      wrong <= _MOST_WRONG and not for_good,
-      f"{100 * _MOST_WRONG:g} %, none for good",
+      wrong <= _MOST_WRONG and not for_good and alone <= _MOST_ALONE_DB,
+      f"{100 * _MOST_WRONG:g} %, none for good, {_MOST_ALONE_DB:g} dB",
     )
   )
 

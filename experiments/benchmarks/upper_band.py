@@ -50,7 +50,9 @@ def _outputs(loaded, mixture, rate):
   """Sources `[S, T]` by how the upper band is filled."""
   model_rate = loaded.sample_rate_hz
   heard = _resampled(mixture[np.newaxis], rate, model_rate)
-  estimate = inference.separate(loaded.model, loaded.variables, heard[0])
+  estimate = inference.separate(
+    loaded.model, loaded.variables, heard[0], sample_rate_hz=model_rate
+  )
 
   def separate(blocks):
     list(blocks)

@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 import jaxsep
 from data_pipelines import corpora
+from experiments import rows
 from experiments.command import Parser, say
 from jaxsep import inference
 
@@ -44,15 +45,17 @@ def read_speakers(corpus, rate_hz: int) -> list[np.ndarray]:
   speakers = []
   for code in range(len(corpus.speakers)):
     parts: list[np.ndarray] = []
-    for row in np.flatnonzero(corpus.speaker == code):
+    rows_of = np.flatnonzero(corpus.speaker == code)
+    for row in rows_of:
+      if corpus.rate_hz[row] != corpus.rate_hz[rows_of[0]]:
+        name = corpus.speakers[code]
+        raise ValueError(f"speaker {name} has recordings of several rates")
       if sum(map(len, parts)) < _MOST_S * corpus.rate_hz[row]:
         part = corpus.read(int(row))
         parts.append(part / max(part.std(), 1e-9))
-    own_hz = int(corpus.rate_hz[row])
+    speech, own_hz = np.concatenate(parts), int(corpus.rate_hz[rows_of[0]])
     for speed in _SPEEDS:
-      speakers.append(
-        soxr.resample(np.concatenate(parts), own_hz * speed, rate_hz)
-      )
+      speakers.append(soxr.resample(speech, own_hz * speed, rate_hz))
   return speakers
 
 
@@ -102,6 +105,8 @@ def analyse(who, means, counts) -> dict[str, np.ndarray]:
   weight = 1 / (1 / counts + 1 / _DRIFT)
   _, who = np.unique(who, return_inverse=True)
   total = np.bincount(who, weight)
+  if len(means) == len(total):
+    raise ValueError("each speaker was heard once only: give more --rounds")
   sums = np.zeros((len(total), means.shape[1]))
   np.add.at(sums, who, weight[:, np.newaxis] * means)
   of_speaker = sums / total[:, np.newaxis]
@@ -125,6 +130,7 @@ def run(options):
   for name in ("model", "corpus", "output"):
     if getattr(options, name) is None:
       raise ValueError(f"give --{name}")
+  rows.refuse_existing([options.output], overwrite=options.overwrite)
   loaded = jaxsep.load(options.model)
   corpus = corpora.open_corpus(options.corpus, split=options.split)
   speakers = read_speakers(corpus, loaded.sample_rate_hz)
@@ -143,12 +149,15 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add("model", help="Folder of a model of two speakers.")
+  parser.add(
+    "model", help="Two speakers; its outputs have the level of the mixture."
+  )
   parser.add("corpus", help="Utterances to train on, as layout:where.")
   parser.add("split", help="Split of the corpus.")
   parser.add("output", help="File to write.")
   parser.add("rounds", type=int, default=2, least=1, help="Times per speaker.")
   parser.add("seed", type=int, default=0)
+  parser.add("overwrite", type=bool, help="Replace the file.")
   parser.run(run)
 
 

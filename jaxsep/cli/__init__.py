@@ -56,7 +56,11 @@ def _add_separate(parser):
     help="folder of a model or run, or the name of a model that ships"
     " (default: one that fits; `jaxsep models` lists them)",
   )
-  add("--num_speakers", type=_at_most(99), help="outputs of the model to use")
+  add(
+    "--num_speakers",
+    type=_at_most(99),
+    help="chooses a model that ships (default: 2)",
+  )
   add(
     "--output_dir",
     help="folder for NAME_1.wav, NAME_2.wav ... (default: that of the input);"

@@ -14,8 +14,8 @@ from jaxsep.typing import Float
 
 # Decay of the gains of the recording: a half-life of about 14 chunks.
 _GAIN_DECAY = 0.95
-# The order may change within a chunk after this time, and is settled after the
-# next three quarters of a minute have been heard.
+# The order may change within a chunk after this time, and is settled after so
+# many further steps.
 _STEP_S = 1.0
 _LAG = 60
 # Log-likelihood ratios of equal waveforms in an overlap, and of keeping the
@@ -43,8 +43,9 @@ class CrossFade:
   - the order, for each second of a chunk, by a search over the recording: the
     waveforms should agree with the chunk before on the overlap; a source should
     sound like its speaker before; and the order should rarely change within a
-    chunk, least of all where several sources are active. It is settled 45 s
-    late, and so are the samples that `add` returns;
+    chunk, least of all where several sources are active. It is settled
+    after 60 more of them, about 45 s with chunks of 4 s, and so are the samples
+    that `add` returns;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """

@@ -14,9 +14,9 @@ _WINDOW = np.hanning(2 * _FRAMES_PER_S + 2)[1:-1]
 # Frames that are looked at before and after a frame.
 _CONTEXT = len(_WINDOW) // 2
 _LOOKAHEAD = _STEP = 10 * _FRAMES_PER_S
-# What is further than 25 dB below speech in the same second is not brought
-# to its level, nor, at 2.5 dB per second, is what is further away from it in
-# time; nothing more than 50 dB below what was heard in the last minutes is.
+# Background stays soft: what is 25 dB or more below the speech of the same
+# second is not brought to its level. This limit falls by 2.5 dB per second away
+# from speech, down to 50 dB below the loudest sound of the last minutes.
 _SOFT, _SOFT_DECAY = 10**-2.5, 10 ** (-0.25 / _FRAMES_PER_S)
 _SILENT, _SILENT_DECAY = 10**-5.0, 10 ** (-0.01 / _FRAMES_PER_S)
 

@@ -21,7 +21,7 @@ class LiveOrder:
 
   After each second, it asks `OrderSearch` which output each speaker is in. What
   has been given stays; from then on outputs are in that order. So nothing is
-  delayed, and about a second of a speaker who changes is in the wrong output.
+  delayed, and a second or two of a speaker who changes is in the wrong output.
 
   Example:
     >>> keep = LiveOrder(2, sample_rate_hz=8000)
@@ -36,9 +36,8 @@ class LiveOrder:
     self._step = round(_STEP_S * sample_rate_hz)
     self._ramp = fade(round(_SWITCH_S * sample_rate_hz))
     self._order = self._before = np.arange(num_sources)
-    self._heard = np.zeros(
-      (num_sources, 0)
-    )  # Of the step, in the model's order.
+    # Of the step, in the model's order.
+    self._heard = np.zeros((num_sources, 0))
     self._since = len(self._ramp)  # Samples since the order changed.
     self._loudest, self._link = 0.0, np.zeros((num_sources, num_sources))
 

@@ -10,8 +10,9 @@ from jaxsep.typing import Float
 # Hypotheses that are followed: many, because those that differ in the last few
 # steps only would push all others out.
 _BEAM = 512
-# Log-likelihood ratios of an output's keeping its speaker from step to step, if
-# one source is active and if all are: models move a voice that is alone.
+_MOST_SOURCES = 6
+# Log-likelihood ratios for an output that keeps its speaker in the next step,
+# if one source is active and if all are: models move a speaker who is alone.
 _ONE_STAYS, _ALL_STAY = 1.0, 4.0
 
 
@@ -26,6 +27,11 @@ class OrderSearch:
   """
 
   def __init__(self, num_sources: int, speakers: SpeakerModel, *, lag: int):
+    if num_sources > _MOST_SOURCES:
+      raise ValueError(
+        f"{num_sources} sources have too many orders to search: give a `join`"
+        f" of your own for more than {_MOST_SOURCES}"
+      )
     orders = itertools.permutations(range(num_sources))
     self._orders = np.array(list(orders))
     self._speakers, self._lag = speakers, lag
@@ -46,8 +52,8 @@ class OrderSearch:
     """Adds a step.
 
     Args:
-      link: For each output of the step before (row) how much is in favour of
-        its being this output (column).
+      link: Log-likelihood ratios: that an output of the step before (row) and
+        one of this step (column) are of the same source.
       descriptors: Of each output.
       weights: Of the descriptors; 0 if nothing is heard.
 

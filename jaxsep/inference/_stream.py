@@ -127,8 +127,8 @@ def stream_blocks(
   The twin of `separate_blocks` for live signals: an estimate is given as soon
   as its chunk and `latency` samples after it have come. The first sound sets
   the gain of a quiet recording for the model, `RunningGains` bring the
-  estimates to the level of the mixture, and `LiveOrder` keeps speakers in their
-  outputs. The end is separated as if silence followed.
+  estimates to the level of the mixture, and without conditions `LiveOrder`
+  keeps speakers in their outputs. The end is separated as if silence followed.
 
   Args:
     model: A model that `stream` takes.
@@ -171,20 +171,28 @@ def stream_blocks(
       f"chunk_length must be a positive multiple of the hop of {hop} samples,"
       f" got {chunk_length}"
     )
-  return _separated(
+  parts = _separated(
     functools.partial(live.step, variables),
     live.init(variables, 1, **conditions),
     _chunks(checked(blocks), chunk_length, live.latency),
     live.latency,
-    sample_rate_hz,
+    _HALF_LIFE_S * sample_rate_hz,
   )
+  # Conditions, such as an enrollment, say which output is whose.
+  return parts if conditions else _in_order(parts, sample_rate_hz)
 
 
-def _separated(step, state, chunks, latency, sample_rate_hz):
+def _in_order(parts, sample_rate_hz):
+  keep: Any = None
+  for part in parts:
+    keep = keep or LiveOrder(len(part), sample_rate_hz=sample_rate_hz)
+    yield keep.apply(part)
+
+
+def _separated(step, state, chunks, latency, half_life):
   """Sources `[S, any]` at the level of the chunks, as long as the recording."""
   past = np.zeros(latency, np.float32)  # The mixture not separated yet.
   given, gain, levels = -latency, None, None
-  keep: Any = None
   for chunk, end in chunks:
     if gain is None:
       gain = _first_gain(chunk)
@@ -192,12 +200,10 @@ def _separated(step, state, chunks, latency, sample_rate_hz):
     state, estimates = step(state, scale * chunk[None])
     estimates = finite(np.asarray(estimates, np.float32)[0]) / scale
     if levels is None:
-      half_life = _HALF_LIFE_S * sample_rate_hz
       levels = RunningGains(len(estimates), half_life=half_life)
-      keep = LiveOrder(len(estimates), sample_rate_hz=sample_rate_hz)
     mixture = np.concatenate([past, chunk])
     past = mixture[len(chunk) :]
-    sources = keep.apply(levels.apply(mixture[: len(chunk)], estimates))
+    sources = levels.apply(mixture[: len(chunk)], estimates)
     skipped = min(max(0, -given), len(chunk))
     kept = len(chunk) if end is None else end - given
     given += len(chunk)

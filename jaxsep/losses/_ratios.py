@@ -110,13 +110,18 @@ def neg_snr(
   Args:
     estimate: Separated signal, shape `[..., T]`.
     reference: Target signal, same shape.
-    mixture: What the estimate was separated from, same shape. None leaves
-      silent references to `eps`, with losses of up to 80 dB.
+    mixture: What the estimate was separated from, same shape. It takes the
+      place of references that are silent, which is all zeros; then give
+      `soft_threshold_db` too, or a silent estimate has -80 dB and more. None
+      leaves silent references to `eps`, with losses of up to 80 dB.
     eps: See `neg_si_snr`.
     soft_threshold_db: See `neg_si_snr`.
 
   Returns:
     Loss in dB, shape `[...]`, float32 or better. Not reduced.
+
+  Raises:
+    ValueError: If shapes differ.
 
   References:
     Wisdom et al., Unsupervised sound separation using mixture invariant
@@ -134,7 +139,13 @@ def neg_snr(
   if mixture is not None:
     # The same formula: in place of the reference, the mixture is to be louder
     # than what the estimate gets wrong.
-    whole = energy(jnp.asarray(mixture))
+    mixture = jnp.asarray(mixture)
+    if mixture.shape != estimate.shape:
+      raise ValueError(
+        f"mixture {mixture.shape} must have the shape of the estimate"
+        f" {estimate.shape}"
+      )
+    whole = energy(mixture)
     signal_power = jnp.where(signal_power > 0, signal_power, whole)
   return _neg_ratio(
     signal_power, energy(estimate - reference), eps, soft_threshold_db

@@ -209,7 +209,11 @@ def _deviation(variance):
 
 def _batch_norm(name, train):
   return nn.BatchNorm(
-    use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    use_fast_variance=False,
+    name=name,
   )
 
 

@@ -159,9 +159,9 @@ class Simulation:
     # Without a room the two are one, and the compiler filters once.
     image, reference = self.filtered(image, end), self.filtered(reference, end)
     if self.pause_probability:
-      # The key is used already; a key of its own would change all mixtures.
+      # Of its own: the placement of sources takes the first two.
       heard = _placement.outside_pauses(
-        jax.random.fold_in(place_key, 1),
+        jax.random.fold_in(place_key, 2),
         image.shape,
         end,
         probability=self.pause_probability,

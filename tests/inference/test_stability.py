@@ -210,3 +210,8 @@ def test_a_stream_in_order_is_not_touched():
   references[:, 20 * RATE : 30 * RATE] = 0
   keep = inference.LiveOrder(2, sample_rate_hz=RATE)
   np.testing.assert_array_equal(keep.apply(references), references)
+
+
+def test_too_many_sources_to_order():
+  with pytest.raises(ValueError, match="7 sources have too many orders"):
+    inference.CrossFade(7, sample_rate_hz=RATE)

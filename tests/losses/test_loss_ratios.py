@@ -243,3 +243,10 @@ def test_shapes_must_agree(loss, unchecked):
   # Nothing broadcasts by accident.
   with pytest.raises(ValueError, match="must have the same shape"):
     loss(jnp.ones((2, 5)), jnp.ones((1, 5)))
+
+
+def test_a_mixture_of_another_shape_is_refused(unchecked):
+  signals = jnp.ones((2, 3, 40))
+  for shape in [(2, 3, 10), (2, 40), (3, 40)]:
+    with pytest.raises(ValueError, match=r"mixture \(.*must have the shape"):
+      losses.neg_snr(signals, signals, mixture=jnp.ones(shape))
