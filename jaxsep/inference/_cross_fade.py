@@ -93,7 +93,7 @@ class CrossFade:
     ]
     for n, (descriptors, weights) in enumerate(described):
       self._orders += self._search.add(link, descriptors, weights)
-      around = sum(weights for _, weights in described[n : n + 2])
+      around = np.sum([weights for _, weights in described[n : n + 2]], axis=0)
       link = stays(around) * np.eye(num_sources)
     self._last, self._end = sources, chunk.start + length
     self._chunks.append((chunk.start, bounds, sources.astype(np.float32)))
