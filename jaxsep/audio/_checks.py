@@ -30,14 +30,18 @@ def states_no_size(size: int) -> bool:
   return signed or 2**32 - 2**16 <= size < 2**32 or size >= 2**62
 
 
+#: Samples of this size are damage, not sound.
+MOST = 1e30
+
+
 def check_finite(block, path, position, rate):
-  """Refuses NaN and Inf."""
-  bad = ~np.isfinite(block)
+  """Refuses NaN, Inf, and what becomes Inf when it is filtered or averaged."""
+  bad = ~(np.abs(block) <= MOST)
   if not bad.any():
     return
   first = int(bad.any(axis=0).argmax())
   raise AudioError(
-    f"{path}: {int(bad.sum())} samples are NaN or Inf, the first "
+    f"{path}: {int(bad.sum())} samples are NaN or Inf or huge, the first "
     f"{(position + first) / rate:.3f} s into the file; repair it or cut "
     "them out"
   )

@@ -13,7 +13,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import soundfile
 
-from jaxsep.audio._checks import MIN_RATE_HZ, AudioError, states_no_size
+from jaxsep.audio._checks import (
+  MIN_RATE_HZ,
+  MOST,
+  AudioError,
+  states_no_size,
+)
 from jaxsep.typing import Float
 
 # Bytes per sample by the names of soundfile.
@@ -65,7 +70,7 @@ class Pipe:
       if not content:
         continue
       block = self._decode(content)
-      is_finite = np.isfinite(block).all(axis=0)
+      is_finite = (np.abs(block) <= MOST).all(axis=0)
       if not is_finite.all():
         first = int(np.argmin(is_finite))
         self.problem = (

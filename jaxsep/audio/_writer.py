@@ -100,6 +100,7 @@ class Writer(contextlib.AbstractContextManager):
     if container == "FLAC" and encoding == "float":
       raise AudioError(f"{path}: FLAC holds no float: use pcm24, or .wav")
     self._is_integer = encoding != "float"
+    self._num_samples = 0
     subtype, width = _ENCODINGS[encoding]
     if container == "WAV":
       size = (num_samples or 0) * num_channels * width
@@ -150,6 +151,7 @@ class Writer(contextlib.AbstractContextManager):
       raise AudioError(f"{self.path}: refusing to write NaN or Inf samples")
     if self._is_integer:
       self.num_clipped += int((np.abs(block) > 1).sum())
+    self._num_samples += block.shape[1]
     try:
       self._file.write(block.T)
     except (OSError, soundfile.LibsndfileError) as error:
@@ -161,9 +163,12 @@ class Writer(contextlib.AbstractContextManager):
     try:
       self._file.close()
       if kind is None:
+        self._check_complete()
         os.replace(self._part, self.path)
     except (OSError, soundfile.LibsndfileError) as failure:
-      raise AudioError(f"{self.path}: cannot be finished: {failure}") from error
+      raise AudioError(
+        f"{self.path}: cannot be finished, is the disk full? ({failure})"
+      ) from error
     finally:
       self._part.unlink(missing_ok=True)
     if kind is None and self.num_clipped:
@@ -172,3 +177,14 @@ class Writer(contextlib.AbstractContextManager):
         "clipped; a WAV file with float samples would keep them",
         stacklevel=2,
       )
+
+  def _check_complete(self):
+    """Reads the end: libsndfile ignores a full disk when it closes FLAC."""
+    with soundfile.SoundFile(self._part) as file:
+      if file.frames == self._num_samples:
+        if not file.frames:
+          return
+        file.seek(file.frames - 1)
+        if len(file.read(1)):
+          return
+    raise OSError("its end is missing")

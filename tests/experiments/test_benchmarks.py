@@ -5,6 +5,7 @@ import os
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from experiments.benchmarks import peers
@@ -66,3 +67,31 @@ def test_memory_is_kept_by_both_sides_or_by_none():
 def test_mistakes_in_flags_of_sides(flag):
   with pytest.raises(ValueError, match=r"--|Python"):
     peers.commands("DPTNet", options(**flag))
+
+
+def test_scores_of_the_order(monkeypatch):
+  score = load(monkeypatch, "long_recording").score
+  rng = np.random.default_rng(0)
+  references = rng.normal(0, 0.1, (2, 24 * 1000))
+  references[1, 20_000:] = 0  # The last two windows are of one speaker.
+  estimate = references + rng.normal(0, 0.01, references.shape)
+  estimate[1, 20_000:] = 0.01 * references[0, 20_000:]
+
+  def scores(*starts):
+    exchanged = estimate.copy()
+    for start in starts:
+      exchanged[:, start:] = exchanged[::-1, start:]
+    return score(exchanged, references, 1000)
+
+  right = scores()
+  assert (right["windows"], right["wrong"], right["for_good"]) == (12, 0, 0)
+  assert right["one_order"] == pytest.approx(20, abs=1)
+  np.testing.assert_allclose(right["alone"], -40, atol=0.5)
+  # Which output is whose does not matter, but that it stays.
+  assert scores(0)["wrong"] == 0
+  assert scores(0)["one_order"] == pytest.approx(right["one_order"])
+  once, back = scores(8000), scores(8000, 12_000)
+  assert (once["wrong"], once["for_good"]) == (4, 1)
+  assert (back["wrong"], back["for_good"]) == (2, 0)
+  assert back["best_order"] == pytest.approx(right["best_order"], abs=0.01)
+  assert back["one_order"] < 5

@@ -82,8 +82,8 @@ def test_scores_of_an_ideal_separator():
   assert found["noise alone, outputs below it (median, dB)"] == pytest.approx(
     3.0, abs=0.5
   )
-  assert found["one speaker, other output below (median, dB)"] > 80
-  worst = found["worst of 2 sets of speakers, SI-SDRi (dB)"]
+  assert found["one speaker, other output 15 dB below (share)"] == 1
+  worst = found["worst of 2 pairs of speakers, SI-SDRi (dB)"]
   means = [
     np.mean([row["si_sdr_improvement"] for row in table if row["folders"] == n])
     for n in ("a b", "a c")

@@ -204,6 +204,16 @@ def test_blocks_equal_the_whole(name, length, chunk_length):
   np.testing.assert_allclose(got[:, :end], whole[:, :end], atol=atol)
 
 
+@pytest.mark.usefixtures("as_the_model")
+def test_blocks_are_put_in_order(monkeypatch):
+  def exchanged(self, sources):
+    return sources[::-1]
+
+  monkeypatch.setattr(inference.LiveOrder, "apply", exchanged)
+  got, whole = blocks_of("conv", [np.asarray(signal(900))])
+  np.testing.assert_allclose(got, whole[::-1], atol=1e-5 * abs(whole).max())
+
+
 @both
 def test_levels_are_of_the_same_time(name, monkeypatch):
   heard = []
