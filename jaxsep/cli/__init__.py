@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` is quick.
 import argparse
 import functools
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -218,4 +219,10 @@ def run() -> None:
   """The `jaxsep` command."""
   # As an exception, so that unfinished files are removed.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  sys.exit(main())
+  try:
+    code = main()
+    sys.stdout.flush()
+  except BrokenPipeError:  # What reads has read enough: `jaxsep models | head`.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    code = 141
+  sys.exit(code)

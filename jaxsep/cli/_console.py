@@ -25,6 +25,8 @@ def user_mistakes() -> Iterator[None]:
   """Turns the errors that a user can cause into `UsageError`."""
   try:
     yield
+  except BrokenPipeError:
+    raise
   except OSError as error:
     place = f"{error.filename}: " if error.filename else ""
     raise UsageError(f"{place}{error.strerror or error}") from error

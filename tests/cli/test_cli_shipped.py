@@ -1,6 +1,8 @@
 """The models that ship: listed, chosen, and used without a flag."""
 
 import pathlib
+import subprocess
+import sys
 
 import pytest
 import soundfile
@@ -61,6 +63,21 @@ def test_models_are_listed(call):
     )
     for text in (card["summary"], card["license"], *card["scores"]):
       assert text in shown
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+  command = [
+    sys.executable,
+    "-c",
+    "from jaxsep import cli; cli.run()",
+    "models",
+  ]
+  with subprocess.Popen(
+    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+  ) as process:
+    process.stdout.close()
+    assert process.stderr.read() == b""
+  assert process.returncode == 141
 
 
 def test_info_prints_the_card(call):
