@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import jaxsep
@@ -215,10 +216,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130
 
 
+def _send_again(ignored, usual=sys.unraisablehook):
+  """Sends a signal again that came in a callback, where Python ignores it."""
+  numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+  number = numbers.get(ignored.exc_type)
+  if number is None:
+    usual(ignored)
+  else:
+    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+
 def run() -> None:
   """The `jaxsep` command."""
   # As an exception, so that unfinished files are removed.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  sys.unraisablehook = _send_again
   try:
     code = main()
     sys.stdout.flush()

@@ -80,6 +80,35 @@ def test_a_reader_that_has_read_enough_is_no_error():
   assert process.returncode == 141
 
 
+INTERRUPTED = """
+import gc, os, signal, time
+from jaxsep import cli
+
+def interrupt(*_):
+  gc.callbacks.remove(interrupt)
+  os.kill(os.getpid(), signal.SIGINT)
+  time.sleep(0)
+
+def main():
+  gc.callbacks.append(interrupt)
+  gc.collect()
+  try:
+    time.sleep(20)
+  except KeyboardInterrupt:
+    return 130
+
+cli.main = main
+cli.run()
+"""
+
+
+def test_a_signal_in_a_callback_is_not_lost():
+  done = subprocess.run(
+    [sys.executable, "-c", INTERRUPTED], capture_output=True, check=False
+  )
+  assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_info_prints_the_card(call):
   code, out, _ = call("info", "--model=two_speakers_8k")
   assert code == 0
