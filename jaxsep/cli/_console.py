@@ -25,7 +25,7 @@ def user_mistakes() -> Iterator[None]:
   """Turns the errors that a user can cause into `UsageError`."""
   try:
     yield
-  except BrokenPipeError:
+  except BrokenPipeError:  # No mistake: see `cli.run`.
     raise
   except OSError as error:
     place = f"{error.filename}: " if error.filename else ""

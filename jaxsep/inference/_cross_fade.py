@@ -43,9 +43,9 @@ class CrossFade:
   - the order, for each second of a chunk, by a search over the recording: the
     waveforms should agree with the chunk before on the overlap; a source should
     sound like its speaker before; and the order should rarely change within a
-    chunk, least of all where several sources are active. It is settled
-    after 60 more of them, about 45 s with chunks of 4 s, and so are the samples
-    that `add` returns;
+    chunk, least of all where several sources are active. It is settled 60
+    steps of a second later, and so are the samples that `add` returns: as
+    chunks overlap, that is about 45 s with chunks of 4 s;
   - the seam: a cross-fade over the middle half of the overlap, because the
     ends of a chunk are separated without the context beyond them.
   """
