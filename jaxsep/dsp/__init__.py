@@ -7,6 +7,7 @@ from jaxsep.dsp._convolve import fast_length, fft_convolve
 from jaxsep.dsp._filters import butterworth, fir
 from jaxsep.dsp._frames import frame, overlap_add
 from jaxsep.dsp._levels import amplitude_to_db, db_to_amplitude, rms
+from jaxsep.dsp._mel import mel_filterbank
 from jaxsep.dsp._precision import at_least_float32
 from jaxsep.dsp._ratios import (
   centered,
@@ -35,6 +36,7 @@ __all__ = [
   "fir",
   "frame",
   "get_window",
+  "mel_filterbank",
   "mixture_consistency",
   "overlap_add",
   "paired",

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 from safetensors.numpy import load_file
 
+from jaxsep import dsp
 from jaxsep.inference._even_level import MODEL_LEVEL
 from jaxsep.typing import Float
 
@@ -151,20 +152,16 @@ def speaker_features(
 @functools.cache
 def _tables():
   """Mel bands, lags in samples at twice the highest frequency, and cosines."""
-
-  def mel(frequency_hz):
-    return 2595 * np.log10(1 + np.asarray(frequency_hz) / 700)
-
-  bins = mel(np.linspace(0, _HIGH_HZ, round(2 * _FRAME_S * _HIGH_HZ) + 1))
-  edges = np.linspace(mel(_LOW_HZ), mel(_HIGH_HZ), _NUM_BANDS + 2)
-  low, middle, high = (edges[n : n + _NUM_BANDS, None] for n in range(3))
-  bank = np.minimum(
-    (bins - low) / (middle - low), (high - bins) / (high - middle)
+  bank = dsp.mel_filterbank(
+    _NUM_BANDS,
+    n_fft=round(4 * _FRAME_S * _HIGH_HZ),
+    sample_rate_hz=2 * _HIGH_HZ,
+    low_hz=_LOW_HZ,
+    linear_in="mel",
   )
-  bank = np.maximum(bank, 0)
-  bank /= bank.sum(axis=1, keepdims=True)
+  bank = bank / bank.sum(axis=0)
   lags = 2 * _HIGH_HZ / np.geomspace(*_PITCH_HZ, _NUM_LAGS)
   number = np.arange(1, _NUM_CEPSTRA + 1)
   place = (np.arange(_NUM_BANDS)[:, np.newaxis] + 0.5) / _NUM_BANDS
   cosines = np.sqrt(2 * number / _NUM_BANDS) * np.cos(np.pi * number * place)
-  return bank.T, lags, cosines / _CEPSTRUM
+  return bank, lags, cosines / _CEPSTRUM

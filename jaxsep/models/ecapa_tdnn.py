@@ -1,12 +1,10 @@
 """ECAPA-TDNN: one embedding of the speaker of a waveform."""
 
-import functools
 import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxsep import dsp
 from jaxsep.models._linear import Linear
@@ -234,7 +232,13 @@ def _log_mel(signal, length, sample_rate_hz):
   power = jnp.square(jnp.real(spectrum)) + jnp.square(jnp.imag(spectrum))
   bands = jnp.matmul(
     power,
-    _mel_bands(stft.num_bins, sample_rate_hz),
+    dsp.mel_filterbank(
+      _NUM_BANDS,
+      n_fft=stft.n_fft,
+      sample_rate_hz=sample_rate_hz,
+      low_hz=_LOW_HZ,
+      high_hz=min(_HIGH_HZ, sample_rate_hz / 2),
+    ),
     precision=jax.lax.Precision.HIGHEST,
   )
   valid = valid_frames(1 + length // stft.hop_length, bands.shape[1])
@@ -254,15 +258,3 @@ def _reflected(signal, length, *, before, after):
   place = jnp.abs(place) % jnp.maximum(2 * last, 1)
   place = jnp.minimum(place, 2 * last - place)
   return jnp.take_along_axis(signal, jnp.maximum(place, 0), axis=1)
-
-
-@functools.lru_cache(maxsize=8)
-def _mel_bands(num_bins, sample_rate_hz):
-  """Triangles `[F, 80]`, evenly spaced in mel as HTK defines it."""
-  high = min(_HIGH_HZ, sample_rate_hz / 2)
-  low, high = (2595 * np.log10(1 + hz / 700) for hz in (_LOW_HZ, high))
-  edges = 700 * (10 ** (np.linspace(low, high, _NUM_BANDS + 2) / 2595) - 1)
-  hz = np.linspace(0, sample_rate_hz / 2, num_bins)[:, None]
-  rise = (hz - edges[:-2]) / np.diff(edges)[:-1]
-  fall = (edges[2:] - hz) / np.diff(edges)[1:]
-  return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
