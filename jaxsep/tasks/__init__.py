@@ -2,17 +2,27 @@
 
 A task is all that the training loop knows of what it trains. `Task` is the
 protocol; `SeparationTask` trains a model that maps a mixture to its sources by
-their waveforms, `SpectrogramSeparationTask` by their spectra.
+their waveforms, `SpectrogramSeparationTask` by their spectra,
+`FeatureSeparationTask` by mel features of these, and `DistillationTask` by what
+a larger model makes of the mixture.
 """
 
+from jaxsep.tasks.feature_separation import (
+  DistillationTask,
+  FeatureSeparationTask,
+  ObjectiveShift,
+)
 from jaxsep.tasks.separation import SeparationTask
 from jaxsep.tasks.spectrogram import SpectrogramSeparationTask
 from jaxsep.tasks.task import Batch, Keys, Mean, Task
 
 __all__ = [
   "Batch",
+  "DistillationTask",
+  "FeatureSeparationTask",
   "Keys",
   "Mean",
+  "ObjectiveShift",
   "SeparationTask",
   "SpectrogramSeparationTask",
   "Task",
