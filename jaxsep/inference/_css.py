@@ -99,7 +99,7 @@ class CssJoin:
   and of the last one also the future.
 
   References:
-    "Practical single-channel speech separation for ASR", section 4.4, which says
+    "Practical single-channel speech separation for ASR", section 4.4: it says
     "signal-wise stitching". The distance, the parts that are kept and the level
     are those of the toolkit aps by one of its authors.
 
