@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Of more different lengths, so many quantiles are compared.
@@ -9,7 +11,7 @@ _MAX_CANDIDATES = 1024
 
 
 def bucket_lengths(
-  lengths: np.ndarray, num_buckets: int = 8
+  lengths: np.ndarray | Sequence[int], num_buckets: int = 8
 ) -> tuple[int, ...]:
   """The lengths of buckets that waste the least padding.
 
@@ -31,15 +33,15 @@ def bucket_lengths(
     >>> bucket_lengths([3, 9, 10, 4, 10], num_buckets=2)
     (4, 10)
   """
-  lengths = np.sort(np.asarray(lengths, dtype=np.int64))
-  if not len(lengths) or num_buckets < 1:
+  ordered = np.sort(np.asarray(lengths, dtype=np.int64))
+  if not len(ordered) or num_buckets < 1:
     raise ValueError(
-      f"{len(lengths)} lengths in {num_buckets} buckets, expected at least 1"
+      f"{len(ordered)} lengths in {num_buckets} buckets, expected at least 1"
     )
-  places = np.linspace(0, len(lengths) - 1, min(len(lengths), _MAX_CANDIDATES))
-  ends = np.unique(lengths[places.round().astype(np.int64)])
+  places = np.linspace(0, len(ordered) - 1, min(len(ordered), _MAX_CANDIDATES))
+  ends = np.unique(ordered[places.round().astype(np.int64)])
   # How many examples the first i candidates hold.
-  count = np.searchsorted(lengths, np.append(0, ends), "right")
+  count = np.searchsorted(ordered, np.append(0, ends), "right")
   # Padded samples of a bucket that begins after candidate i and ends with j.
   size = np.where(
     np.arange(len(ends) + 1)[:, None] <= np.arange(len(ends)),

@@ -1,6 +1,7 @@
 """Utterances with text, mixtures of them, and text alone."""
 
 import gzip
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,13 +68,21 @@ def with_text(corpus, change):
   )
 
 
-def utterances(corpus, **further):
-  options = {"sample_rate_hz": RATE_HZ, "seed": 3, "num_buckets": 4}
+def utterances(corpus, **further: Any):
+  options: dict[str, Any] = {
+    "sample_rate_hz": RATE_HZ,
+    "seed": 3,
+    "num_buckets": 4,
+  }
   return Utterances(corpus, tokenize=tokenize, **options | further)
 
 
-def mixtures(corpus, **further):
-  options = {"sample_rate_hz": RATE_HZ, "seed": 3, "num_buckets": 3}
+def mixtures(corpus, **further: Any):
+  options: dict[str, Any] = {
+    "sample_rate_hz": RATE_HZ,
+    "seed": 3,
+    "num_buckets": 3,
+  }
   return UtteranceMixtures(
     corpus, num_sources=2, tokenize=tokenize, **options | further
   )

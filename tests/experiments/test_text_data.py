@@ -1,6 +1,7 @@
 """Data with text of configs: what is in it, and what is refused."""
 
 import gzip
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_utterances_of_voices():
 
 
 def test_description_tells_texts_and_tokenizers_apart():
-  def described(seed=0, make=Letters, **data):
+  def described(seed=0, make: Any = Letters, **data):
     return open_text_data(
       config_of(seed=seed, **data),
       make_tokenizer=lambda config, texts: make(texts),
