@@ -45,7 +45,7 @@ def bucket_lengths(
   # Padded samples of a bucket that begins after candidate i and ends with j.
   size = np.where(
     np.arange(len(ends) + 1)[:, None] <= np.arange(len(ends)),
-    ends * np.float64(1) * (count[1:] - count[:, None]),
+    ends.astype(np.float64) * (count[1:] - count[:, None]),
     np.inf,
   )
   # Padded samples of all examples up to a candidate, with the buckets so far.
