@@ -55,6 +55,7 @@ def test_ctc_and_its_gradient_against_torch(batch):
     expected = ctc_of_torch(batch, row, logits.requires_grad_())
     expected.backward()
     np.testing.assert_allclose(got[row], expected.item(), rtol=1e-5)
+    assert logits.grad is not None
     np.testing.assert_allclose(slope[row], logits.grad, atol=1e-5)
   assert not np.any(got[2:]) and not np.any(slope[2:])
 
@@ -118,7 +119,10 @@ def test_padding_changes_nothing(batch):
 
   def slopes(x):
     fixed = {name: value for name, value in x.items() if "logits" not in name}
-    total = lambda one, two: jnp.sum(losses.ctc_attention(one, two, **fixed))
+
+    def total(one, two):
+      return jnp.sum(losses.ctc_attention(one, two, **fixed))
+
     return jax.grad(total, (0, 1))(x["ctc_logits"], x["decoder_logits"])
 
   np.testing.assert_allclose(loss(other), loss(batch), rtol=1e-5)
