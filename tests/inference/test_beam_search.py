@@ -3,6 +3,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxsep import inference
@@ -215,22 +216,23 @@ def test_no_frames_is_no_words(parts):
   assert strings(search(parts, beam_size=3), 2) == [()]
 
 
-def test_long_silence_stays_finite(parts):
-  """The probability of 3,000 frames is far below the least float32."""
-  frames = np.full((B, 3000, V), -30.0, np.float32)
-  frames[..., 0] = -0.1
-  for place in (1000, 2000):
-    frames[:, place, 0], frames[:, place, 3] = -30.0, -0.1
+def test_long_utterances_against_the_loss(parts):
+  """The probability of 1,000 frames is far below the least float32."""
+  rng = np.random.default_rng(0)
+  logits = rng.standard_normal((B, 1000, V)).astype("f4")
   found = search(
     parts,
-    ctc_log_probs=frames,
-    input_length=np.full(B, 3000),
+    ctc_log_probs=jax.nn.log_softmax(logits),
+    input_length=np.full(B, 1000),
     ctc_weight=1.0,
     lm=False,
     beam_size=2,
   )
-  np.testing.assert_allclose(found.score[:, 0], -300.0, rtol=1e-5)
-  assert strings(found, 0)[0] == (3, 3)
+  loss = optax.ctc_loss(
+    logits, np.zeros((B, 1000)), found.tokens[:, 0], np.zeros((B, N))
+  )
+  assert np.all(found.length[:, 0] == N) and np.all(loss > 500)
+  np.testing.assert_allclose(found.score[:, 0], -loss, rtol=1e-5)
 
 
 # Greedy.
