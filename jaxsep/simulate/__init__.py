@@ -5,6 +5,7 @@ from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range, active_rms
 from jaxsep.simulate._reverb import reverberate
 from jaxsep.simulate._simulation import Simulation
+from jaxsep.simulate._spec_augment import SpecAugment
 from jaxsep.simulate._tones import (
   alternating_tones,
   burst_length,
@@ -16,6 +17,7 @@ __all__ = [
   "Filter",
   "Range",
   "Simulation",
+  "SpecAugment",
   "active_rms",
   "alternating_tones",
   "burst_length",
