@@ -6,7 +6,13 @@ the speaker encoder, their building blocks, and the options that nest in them.
 
 from jaxsep.dsp import Stft
 from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.conformer_separator import (
+  ConformerSeparator,
+  TransformerSeparator,
+)
 from jaxsep.models.conv_tasnet import ConvTasNet
+from jaxsep.models.crn import CRN
+from jaxsep.models.dense_crn import DenseCRN
 from jaxsep.models.dptnet import DPTNet
 from jaxsep.models.ecapa_tdnn import EcapaTdnn
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
@@ -15,10 +21,13 @@ from jaxsep.models.tcn import TemporalConvNet
 from jaxsep.models.tf_gridnet import TFGridNet
 
 __all__ = [
+  "CRN",
+  "ConformerSeparator",
   "ConvTasNet",
   "CumulativeLayerNorm",
   "DPTNet",
   "Decoder",
+  "DenseCRN",
   "EcapaTdnn",
   "Encoder",
   "GlobalLayerNorm",
@@ -26,4 +35,5 @@ __all__ = [
   "Stft",
   "TFGridNet",
   "TemporalConvNet",
+  "TransformerSeparator",
 ]
