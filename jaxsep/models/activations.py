@@ -1,6 +1,7 @@
 """Activations by name, so that a model's options are plain JSON."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -17,7 +18,7 @@ _ACTIVATIONS = {
 
 def get_activation(
   name: str | None, *, masks: bool = False
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[[Any], jax.Array]:
   """The activation of a name; masks `[..., S, N, F]` may have `"softmax"`."""
   if masks and name == "softmax":
     return lambda values: jax.nn.softmax(values, axis=-3)

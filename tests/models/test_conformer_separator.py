@@ -7,11 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from masked_spectrum_torch import MaskedSpectrumTorch, Stack, stack_variables
 from separators import random_params, signal
 from torch.nn import functional
 
 import jaxsep
+from experiments.benchmarks.conformer_torch import (
+  MaskedSpectrumTorch,
+  Stack,
+  stack_variables,
+)
 from jaxsep.dsp import Stft
 from jaxsep.models import ConformerSeparator, TransformerSeparator
 

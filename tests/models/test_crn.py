@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from crn_torch import CrnTorch, DenseCrnTorch, crn_variables
-from masked_spectrum_torch import MaskedSpectrumTorch
 from separators import random_params, signal
 
 import jaxsep
+from experiments.benchmarks.conformer_torch import MaskedSpectrumTorch
 from jaxsep.dsp import Stft
 from jaxsep.models import CRN, DenseCRN
 

@@ -1,14 +1,18 @@
-"""The separators of `separation_for_asr` in PyTorch, from the same equations.
+"""ConformerSeparator in PyTorch, from the same equations.
 
-With its own framing, shifts and convolutions; module names are those of the
+Its benchmark and the tests of parity use it. Module names are those of the
 parameters in Flax where the two correspond.
 """
+# ruff: noqa: D101, D102
 
 import math
+import types
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+_STFT = types.SimpleNamespace(n_fft=512, win_length=400, hop_length=160)
 
 
 class MaskedSpectrumTorch(nn.Module):
@@ -150,7 +154,7 @@ class Stack(nn.Module):
 
   def forward(self, features):
     frames = features.shape[1]
-    offset = torch.arange(1 - frames, frames)
+    offset = torch.arange(1 - frames, frames, device=features.device)
     offset = offset.clamp(-self.distance, self.distance) + self.distance
     rows = self.positions[offset]
     x = self.input_norm(self.input(features)).relu()
@@ -158,6 +162,16 @@ class Stack(nn.Module):
       x = layer(x, rows)
     y = self.output(self.output_norm(x))
     return y.unflatten(-1, (self.sources, -1)).transpose(1, 2)
+
+
+def base_model():
+  """The default `ConformerSeparator` with the values of seed 0."""
+  torch.manual_seed(0)
+  stack = Stack(
+    257, 2, layers=16, size=256, heads=4, distance=1024, feedforward=1024,
+    channels=512, kernel=33, reduction=16,
+  )  # fmt: skip
+  return MaskedSpectrumTorch(_STFT, 2, stack)
 
 
 def stack_variables(net):
@@ -205,4 +219,4 @@ def _put(tree, path, value):
   *parents, last = path
   for name in parents:
     tree = tree.setdefault(name, {})
-  tree[last] = value.detach().numpy().copy()
+  tree[last] = value.detach().cpu().numpy().copy()
