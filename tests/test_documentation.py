@@ -25,15 +25,9 @@ MODULES = sorted(
 PACKAGES = """
   jaxsep.audio jaxsep.cli jaxsep.conversion jaxsep.dsp jaxsep.inference
   jaxsep.json_values jaxsep.losses jaxsep.metrics jaxsep.model_io jaxsep.models
-<<<<<<< HEAD
-  jaxsep.simulate jaxsep.tasks jaxsep.train data_pipelines.batches
+  jaxsep.simulate jaxsep.tasks jaxsep.text jaxsep.train data_pipelines.batches
   data_pipelines.corpora data_pipelines.examples data_pipelines.mixture_lists
   data_pipelines.stream data_pipelines.tfds_corpora data_pipelines.voices
-=======
-  jaxsep.simulate jaxsep.tasks jaxsep.text jaxsep.train data_pipelines.batches
-  data_pipelines.corpora data_pipelines.mixture_lists data_pipelines.stream
-  data_pipelines.tfds_corpora data_pipelines.voices
->>>>>>> asr
 """.split()
 # The example needs a package that the extra "test" does not install.
 APART = ("pesq",)

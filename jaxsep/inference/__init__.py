@@ -2,11 +2,8 @@
 
 from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
-<<<<<<< HEAD
 from jaxsep.inference._css import CssJoin, CssWindows
-=======
 from jaxsep.inference._ctc import greedy_ctc
->>>>>>> asr
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._live_order import LiveOrder

@@ -27,12 +27,9 @@ from jaxsep.models.tf_gridnet import TFGridNet
 from jaxsep.models.transformer import CausalTransformer
 
 __all__ = [
-<<<<<<< HEAD
-  "CausalTransformer",
-=======
   "CRN",
+  "CausalTransformer",
   "ConformerSeparator",
->>>>>>> models
   "ConvTasNet",
   "CumulativeLayerNorm",
   "DPTNet",
@@ -47,9 +44,6 @@ __all__ = [
   "Stft",
   "TFGridNet",
   "TemporalConvNet",
-<<<<<<< HEAD
   "TransformerLanguageModel",
-=======
   "TransformerSeparator",
->>>>>>> models
 ]
