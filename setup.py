@@ -73,6 +73,7 @@ TEST = [
   "nbclient",
   "nbformat",
   "psutil",
+  "pyroomacoustics",
   "pystoi",
   "pytest",
   "pytest-xdist",

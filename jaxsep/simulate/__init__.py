@@ -1,9 +1,11 @@
 """Ingredients in, mixtures out: pure functions of one example and one key."""
 
+from jaxsep.simulate._absorption import image_absorption, sabine_absorption
 from jaxsep.simulate._batch import simulate_batch
 from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range, active_rms
 from jaxsep.simulate._reverb import reverberate
+from jaxsep.simulate._shoebox import shoebox_rir
 from jaxsep.simulate._simulation import Simulation
 from jaxsep.simulate._tones import (
   alternating_tones,
@@ -20,7 +22,10 @@ __all__ = [
   "alternating_tones",
   "burst_length",
   "gap_starts",
+  "image_absorption",
   "mute",
   "reverberate",
+  "sabine_absorption",
+  "shoebox_rir",
   "simulate_batch",
 ]
