@@ -5,6 +5,7 @@ from jaxsep.simulate._batch import simulate_batch
 from jaxsep.simulate._filters import Filter
 from jaxsep.simulate._levels import Range, active_rms
 from jaxsep.simulate._reverb import reverberate
+from jaxsep.simulate._rooms import RandomRoom
 from jaxsep.simulate._shoebox import shoebox_rir
 from jaxsep.simulate._simulation import Simulation
 from jaxsep.simulate._tones import (
@@ -16,6 +17,7 @@ from jaxsep.simulate._tones import (
 
 __all__ = [
   "Filter",
+  "RandomRoom",
   "Range",
   "Simulation",
   "active_rms",

@@ -30,6 +30,7 @@ def shoebox_rir(
   t60_s: Float[Array, "*#batch"] | float | None = None,
   absorption: Float[Array, "*#batch"] | float | None = None,
   until_s: Float[Array, "*#batch"] | float | None = None,
+  advance_s: Float[Array, "*#batch"] | float = 0.0,
   speed_of_sound: float = 343.0,
   num_taps: int = 81,
   high_pass_hz: float | None = 100.0,
@@ -54,7 +55,9 @@ def shoebox_rir(
       into the absorption. Give this or `absorption`.
     absorption: Share of the energy that a wall takes, at least 0, below 1.
     until_s: Images that arrive after this time are left out as well; None takes
-      all within the length. May differ from room to room.
+      all within the length.
+    advance_s: Taken off all delays: that of a direct sound puts it exactly on
+      the first sample.
     speed_of_sound: In m/s.
     num_taps: Odd number of taps of a fractional delay.
     high_pass_hz: Corner of the high-pass of the original method, 100 Hz there.
@@ -90,6 +93,7 @@ def shoebox_rir(
     t60_s,
     absorption,
     until_s,
+    advance_s,
     rate_hz=sample_rate_hz,
     length=length,
     speed=speed_of_sound,
@@ -103,7 +107,7 @@ def shoebox_rir(
   static_argnames=("rate_hz", "length", "speed", "num_taps", "high_pass_hz"),
 )
 def _rirs(
-  room, source, microphone, t60_s, absorption, until_s, *,
+  room, source, microphone, t60_s, absorption, until_s, advance_s, *,
   rate_hz, length, speed, num_taps, high_pass_hz,
 ):  # fmt: skip
   """Responses of any leading axes."""
@@ -111,7 +115,8 @@ def _rirs(
     absorption = image_absorption(room, t60_s, speed_of_sound=speed)
   wall = jnp.sqrt(1.0 - jnp.asarray(absorption, jnp.float32))
   # Beyond the end by half of a fractional delay, which begins before its time.
-  until = jnp.float32(length + num_taps // 2)
+  advance = jnp.asarray(advance_s, jnp.float32) * rate_hz
+  until = advance + (length + num_taps // 2)
   if until_s is not None:
     until = jnp.minimum(until, jnp.asarray(until_s, jnp.float32) * rate_hz)
   # In samples, so that distances are delays.
@@ -123,14 +128,16 @@ def _rirs(
     num_taps=num_taps,
     corner=None if high_pass_hz is None else high_pass_hz / rate_hz,
   )
-  one = jnp.vectorize(one, signature="(d),(d),(d),(),()->(t)")
+  one = jnp.vectorize(one, signature="(d),(d),(d),(),(),()->(t)")
   with jax.numpy_rank_promotion("allow"):
-    return one(scale * room, scale * source, scale * microphone, wall, until)
+    places = (scale * place for place in (room, source, microphone))
+    return one(*places, wall, until, advance)
 
 
 def _rir(
-  room, source, microphone, wall, until, *, scale, length, num_taps, corner
-):
+  room, source, microphone, wall, until, advance, *,
+  scale, length, num_taps, corner,
+):  # fmt: skip
   """One response `[R]`; places in samples, `until` the latest delay."""
   half = num_taps // 2
   # Images are numbered from -last to last on each axis: number i is behind
@@ -156,11 +163,12 @@ def _rir(
     # Equation 10 of Allen and Berkley, with one absorption for all walls.
     gain = jnp.exp2(jnp.sum(jnp.abs(number), axis=0) * loss)
     gain = gain / jnp.maximum(delay, _NEAREST_M * scale)
-    near = jnp.round(delay)
-    place = jnp.where(delay <= until, near, 2 * train.shape[0])
+    near = jnp.round(delay - advance)
+    is_heard = (delay <= until) & (near >= -half)
+    place = jnp.where(is_heard, near, 2 * train.shape[0])
     powers = [gain]
     for _ in range(_DEGREE):
-      powers.append(powers[-1] * (delay - near))
+      powers.append(powers[-1] * (delay - advance - near))
     place = place.astype(jnp.int32) + half
     return train.at[place].add(jnp.stack(powers, axis=-1), mode="drop")
 
