@@ -22,7 +22,7 @@ _RANGES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomRoom:
   """Draws a room and the responses from its speakers to one microphone.
 
@@ -32,7 +32,6 @@ class RandomRoom:
   `t60_s`, most in flat rooms (see `image_absorption`).
 
   Attributes:
-    sample_rate_hz: Sample rate of the responses.
     width_m: Size in x.
     depth_m: Size in y.
     height_m: Size in z.
@@ -53,13 +52,13 @@ class RandomRoom:
     ValueError: If a range is none, or no room can sound so short.
 
   Example:
-    >>> rirs = RandomRoom(8000, t60_s=(0.2, 0.3))(jax.random.key(0), 2)
+    >>> room = RandomRoom(t60_s=(0.2, 0.3))
+    >>> draw = jax.jit(lambda key: room(key, 2, sample_rate_hz=8000))
+    >>> rirs = draw(jax.random.key(0))
     >>> print(rirs.shape, rirs.argmax(axis=-1).min())
     (2, 2400) 0
   """
 
-  sample_rate_hz: int
-  _: dataclasses.KW_ONLY
   width_m: Range = (5.0, 16.0)
   depth_m: Range = (5.0, 16.0)
   height_m: Range = (2.5, 4.5)
@@ -90,23 +89,19 @@ class RandomRoom:
         "a longer time, or smaller rooms"
       )
 
-  @property
-  def length(self) -> int:
-    """Samples R of a response: the longest reverberation time."""
-    return math.ceil(self.t60_s[1] * self.sample_rate_hz)
-
   def __call__(
-    self, key: Key, num_sources: int
+    self, key: Key, num_sources: int, *, sample_rate_hz: int
   ) -> Float[Array, "sources taps"]:
     """Responses of one room.
 
     Args:
       key: Random key.
       num_sources: Number of speakers S.
+      sample_rate_hz: Sample rate of the responses.
 
     Returns:
-      Responses, shape `[S, R]`. The delay of the direct sound of the nearest
-      speaker is taken off all.
+      Responses, shape `[S, R]`, as long as the longest `t60_s`. The delay of
+      the direct sound of the nearest speaker is taken off all.
     """
     place = self.draw(key, num_sources)
     apart = place["source"] - place["microphone"][None]
@@ -118,8 +113,8 @@ class RandomRoom:
       absorption=self._absorption(place["room"], place["t60_s"]),
       until_s=place["t60_s"],
       advance_s=jnp.min(distance) / self.speed_of_sound,
-      sample_rate_hz=self.sample_rate_hz,
-      length=self.length,
+      sample_rate_hz=sample_rate_hz,
+      length=math.ceil(self.t60_s[1] * sample_rate_hz),
       speed_of_sound=self.speed_of_sound,
     )
 

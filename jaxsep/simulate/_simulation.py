@@ -133,7 +133,7 @@ class Simulation:
       ValueError: If the shapes of the ingredients do not fit.
     """
     place_key, level_key, noise_key, gain_key = jax.random.split(key, 4)
-    sources, length = _checked(ingredients)
+    sources, length = checked(ingredients)
     placed, end = _placement.place(
       place_key,
       sources,
@@ -208,7 +208,7 @@ class Simulation:
     return valid.reshape((1,) * (signals.ndim - 1) + valid.shape) * signals
 
 
-def _checked(ingredients):
+def checked(ingredients):
   """Sources and lengths of one example."""
   sources = jnp.asarray(ingredients["sources"])
   length = jnp.asarray(ingredients["length"], jnp.int32)
