@@ -1,5 +1,6 @@
 """Meetings like those of LibriCSS, from any corpus with speakers and text."""
 
+import collections
 import dataclasses
 import functools
 import json
@@ -54,7 +55,7 @@ def plan(
   ValueError if the corpus has too few speakers, or too little of them.
   """
   rng = np.random.default_rng(seed)
-  ratio, *silence_s = CONDITIONS[condition]
+  ratio, shortest_s, longest_s = CONDITIONS[condition]
   names = sorted(set(corpus["speaker"]))
   if len(names) < num_speakers:
     raise ValueError(
@@ -75,22 +76,23 @@ def plan(
         f"than the {seconds:.0f} s of a session: give more utterances, more "
         "speakers or a shorter session"
       )
-    # Who has most left, so that speakers speak about as often.
-    most = max(len(rows[name]) for name in left)
-    name = rng.choice([x for x in left if len(rows[x]) == most])
+    # One of those who spoke least, so that all speak about as often.
+    spoken = collections.Counter(name for name, _ in order)
+    least = min(spoken[name] for name in left)
+    name = str(rng.choice([x for x in left if spoken[x] == least]))
     row = rows[name].pop()
     order.append((name, row))
     size, rate_hz = int(corpus.length[row]), float(corpus.rate_hz[row])
     length.append(crops.resampled_length(size, rate_hz, sample_rate_hz))
     total += length[-1] / sample_rate_hz / (1 + ratio)
-    total += (1 - share) * sum(silence_s) / 2
+    total += (1 - share) * (shortest_s + longest_s) / 2
   length = np.array(length)
   overlap = _overlaps(length, ratio, share, rng)
-  silence = rng.uniform(*silence_s, len(overlap)) * sample_rate_hz
+  silence = rng.uniform(shortest_s, longest_s, len(overlap)) * sample_rate_hz
   later = np.where(overlap > 0, -overlap, silence.astype(int))
   start = np.append(0, np.cumsum(length[:-1] + later))
   return [
-    Turn(int(row), str(name), int(begin), int(begin + samples))
+    Turn(int(row), name, int(begin), int(begin + samples))
     for (name, row), begin, samples in zip(order, start, length, strict=True)
   ]
 
@@ -108,9 +110,9 @@ def _overlaps(length, ratio, share, rng):
     limit = has_overlap * np.minimum(limit[1:], limit[:-1])
     if limit.sum() >= wanted:
       break
-  low, high = 0.0, limit.max(initial=0.0) / max(weight[weight > 0], default=1.0)
-  high *= 1e6
-  for _ in range(100):
+  # In proportion to the weights, as far as the limits allow.
+  low, high = 0.0, limit.max() / weight[weight > 0].min(initial=1.0)
+  for _ in range(60):
     middle = (low + high) / 2
     below = np.minimum(limit, middle * weight).sum() < wanted
     low, high = (middle, high) if below else (low, middle)

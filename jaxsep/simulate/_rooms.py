@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,14 +76,15 @@ class RandomRoom:
     for name in _RANGES:
       object.__setattr__(self, name, ends(name, getattr(self, name)))
     smallest = [low for low, _ in self._sizes]
-    if min(smallest) <= 2 * _MARGIN_M or self.t60_s[0] <= 0:
+    shortest, longest = self._times
+    if min(smallest) <= 2 * _MARGIN_M or shortest <= 0:
       raise ValueError(
-        f"a room of {smallest} m and {self.t60_s[0]} s is none: give larger "
+        f"a room of {smallest} m and {shortest} s is none: give larger "
         "sizes, and a time above 0"
       )
     # Sabine: 24 ln(10) V / (c S T).
     half_surface = math.prod(smallest) * sum(1 / size for size in smallest)
-    decay = 12 * math.log(10) / (self.speed_of_sound * self.t60_s[1])
+    decay = 12 * math.log(10) / (self.speed_of_sound * longest)
     if decay * math.prod(smallest) >= half_surface:
       raise ValueError(
         f"t60_s {self.t60_s} is too short for rooms from {smallest} m on: give "
@@ -114,7 +116,7 @@ class RandomRoom:
       until_s=place["t60_s"],
       advance_s=jnp.min(distance) / self.speed_of_sound,
       sample_rate_hz=sample_rate_hz,
-      length=math.ceil(self.t60_s[1] * sample_rate_hz),
+      length=math.ceil(self._times[1] * sample_rate_hz),
       speed_of_sound=self.speed_of_sound,
     )
 
@@ -163,8 +165,12 @@ class RandomRoom:
     }
 
   @property
-  def _sizes(self):
+  def _sizes(self) -> Any:
     return self.width_m, self.depth_m, self.height_m
+
+  @property
+  def _times(self) -> Any:
+    return self.t60_s
 
   def _absorption(self, room, t60_s):
     speed = self.speed_of_sound
