@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = load_separator(options)
+  loaded = load_separator(options, min(x.sample_rate_hz for x in abouts))
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
   tell_choice(loaded, options)
   failed = False
