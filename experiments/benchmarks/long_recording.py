@@ -155,7 +155,7 @@ def joined(loaded, mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
     loaded.variables,
     mixture,
     sample_rate_hz=rate,
-    join=lambda _: WithOracle(references, rate),
+    join=lambda _, sample_rate_hz: WithOracle(references, sample_rate_hz),
   )
 
 

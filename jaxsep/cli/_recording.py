@@ -21,7 +21,6 @@ class Recording:
     channel: `mix`, or an index from 0.
     num_samples: Samples so far.
     peak: The largest of them.
-    total: Their sum.
     energy: Their energy.
     energy_of_channels: Mean energy of the channels that they were taken from.
   """
@@ -29,7 +28,7 @@ class Recording:
   def __init__(self, channel: str | int):
     self.channel = channel
     self.num_samples = 0
-    self.peak = self.total = self.energy = self.energy_of_channels = 0.0
+    self.peak = self.energy = self.energy_of_channels = 0.0
 
   def separated(
     self,
@@ -66,7 +65,6 @@ class Recording:
       mono = audio.to_mono(block, channel=self.channel)[np.newaxis]
       self.num_samples += mono.size
       self.peak = max(self.peak, float(np.abs(mono).max(initial=0.0)))
-      self.total += np.sum(mono, dtype=np.float64)
       self.energy += np.sum(np.square(mono, dtype=np.float64))
       squares = np.square(block, dtype=np.float64)
       self.energy_of_channels += np.sum(squares) / len(block)

@@ -1,6 +1,7 @@
 """Models applied to recordings of any length, whole or as they come."""
 
 from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._css import CssJoin, CssWindows
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._live_order import LiveOrder
@@ -13,6 +14,8 @@ from jaxsep.inference._upper_band import with_upper_band
 __all__ = [
   "Chunk",
   "CrossFade",
+  "CssJoin",
+  "CssWindows",
   "EvenLevel",
   "LiveOrder",
   "Overlapping",

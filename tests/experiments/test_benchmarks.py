@@ -12,6 +12,7 @@ from experiments.benchmarks import peers, stability_cases
 
 NAMES = (
   "bss_eval",
+  "buckets",
   "data_pipeline",
   "gradients",
   "long_recording",

@@ -129,7 +129,11 @@ def test_a_causal_model_is_scored_as_a_stream():
   mixture = noise_of(0, 12_345)
   second = 8000 // model.hop_length * model.hop_length
   usual = inference.stream_blocks(
-    model, variables, np.split(mixture, [5000]), chunk_length=second
+    model,
+    variables,
+    np.split(mixture, [5000]),
+    sample_rate_hz=8000,
+    chunk_length=second,
   )
   np.testing.assert_allclose(
     score.streamed(loaded, mixture), np.concatenate(list(usual), 1), atol=1e-6
