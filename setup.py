@@ -77,6 +77,7 @@ TEST = [
   "nbclient",
   "nbformat",
   "psutil",
+  "pyroomacoustics",
   "pystoi",
   "pytest",
   "pytest-xdist",

@@ -7,7 +7,7 @@ import jax
 from jaxsep.typing import Array, Key
 
 # What `Simulation` mixes; the batch has the mixture in their place.
-_INGREDIENTS = ("sources", "length", "noise", "rir")
+_INGREDIENTS = ("sources", "length", "noise", "rir", "noise_rir")
 
 
 def simulate_batch(
@@ -29,7 +29,7 @@ def simulate_batch(
   Returns:
     The batch with "mixture" `[B, T]`, "reference" `[B, S, T]`, "length" `[B]`
     and what else the simulation returns in place of "sources", "length",
-    "noise" and "rir"; all other arrays as they were.
+    "noise", "rir" and "noise_rir"; all other arrays as they were.
 
   Example:
     >>> from jaxsep.simulate import Simulation

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsep import dsp
 from jaxsep.typing import Array, Float
@@ -105,3 +106,15 @@ def uniform(key, span, shape=()):
   """Uniform draws between the two ends of a range."""
   low, high = span
   return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def ends(name, span):
+  """A range as two floats."""
+  try:
+    low, high = np.asarray(span).tolist() if np.ndim(span) else (span, span)
+    low, high = float(low), float(high)
+  except (TypeError, ValueError):
+    low, high = 1.0, 0.0
+  if not low <= high:
+    raise ValueError(f"{name} {span} must be a number or (low, high)")
+  return low, high

@@ -73,7 +73,7 @@ def _partial(key, sources, length, overlap_ratio):
   shared = jnp.round(ratio * _shorter(kept)).astype(jnp.int32)
   steps = kept[:-1] - shared
   offsets = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(steps)])
-  placed = jax.vmap(_delayed)(
+  placed = jax.vmap(delayed)(
     sources[order] * valid_samples(kept, time), jnp.minimum(offsets, time)
   )
   # The last speaker ends last: neighbours share at most the shorter one.
@@ -81,7 +81,7 @@ def _partial(key, sources, length, overlap_ratio):
   return jnp.zeros_like(sources).at[order].set(placed), end
 
 
-def _delayed(signal, offset):
+def delayed(signal, offset):
   """The signal `[T]` that many samples later; what passes the end is cut."""
   time = signal.shape[-1]
   padded = jnp.concatenate([jnp.zeros_like(signal), signal])

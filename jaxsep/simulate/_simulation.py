@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxsep import dsp
 from jaxsep.simulate import _levels, _placement, _reverb
@@ -93,12 +92,12 @@ class Simulation:
     for name in _RANGES:
       if getattr(self, name) is not None:
         # One value for one meaning, so that equal simulations are equal.
-        object.__setattr__(self, name, _ends(name, getattr(self, name)))
+        object.__setattr__(self, name, _levels.ends(name, getattr(self, name)))
     if self.sample_rate_hz <= 0:
       raise ValueError(f"sample_rate_hz {self.sample_rate_hz} must be positive")
     if self.overlap not in _OVERLAPS:
       raise ValueError(f"overlap {self.overlap!r} must be one of {_OVERLAPS}")
-    low, high = _ends("overlap_ratio", self.overlap_ratio)
+    low, high = _levels.ends("overlap_ratio", self.overlap_ratio)
     if low < 0 or high > 1:
       raise ValueError(
         f"overlap_ratio {self.overlap_ratio} must lie within 0 and 1"
@@ -134,7 +133,7 @@ class Simulation:
       ValueError: If the shapes of the ingredients do not fit.
     """
     place_key, level_key, noise_key, gain_key = jax.random.split(key, 4)
-    sources, length = _checked(ingredients)
+    sources, length = checked(ingredients)
     placed, end = _placement.place(
       place_key,
       sources,
@@ -209,19 +208,7 @@ class Simulation:
     return valid.reshape((1,) * (signals.ndim - 1) + valid.shape) * signals
 
 
-def _ends(name, span):
-  """A range as two floats."""
-  try:
-    low, high = np.asarray(span).tolist() if np.ndim(span) else (span, span)
-    low, high = float(low), float(high)
-  except (TypeError, ValueError):
-    low, high = 1.0, 0.0
-  if not low <= high:
-    raise ValueError(f"{name} {span} must be a number or (low, high)")
-  return low, high
-
-
-def _checked(ingredients):
+def checked(ingredients):
   """Sources and lengths of one example."""
   sources = jnp.asarray(ingredients["sources"])
   length = jnp.asarray(ingredients["length"], jnp.int32)

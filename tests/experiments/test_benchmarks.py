@@ -17,6 +17,7 @@ NAMES = (
   "gradients",
   "long_recording",
   "probe_suite",
+  "rooms",
   "streaming",
   "upper_band",
 )

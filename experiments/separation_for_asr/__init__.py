@@ -1,0 +1,1 @@
+"""Practical single-channel separation for speech recognition."""
