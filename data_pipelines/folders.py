@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from data_pipelines import scanning
-from data_pipelines.files import CorpusError, channel_reader
+from data_pipelines.files import CorpusError, channel_reader, read_text
 from data_pipelines.scanning import Problem
 from data_pipelines.table import Corpus, concatenate
 
@@ -83,26 +83,39 @@ def scan_speaker_folders(
 ) -> Corpus:
   """A folder for each speaker, with audio files at any depth in it.
 
+  Texts come from `transcripts.tsv` in the folder of speakers, if there is one:
+  on each line the name of a file without its suffix, a tab, and the text.
+
   Args:
     root: The folder of speakers.
     channel: The channel to read; None averages all.
     cache_dir: As for `scan_librispeech`.
 
   Returns:
-    The corpus; a file outside a speaker's folder is reported and left out.
+    The corpus, with columns "speaker" and "text"; a file outside a speaker's
+    folder is reported and left out.
 
   Raises:
     CorpusError: If the folder is missing or holds no usable file.
   """
   root = scanning.require_folder(root, what="a folder for each speaker")
-
-  return _scan(
+  corpus = _scan(
     root,
     cache_dir=cache_dir,
     channel=channel,
     speaker_of=lambda path: path.split("/")[0],
     depths=range(1, 1000),
     expected="in the folder of a speaker",
+  )
+  path = os.path.join(root, "transcripts.tsv")
+  if not os.path.exists(path):
+    return corpus
+  lines = (line.partition("\t") for line in read_text(path).split("\n"))
+  texts = {name: text.strip() for name, _, text in lines}
+  stems = (posixpath.basename(posixpath.splitext(p)[0]) for p in corpus.path)
+  text = [texts.get(stem, "") for stem in stems]
+  return dataclasses.replace(
+    corpus, columns=dict(corpus.columns) | {"text": text}
   )
 
 

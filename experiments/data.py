@@ -1,95 +1,68 @@
-"""The corpora that a config names, and batches of examples from them."""
+"""Mixtures to separate, and batches of them: what a config names."""
 
 import dataclasses
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
-from data_pipelines import corpora, table
 from data_pipelines.batches import batches
 from data_pipelines.examples import Mixtures, PremixedCrops, PremixedWhole
-from experiments import options
+from experiments import opening, options
+from experiments.opening import CorpusConfig
 
 # Options of mixtures, and the layouts that have them.
 _LAYOUTS_OF = {"mode": ("wsj0_mix", "librimix"), "mixture": ("librimix",)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-  """What to train and validate on.
+class DataConfig(CorpusConfig):
+  """What to train and validate on: utterances to mix, or mixtures.
 
   Attributes:
-    corpus: Utterances or mixtures as `layout:where`, such as
-      `librispeech:DIR`; `voices` are built in.
-    split: Split to train on, for layouts with splits; None takes the usual
-      one. In a folder of LibriSpeech's subsets, `train` takes all whose name
-      begins so.
-    valid_corpus: Another corpus to validate on.
-    valid_split: Split to validate on, for layouts with splits.
-    valid_speakers: Speakers to keep for validation: a file with one name a
-      line. Without this, every tenth speaker, where there is no other split.
     mode: Of corpora of mixtures: `"min"`, which None means, or `"max"`.
     mixture: Of LibriMix: `"mix_clean"`, which None means, `"mix_both"` or
       `"mix_single"`.
-    cache_dir: Where to remember scans of folders.
-    num_voices: Speakers of the built-in voices, for training.
-    num_valid_voices: The same for validation.
-    num_utterances: Utterances of each of them.
-    batch_size: Examples of a step, over all processes.
     crop_s: Duration of an example in training.
     valid_crop_s: The same in validation.
-    num_valid_examples: Mixtures of the validation set, if they are drawn.
     min_utterance_s: Shorter utterances, and mixtures to train on, are left out;
       None leaves out utterances that do not fill a crop at the fastest speed.
     weighting: `"utterance"` or `"duration"`: what draws are proportional to.
     speed_range: Slowest and fastest speed of a source; None leaves it.
-    noise: Corpus of noises; needs `simulation.noise_snr_db`.
-    rirs: Corpus of room impulse responses, a folder a room. Of noises and
-      rooms, a tenth is kept for validation.
-    rir_s: Duration that they are cut to.
-    seed: Seed of every draw, and of the built-in voices.
-    num_threads: Batches read at a time; None is one a core.
   """
 
-  corpus: str = "voices"
-  split: str | None = None
-  valid_corpus: str | None = None
-  valid_split: str | None = None
-  valid_speakers: str | None = None
   mode: str | None = None
   mixture: str | None = None
-  cache_dir: str | None = None
-  num_voices: int = 400
-  num_valid_voices: int = 40
-  num_utterances: int = 10
-  batch_size: int = 8
   crop_s: float = 4.0
   valid_crop_s: float = 4.0
-  num_valid_examples: int = 400
   min_utterance_s: float | None = None
   weighting: str = "utterance"
   speed_range: tuple[float, float] | None = (0.95, 1.05)
-  noise: str | None = None
-  rirs: str | None = None
-  rir_s: float = 0.5
-  seed: int = 0
-  num_threads: int | None = None
 
-  def __post_init__(self):
-    above_0 = ("crop_s", "valid_crop_s", "rir_s", "batch_size", "num_threads")
-    for name in (*above_0, "num_valid_examples", "num_voices"):
-      value = getattr(self, name)
-      if value is not None and not value > 0:
-        raise ValueError(f"{name} is {value}; it is above 0")
-    for name in ("min_utterance_s", "seed"):
-      if (value := getattr(self, name)) is not None and not value >= 0:
-        raise ValueError(f"{name} is {value}; it is at least 0")
+  ABOVE_0: ClassVar[tuple[str, ...]] = (
+    *CorpusConfig.ABOVE_0,
+    "crop_s",
+    "valid_crop_s",
+  )
+  AT_LEAST_0: ClassVar[tuple[str, ...]] = (
+    *CorpusConfig.AT_LEAST_0,
+    "min_utterance_s",
+  )
 
   @property
   def drawn_s(self) -> float:
     """What a crop in training takes of an utterance at the fastest speed."""
     return self.crop_s * max(self.speed_range or (1.0,))
+
+  def voice_s(self, purpose: str) -> float:
+    """Longest utterance of the built-in voices."""
+    crop_s = self.drawn_s if purpose == "train" else self.valid_crop_s
+    # Up to half a second shorter: most fill a crop.
+    return max(4.0, crop_s + 0.5)
+
+  def layout_options(self, layout: str, purpose: str) -> dict[str, Any]:
+    """Options of a layout, for `"train"`, `"valid"` or `"test"`."""
+    of_mixtures = {"mode": self.mode, "mixture": self.mixture}
+    given = {name: value for name, value in of_mixtures.items() if value}
+    return super().layout_options(layout, purpose) | given
 
 
 options.register(DataConfig)
@@ -110,16 +83,7 @@ class Data:
   background: dict[str, Any] = dataclasses.field(default_factory=dict)
   valid_background: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-  #: Options that say where and how fast, not what.
-  may_change: ClassVar[tuple[str, ...]] = (
-    "cache_dir",
-    "num_threads",
-    "corpus",
-    "valid_corpus",
-    "valid_speakers",
-    "noise",
-    "rirs",
-  )
+  may_change: ClassVar[tuple[str, ...]] = CorpusConfig.MAY_CHANGE
 
   def train_batches(self, start_step: int, **here: int) -> Iterator[dict]:
     """Batches from a step on; of this `process_index` of `process_count`."""
@@ -158,9 +122,13 @@ class Data:
   def describe(self) -> dict[str, Any]:
     """What fixes the examples, as JSON values: corpora may move, not change."""
     corpora_ = {"train": self.train, "valid": self.valid, **self.background}
-    rows = {name: _rows_of(corpus) for name, corpus in corpora_.items()}
     unused = ", ".join(self.unused)
-    return {"layout": _layout(self.config.corpus), "unused": unused} | rows
+    layout = opening.layout_of(self.config.corpus)
+    return {
+      "layout": layout,
+      "unused": unused,
+      **opening.describe_rows(corpora_),
+    }
 
   @property
   def unused(self) -> list[str]:
@@ -213,21 +181,13 @@ def open_data(config: Any, *, say: Callable[[str], None] = print) -> Data:
       say(f"{name}: {len(corpus)} mixtures")
       check_num_sources(corpus, config.model.num_sources)
     else:
-      say(
-        f"{name}: {len(corpus)} utterances of {len(corpus.speakers)} "
-        f"speakers, {corpus.seconds / 60:.1f} min"
-      )
+      opening.say_utterances(say, name, corpus)
   if train.is_premixed and set(_paths(train)) & set(_paths(valid)):
     raise ValueError(
       f"training and validation have the same mixtures of {data.corpus}; give "
       "another data.valid_split or data.valid_corpus"
     )
-  if shared := table.shared_speakers(train, valid):
-    raise ValueError(
-      f"{len(shared)} speakers are in both training and validation, such as "
-      f"{shared[0]}; validate on others than those of "
-      f"{data.valid_corpus or data.corpus}"
-    )
+  opening.check_no_speaker_shared(data, train, valid)
   opened = _with_background(config, data, train, valid)
   if opened.unused:
     names = ", ".join(f"data.{name}" for name in opened.unused)
@@ -256,34 +216,13 @@ def open_corpus(
   Without a split, that of the `purpose` is taken: `"train"`, `"valid"` or
   `"test"`. `data` gives `mode`, `mixture`, `cache_dir` and the sizes of voices.
   """
-  data = data or DataConfig(num_voices=40)
-  layout = _layout(spec)
-  splits = corpora.splits_of(spec)
-  number = ("train", "valid", "test").index(purpose)
-  wanted: dict[str, Any] = {
-    "split": split or (splits and (splits[number] or splits[0])),
-    "mode": data.mode,
-    "mixture": data.mixture,
-  }
-  wanted = {name: value for name, value in wanted.items() if value}
-  if layout == "voices":
-    is_train, is_valid = purpose == "train", purpose == "valid"
-    crop_s = data.drawn_s if is_train else data.valid_crop_s
-    wanted |= {
-      "num_speakers": data.num_valid_voices if is_valid else data.num_voices,
-      "utterances_per_speaker": data.num_utterances,
-      "seed": data.seed,
-      # Up to half a second shorter: most fill a crop.
-      "utterance_s": max(4.0, crop_s + 0.5),
-      # Training goes over them again and again.
-      "cache_mb": 1024.0 if is_train else 128.0,
-    }
-  return corpora.open_corpus(
+  return opening.open_corpus(
     spec,
+    data=data or DataConfig(num_voices=40),
     sample_rate_hz=sample_rate_hz,
     num_sources=num_sources,
-    cache_dir=data.cache_dir,
-    **wanted,
+    split=split,
+    purpose=purpose,
   )
 
 
@@ -296,59 +235,23 @@ def check_num_sources(mixtures: Any, num_sources: int) -> None:
     )
 
 
-def _layout(spec):
-  """The layout of `layout:where`."""
-  return spec.partition(":")[0]
-
-
 def _paths(corpus):
   """The file of each row."""
   return [corpus.full_path(row) for row in range(len(corpus))]
 
 
-def _rows_of(corpus):
-  """How many rows a corpus has, and a hash of them wherever they are."""
-  if corpus is None:
-    return None
-  digest = hashlib.sha256()
-  speaker = corpus.columns.get("speaker", [""] * len(corpus))
-  columns = (corpus.path, corpus.start, corpus.length, corpus.rate_hz, speaker)
-  for path, *rest in zip(*columns, strict=True):
-    words = [os.path.basename(path), *map(str, rest)]
-    digest.update(f"{' '.join(words)}\n".encode())
-  return f"{len(corpus)} rows, {digest.hexdigest()[:12]}"
-
-
 def _with_background(config, data, train, valid):
   """The data of two corpora, with the noises and rooms of the config."""
-  mixed_here = not (train.is_premixed and valid.is_premixed)
-  specs = {"noise": data.noise, "rirs": data.rirs}
-  for name, spec in specs.items():
-    if spec and not mixed_here:
-      raise ValueError(
-        f"data.{name} is {spec}, but the mixtures of {data.corpus} are taken "
-        "as they are; leave it empty"
-      )
-  simulation = config.get("simulation") or {}
-  for name, option in (("noise", "noise_snr_db"), ("rirs", "early_ms")):
-    value = simulation.get(option)
-    if value is not None and not specs[name]:
-      raise ValueError(
-        f"simulation.{option} is {value}, but data.{name} names no corpus"
-      )
-  if specs["noise"] and simulation.get("noise_snr_db") is None:
-    raise ValueError(
-      f"data.noise is {specs['noise']}, but without simulation.noise_snr_db, "
-      "such as (0,15), none of it is added"
-    )
-  kept, held = dict.fromkeys(specs), dict.fromkeys(specs)
-  for name, spec in specs.items():
-    if spec:
-      corpus = corpora.open_corpus(spec, cache_dir=data.cache_dir)
-      parts = table.hold_out(corpus) if len(corpus) > 1 else (corpus, corpus)
-      kept[name], held[name] = parts
+  if train.is_premixed and valid.is_premixed:
+    for name in ("noise", "rirs"):
+      if spec := getattr(data, name):
+        raise ValueError(
+          f"data.{name} is {spec}, but the mixtures of {data.corpus} are taken "
+          "as they are; leave it empty"
+        )
+  background = opening.open_background(config, data)
   rate, num_sources = config.sample_rate_hz, config.model.num_sources
-  return Data(data, rate, num_sources, train, valid, kept, held)
+  return Data(data, rate, num_sources, train, valid, *background)
 
 
 def _open_both(config, data):
@@ -356,7 +259,9 @@ def _open_both(config, data):
 
   def open_one(spec, **which):
     # Without the options that are for the other corpus only.
-    other = [n for n, has in _LAYOUTS_OF.items() if _layout(spec) not in has]
+    other = [
+      n for n, has in _LAYOUTS_OF.items() if opening.layout_of(spec) not in has
+    ]
     return open_corpus(
       spec,
       sample_rate_hz=config.sample_rate_hz,
@@ -367,31 +272,16 @@ def _open_both(config, data):
 
   specs = [data.corpus, data.valid_corpus or data.corpus]
   for name, layouts in _LAYOUTS_OF.items():
-    if getattr(data, name) and not {_layout(s) for s in specs} & {*layouts}:
+    if getattr(data, name) and not {opening.layout_of(s) for s in specs} & {
+      *layouts
+    }:
       raise ValueError(
         f"data.{name} is {getattr(data, name)}, but it is for mixtures of "
         f"{' or '.join(layouts)}, not for {data.corpus}"
       )
-  has_own = bool(
-    data.valid_corpus
-    or data.valid_split
-    or (corpora.splits_of(data.corpus) or (None, None))[1]
+  train, valid = opening.open_both(
+    data, open_one, num_sources=config.model.num_sources
   )
-  if data.valid_speakers and has_own:
-    raise ValueError(
-      f"data.valid_speakers is {data.valid_speakers}, but "
-      f"{data.valid_corpus or data.valid_split or data.corpus} has speakers of "
-      "its own to validate on; leave it empty"
-    )
-  train = open_one(data.corpus, split=data.split, purpose="train")
-  if has_own:
-    valid = open_one(specs[1], split=data.valid_split, purpose="valid")
-  elif names := data.valid_speakers:
-    train, valid = train.subset(exclude=names), train.subset(speakers=names)
-  else:
-    train, valid = table.hold_out(
-      train, column="speaker", at_least=config.model.num_sources
-    )
   # Short mixtures are padded, or left out on request.
   if data.min_utterance_s is not None or not train.is_premixed:
     train = _long_enough(train, data.min_utterance_s, data.drawn_s)

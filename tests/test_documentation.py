@@ -26,8 +26,8 @@ PACKAGES = """
   jaxsep.audio jaxsep.cli jaxsep.conversion jaxsep.dsp jaxsep.inference
   jaxsep.json_values jaxsep.losses jaxsep.metrics jaxsep.model_io jaxsep.models
   jaxsep.simulate jaxsep.tasks jaxsep.text jaxsep.train data_pipelines.batches
-  data_pipelines.corpora data_pipelines.mixture_lists data_pipelines.stream
-  data_pipelines.tfds_corpora data_pipelines.voices
+  data_pipelines.corpora data_pipelines.examples data_pipelines.mixture_lists
+  data_pipelines.stream data_pipelines.tfds_corpora data_pipelines.voices
 """.split()
 # The example needs a package that the extra "test" does not install.
 APART = ("pesq",)

@@ -1,10 +1,17 @@
 """Recordings of two speakers on which separators lose the order of outputs."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import soxr
+
+from data_pipelines import corpora
+from experiments.harmonic_probes.pitch import average_f0
 
 DURATION_S = 60
+# Seconds of a speaker whose pitch is tracked.
+_PITCH_S = 20
 #: What each case is, in its row of the table.
 CASES = {
   "steady": "both speak throughout",
@@ -18,6 +25,44 @@ CASES = {
   "noise": "with pink noise 10 dB below",
   "same person": "two parts of a recording of one person",
 }
+
+
+def read_speakers(spec: str, num_speakers: int, rate_hz: int) -> dict:
+  """A minute of each of some speakers, RMS 1, repeated if there is less."""
+  voices = (
+    {}
+    if spec != "voices"
+    else {
+      "split": "test",
+      "num_speakers": num_speakers,
+      "utterances_per_speaker": 15,
+      "sample_rate_hz": rate_hz,
+    }
+  )
+  corpus = corpora.open_corpus(spec, **voices)
+  length = DURATION_S * rate_hz
+  speakers = {}
+  for code, name in enumerate(corpus.speakers[:num_speakers]):
+    parts: list[np.ndarray] = []
+    for row in np.flatnonzero(corpus.speaker == code):
+      if sum(map(len, parts)) < length:
+        own_hz = int(corpus.rate_hz[row])
+        part = soxr.resample(corpus.read(int(row)), own_hz, rate_hz)
+        parts.append(part / max(part.std(), 1e-9))
+    speech = np.resize(np.concatenate(parts), length)
+    speakers[name] = speech / speech.std()
+  return speakers
+
+
+def pitch_distances(speakers: dict, rate_hz: int) -> dict:
+  """Semitones between the median F0 of the speakers of each pair."""
+  signals = np.stack([s[: _PITCH_S * rate_hz] for s in speakers.values()])
+  f0 = average_f0(signals, sample_rate_hz=rate_hz, num_processes=0)[:, 1]
+  semitones = dict(zip(speakers, 12 * np.log2(f0), strict=True))
+  return {
+    (one, other): abs(semitones[one] - semitones[other])
+    for one, other in itertools.combinations(speakers, 2)
+  }
 
 
 def make_cases(

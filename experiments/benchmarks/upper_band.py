@@ -7,8 +7,8 @@
 Mixes the first utterance of each speaker with that of the next, at equal
 energy and the corpus's rate, separates the mixture with `--model`, and scores
 three ways to fill the band above the model's: with nothing, with equal shares
-of the mixture, and with `inference.with_upper_band`. Means over all speakers,
-at the full rate:
+of the mixture, and with `inference.with_upper_band`. With `--snr_db`, the
+mixture also has white noise. Means over all speakers, at the full rate:
 
   SI-SDR, SDR   over all frequencies, dB
   error         error above the model's band relative to the reference there,
@@ -110,9 +110,12 @@ def run(options):
   _, first = np.unique(corpus.speaker[long], return_index=True)
   voices = [corpus.read(long[row], 0, length) for row in first]
   voices = np.stack([_RMS * voice / dsp.rms(voice) for voice in voices])
-  table = {}
+  table, rng = {}, np.random.default_rng(0)
   for reference in np.stack([voices, np.roll(voices, -1, axis=0)], axis=1):
     mixture = reference.sum(axis=0)
+    if options.snr_db is not None:
+      noise = rng.normal(size=length) * 10 ** (-options.snr_db / 20)
+      mixture = np.float32(mixture + dsp.rms(mixture) * noise)
     for name, estimate in _outputs(loaded, mixture, rate).items():
       order = dsp.best_permutation(
         -np.stack(
@@ -146,6 +149,7 @@ def main():
   parser.add("corpus", help="As --config.data.corpus of training.")
   parser.add("speakers", help="File of the speakers to mix; all without it.")
   parser.add("model", default="two_speakers_8k", help="Folder or name.")
+  parser.add("snr_db", type=float, help="Adds white noise to the mixtures.")
   parser.add("seconds", type=float, default=8.0, help="Length of a mixture.")
   parser.run(run)
 

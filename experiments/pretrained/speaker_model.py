@@ -16,6 +16,9 @@ The file that ships was made with the model and the manifest of
   --model=two_speakers_8k --corpus=manifest:speech.csv --split=train --rounds=4
 """
 
+import pathlib
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 import scipy.linalg
@@ -130,7 +133,8 @@ def run(options):
   for name in ("model", "corpus", "output"):
     if getattr(options, name) is None:
       raise ValueError(f"give --{name}")
-  rows.refuse_existing([options.output], overwrite=options.overwrite)
+  output = pathlib.Path(options.output)
+  rows.refuse_existing([output], overwrite=options.overwrite)
   loaded = jaxsep.load(options.model)
   corpus = corpora.open_corpus(options.corpus, split=options.split)
   speakers = read_speakers(corpus, loaded.sample_rate_hz)
@@ -142,11 +146,11 @@ def run(options):
     if len(frames) >= _LEAST
   ]
   who, means, counts = map(np.array, zip(*chunks, strict=True))
-  save_file(analyse(who, means, counts), options.output)
-  print(f"{options.output}: {len(chunks)} outputs of {len(speakers)} speakers")
+  save_file(analyse(who, means, counts), output)
+  print(f"{output}: {len(chunks)} outputs of {len(speakers)} speakers")
 
 
-def main():
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs; an error is one line."""
   parser = Parser(__doc__)
   parser.add(
@@ -158,7 +162,7 @@ def main():
   parser.add("rounds", type=int, default=2, least=1, help="Times per speaker.")
   parser.add("seed", type=int, default=0)
   parser.add("overwrite", type=bool, help="Replace the file.")
-  parser.run(run)
+  parser.run(run, argv)
 
 
 if __name__ == "__main__":

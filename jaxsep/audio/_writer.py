@@ -1,8 +1,10 @@
 """Writes audio files."""
 
 import contextlib
+import glob
 import os
 import pathlib
+import platform
 import warnings
 
 import numpy as np
@@ -52,7 +54,8 @@ class Writer(contextlib.AbstractContextManager):
   """Writes an audio file block by block; it appears when it is complete.
 
   Samples go to a hidden file beside the target, which takes the target's name
-  when the `with` block ends and is deleted when it ends in an exception.
+  when the `with` block ends and is deleted when it ends in an exception. What a
+  killed process left of it is deleted when the target is next written.
 
   WAV holds 32-bit float by default, which cannot clip. Integer encodings clip
   samples beyond full scale, count them in `num_clipped`, and report them in one
@@ -121,9 +124,17 @@ class Writer(contextlib.AbstractContextManager):
       )
     if self.path.is_dir():
       raise AudioError(f"{path}: is a folder; name a file in it")
-    self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+    # Of other hosts, which may share the folder, locks are not always seen.
+    begin = f".{self.path.name}.{platform.node()}."
+    for old in self.path.parent.glob(f"{glob.escape(begin)}*.part"):
+      with contextlib.suppress(OSError), open(old, "r+b") as file:
+        if _lock(file):
+          old.unlink()
+    self._part = self.path.with_name(f"{begin}{os.getpid()}.part")
     try:
-      self._part.touch()  # Says why it cannot be written; libsndfile does not.
+      # Says why it cannot be written; libsndfile does not.
+      self._held = open(self._part, "wb")
+      _lock(self._held)
       self._file = soundfile.SoundFile(
         self._part,
         "w",
@@ -171,6 +182,7 @@ class Writer(contextlib.AbstractContextManager):
       ) from error
     finally:
       self._part.unlink(missing_ok=True)
+      self._held.close()
     if kind is None and self.num_clipped:
       warnings.warn(
         f"{self.path}: {self.num_clipped} samples beyond full scale were "
@@ -188,3 +200,14 @@ class Writer(contextlib.AbstractContextManager):
         if len(file.read(1)):
           return
     raise OSError("its end is missing")
+
+
+def _lock(file) -> bool:
+  """Whether nobody else held the file; whoever does lets go when they die."""
+  try:
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except (ImportError, OSError):  # Held, or the system has no such locks.
+    return False
+  return True

@@ -21,7 +21,6 @@ class Recording:
     channel: `mix`, or an index from 0.
     num_samples: Samples so far.
     peak: The largest of them.
-    total: Their sum.
     energy: Their energy.
     energy_of_channels: Mean energy of the channels that they were taken from.
   """
@@ -29,7 +28,7 @@ class Recording:
   def __init__(self, channel: str | int):
     self.channel = channel
     self.num_samples = 0
-    self.peak = self.total = self.energy = self.energy_of_channels = 0.0
+    self.peak = self.energy = self.energy_of_channels = 0.0
 
   def separated(
     self,
@@ -66,16 +65,20 @@ class Recording:
       mono = audio.to_mono(block, channel=self.channel)[np.newaxis]
       self.num_samples += mono.size
       self.peak = max(self.peak, float(np.abs(mono).max(initial=0.0)))
-      self.total += np.sum(mono, dtype=np.float64)
       self.energy += np.sum(np.square(mono, dtype=np.float64))
       squares = np.square(block, dtype=np.float64)
       self.energy_of_channels += np.sum(squares) / len(block)
       yield mono
 
 
-def load_separator(options: argparse.Namespace) -> model_io.LoadedModel:
-  """The model that is asked for, or one that ships, for a mixture alone."""
-  folder = options.model or _shipped(options)
+def load_separator(
+  options: argparse.Namespace, rate_hz: int = 0
+) -> model_io.LoadedModel:
+  """The model that is asked for, or one that ships, for a mixture alone.
+
+  It is for recordings at `rate_hz`, 0 if that is not known.
+  """
+  folder = options.model or _shipped(options, rate_hz)
   loaded = model_io.load(folder)
   kind = type(loaded.model).__name__
   if loaded.task != "separation" or not hasattr(loaded.model, "num_sources"):
@@ -97,10 +100,11 @@ def load_separator(options: argparse.Namespace) -> model_io.LoadedModel:
   return loaded
 
 
-def _shipped(options):
-  """The folder of a model that ships: the one with the lowest rate that fits.
+def _shipped(options, rate_hz):
+  """The folder of a model that ships.
 
-  A stream needs a causal model; files are separated better by others.
+  A stream needs a causal model; files are separated better by others. Of
+  these, it is the one with the highest rate that recordings at `rate_hz` have.
   """
   cards = model_io.pretrained()
   if options.stream:
@@ -118,8 +122,12 @@ def _shipped(options):
       f"no model that ships separates {count} speakers, only"
       f" {' or '.join(map(str, there))}: give your own with --model"
     )
-  fitting.sort(key=lambda n: (cards[n]["causal"], cards[n]["sample_rate_hz"]))
-  return cards[fitting[0]]["folder"]
+
+  def unsuited(name):
+    above = cards[name]["sample_rate_hz"] - rate_hz
+    return cards[name]["causal"], above > 0, abs(above)
+
+  return cards[min(fitting, key=unsuited)]["folder"]
 
 
 def tell_choice(

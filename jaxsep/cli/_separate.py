@@ -25,6 +25,8 @@ from jaxsep.cli._recording import (
 )
 
 _CHUNK_S = 4.0
+# Below this frequency nothing is separated.
+_SLOW_HZ = 1.0
 # Float files may exceed full scale, 1, but by not as much as this.
 _PEAK = 100.0
 _BAR = (
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
   ]
   for path, about in zip(inputs, abouts, strict=True):
     check_channel(options.channel, about.num_channels, path)
-  loaded = load_separator(options)
+  loaded = load_separator(options, min(x.sample_rate_hz for x in abouts))
   targets = prepare_outputs(inputs, loaded.model.num_sources, options)
   tell_choice(loaded, options)
   failed = False
@@ -147,7 +149,11 @@ def _separate(path, about, targets, loaded, options):
 
     blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)
     for block in heard.separated(
-      blocks, separate, rate=rate, model_rate=model_rate, upper_band=share
+      _without_offset(blocks, rate),
+      separate,
+      rate=rate,
+      model_rate=model_rate,
+      upper_band=share,
     ):
       for writer, source in zip(writers, block, strict=True):
         writer.write(source[np.newaxis])
@@ -157,6 +163,20 @@ def _separate(path, about, targets, loaded, options):
     tell("is silent; so are the outputs")
   elif heard.peak > _PEAK:
     tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")
-  elif 2 * heard.total**2 > max(rate, heard.num_samples) * heard.energy:
-    offset = heard.total / heard.num_samples
-    tell(f"has an offset of {offset:.2g}; filter out 0 Hz for better outputs")
+
+
+def _without_offset(blocks, rate):
+  """The blocks without what is slower than sound.
+
+  A model would put an offset into one of its outputs.
+  """
+  from scipy import signal  # Takes a while to load.
+
+  memory, state = rate / (2 * np.pi * _SLOW_HZ), None
+  pole = np.exp(-1 / memory)
+  for block in blocks:
+    if state is None:  # Begins as if the offset had always been there.
+      total = block.sum(axis=1, keepdims=True, dtype=np.float64)
+      state = -total / (block.shape[1] + memory)
+    block, state = signal.lfilter([1, -1], [1, -pole], block, zi=state)
+    yield block.astype(np.float32)

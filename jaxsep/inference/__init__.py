@@ -2,6 +2,7 @@
 
 from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
+from jaxsep.inference._css import CssJoin, CssWindows
 from jaxsep.inference._ctc import greedy_ctc
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
@@ -16,6 +17,8 @@ from jaxsep.inference._upper_band import with_upper_band
 __all__ = [
   "Chunk",
   "CrossFade",
+  "CssJoin",
+  "CssWindows",
   "EvenLevel",
   "Hypotheses",
   "LiveOrder",

@@ -50,7 +50,7 @@ class CrossFade:
     ends of a chunk are separated without the context beyond them.
   """
 
-  def __init__(self, num_sources: int, *, sample_rate_hz: int = 8000):
+  def __init__(self, num_sources: int, *, sample_rate_hz: int):
     self._rate = sample_rate_hz
     self._speakers = speaker_model(sample_rate_hz)
     self._search = OrderSearch(num_sources, self._speakers, lag=_LAG)

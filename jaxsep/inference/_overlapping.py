@@ -20,11 +20,14 @@ class Chunk:
 
   Attributes:
     start: Position of its first sample in the recording.
-    samples: The samples, at an even level, shape `[T]`.
+    samples: The samples, at an even level unless that is switched off, shape
+      `[T]`.
+    num_zeros: How many at their end are not of the recording, but zeros.
   """
 
   start: int
   samples: Float[np.ndarray, "time"]
+  num_zeros: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Overlapping:
   share speech by which to recognise the speakers.
 
   Attributes:
-    chunk_length: Samples per chunk; 4 s at 8 kHz by default. Longer chunks
-      need more memory, and the model may change its order within them.
+    chunk_length: Samples per chunk. Longer chunks need more memory, and the
+      model may change its order within them.
     overlap: Samples that neighbours share at least; None for a quarter, 0 for
       none at all, except before the last chunk.
 
@@ -54,7 +57,7 @@ class Overlapping:
     [(0, 400), (300, 400), (600, 400)]
   """
 
-  chunk_length: int = 32000
+  chunk_length: int
   overlap: int | None = None
 
   def __post_init__(self):

@@ -23,7 +23,7 @@ _BLOCK = 1 << 16
 
 
 Cut = Callable[[Iterable[np.ndarray]], Iterator[Chunk]]
-Join = Callable[[int], Any]  # Makes an object like a CrossFade.
+Join = Callable[..., Any]  # Makes an object like a CrossFade.
 Progress = Callable[[int], Any]
 
 
@@ -31,6 +31,8 @@ def separate(
   model: nn.Module,
   variables: PyTree,
   mixture: Float[Array, "time"],
+  *,
+  sample_rate_hz: int,
   **options: Any,
 ) -> Float[np.ndarray, "sources _time"]:
   """Separates a recording of any length that is in memory.
@@ -39,7 +41,8 @@ def separate(
     model: Maps `[B, T]` to `[B, S, T]`, as in `separate_blocks`.
     variables: Its variables, `{"params": ...}`.
     mixture: Recording at the model's sample rate, shape `[T]`.
-    options: Options and conditions of `separate_blocks`.
+    sample_rate_hz: The model's sample rate.
+    options: Further options and conditions of `separate_blocks`.
 
   Returns:
     The sources, shape `[S, T]`, or less if `cut` or `join` leaves samples out.
@@ -55,14 +58,16 @@ def separate(
     >>> mixture = np.sin(0.1 * np.arange(5000, dtype=np.float32))
     >>> variables = jax.jit(model.init)(
     ...     jax.random.key(0), **model.example_inputs())
-    >>> separate(model, variables, mixture, cut=Overlapping(2000)).shape
+    >>> separate(model, variables, mixture, sample_rate_hz=8000).shape
     (2, 5000)
   """
   mixture = _real(mixture)
   if not mixture.size:
     raise ValueError("the recording has no samples")
   blocks = np.array_split(mixture, -(-len(mixture) // _BLOCK))
-  parts = separate_blocks(model, variables, blocks, **options)
+  parts = separate_blocks(
+    model, variables, blocks, sample_rate_hz=sample_rate_hz, **options
+  )
   return np.concatenate(list(parts), axis=-1)
 
 
@@ -71,9 +76,10 @@ def separate_blocks(
   variables: PyTree,
   blocks: Iterable[Float[Array, "_time"]],
   *,
-  sample_rate_hz: int = 8000,
+  sample_rate_hz: int,
   cut: Cut | None = None,
-  join: Join | None = None,
+  join: Join = CrossFade,
+  even_level: bool = True,
   batch_size: int | None = None,
   progress: Progress | None = None,
   **conditions: Any,
@@ -103,9 +109,12 @@ def separate_blocks(
     sample_rate_hz: The model's sample rate.
     cut: Makes chunks from the blocks; None for `inference.Overlapping` with
       chunks of 4 s. Chunks of equal length are compiled once.
-    join: Called with the number of sources, makes what joins the chunks, with
-      the methods of `inference.CrossFade`; None for that. What it returns is
-      taken to begin with the recording, and to have no gaps.
+    join: Makes what joins the chunks, with the methods of
+      `inference.CrossFade`; called as `join(num_sources, sample_rate_hz=...)`.
+      What it returns is taken to begin with the recording, and to have no gaps.
+    even_level: Whether the recording is brought to an even level. Without it,
+      chunks and what joins them have the recording's own level: for
+      `inference.CssWindows`, not for `CrossFade`, which expects an even one.
     batch_size: Chunks per call; None for 1 on a CPU and 8 elsewhere.
     progress: Called with the number of samples separated since the last call,
       for example `tqdm.tqdm(total=...).update`.
@@ -130,16 +139,17 @@ def separate_blocks(
     if array.ndim < 1 or len(array) != 1:
       raise ValueError(f"{name} {array.shape} must have the shape [1, ...]")
   cut = cut or Overlapping(round(_CHUNK_S * sample_rate_hz))
-  join = join or functools.partial(CrossFade, sample_rate_hz=sample_rate_hz)
-  level = EvenLevel(sample_rate_hz)
+  level = EvenLevel(sample_rate_hz) if even_level else None
+  heard = checked(blocks)
   results = _run(
     functools.partial(_apply, model, variables, conditions),
-    cut(level.even(checked(blocks))),
+    cut(level.even(heard) if level else heard),
     getattr(cut, "chunk_length", 0),
     batch_size,
   )
-  progress = progress or (lambda count: None)
-  return level.restore(_parts(results, join, progress))
+  join = functools.partial(join, sample_rate_hz=sample_rate_hz)
+  parts = _parts(results, join, progress or (lambda count: None))
+  return level.restore(parts) if level else parts
 
 
 def _run(apply, chunks, chunk_length, batch_size):
@@ -169,8 +179,9 @@ def _parts(results, join, progress):
       part = joined.add(chunk, estimate[:, : len(chunk.samples)])
       if part.shape[1]:
         yield part
-      progress(chunk.start + len(chunk.samples) - count)
-      count = chunk.start + len(chunk.samples)
+      end = chunk.start + len(chunk.samples) - chunk.num_zeros
+      progress(end - count)
+      count = end
   if joined is not None:
     rest = joined.flush()
     for start in range(0, rest.shape[1], _BLOCK):

@@ -118,7 +118,7 @@ def stream_blocks(
   variables: PyTree,
   blocks: Iterable[Float[Array, "_time"]],
   *,
-  sample_rate_hz: int = 8000,
+  sample_rate_hz: int,
   chunk_length: int | None = None,
   **conditions: Any,
 ) -> Iterator[Float[np.ndarray, "sources _time"]]:
@@ -159,7 +159,8 @@ def stream_blocks(
     >>> variables = jax.jit(model.init)(
     ...     jax.random.key(0), **model.example_inputs())
     >>> blocks = np.sin(0.1 * np.arange(800, dtype=np.float32)).reshape(5, 160)
-    >>> parts = list(stream_blocks(model, variables, blocks))
+    >>> parts = list(stream_blocks(
+    ...     model, variables, blocks, sample_rate_hz=8000))
     >>> np.concatenate(parts, axis=1).shape
     (2, 800)
   """

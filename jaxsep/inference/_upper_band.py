@@ -27,9 +27,11 @@ def with_upper_band(
 
   Below half the model's rate, the sources are the model's. What the recording
   has above it is divided among them, at each time in proportion to their
-  energy in the uppermost 15 % of the model's band, in a window of 50 ms: the
-  parts add up to the recording's upper band. The speakers of that band are
-  told apart in time only, not in frequency.
+  energy in the uppermost 15 % of the model's band, in a window of 50 ms. What
+  the model leaves out there, such as noise, is left out above it too: the
+  shares add up to the energy of the sources' sum relative to the recording's,
+  at most 1. The speakers of the upper band are told apart in time only, not in
+  frequency.
 
   Args:
     blocks: Consecutive parts of one channel, shape `[1, any]`.
@@ -108,36 +110,37 @@ class _Queue:
 def _with_shares(sources, heard, rate):
   """What the model heard, the sources, what they get beyond equal shares.
 
-  Yields blocks `[1 + 2 S, any]`. That excess adds up to zero, also at the ends,
-  where a resampler fades.
+  Yields blocks `[1 + 2 S, any]`.
   """
   band = _high_pass()
   window = np.hanning(2 * round(_WINDOW_S * rate / 2) + 1)
   reach = _REACH + len(window) // 2
   waiting = None
   for block in sources:
+    block = np.concatenate([heard.take(block.shape[1]), block])
     if waiting is None:
       waiting = np.zeros((len(block), reach), np.float32)
     waiting = np.concatenate([waiting, block], axis=1)
     if waiting.shape[1] > 2 * reach:
-      yield _shared(waiting, heard, band, window)
+      yield _shared(waiting, band, window)
       waiting = waiting[:, -2 * reach :]
   if waiting is not None:
     ending = np.zeros((len(waiting), reach), np.float32)
     waiting = np.concatenate([waiting, ending], axis=1)
     if waiting.shape[1] > 2 * reach:
-      yield _shared(waiting, heard, band, window)
+      yield _shared(waiting, band, window)
 
 
-def _shared(sources, heard, band, window):
+def _shared(rows, band, window):
   """The block of `_with_shares` in the middle of what is around it."""
-  high = np.stack([np.convolve(row, band, "valid") for row in sources])
+  high = np.stack([np.convolve(row, band, "valid") for row in rows])
+  high = np.concatenate([high, high[1:].sum(axis=0, keepdims=True)])
   energy = [np.convolve(row, window, "valid") for row in np.square(high)]
   energy = np.stack(energy) + np.finfo(np.float32).tiny  # Of silence too.
-  excess = energy / energy.sum(axis=0) - 1 / len(energy)
-  reach = (sources.shape[1] - excess.shape[1]) // 2
-  estimate = sources[:, reach:-reach]
-  parts = heard.take(excess.shape[1]), estimate, excess
+  heard, sources, together = energy[0], energy[1:-1], energy[-1]
+  share = sources / sources.sum(axis=0) * np.minimum(together / heard, 1)
+  reach = (rows.shape[1] - share.shape[1]) // 2
+  parts = rows[:, reach:-reach], share - 1 / len(share)
   return np.concatenate(parts, dtype=np.float32)
 
 

@@ -1,7 +1,9 @@
 """Written audio files, and those that cannot be written."""
 
+import multiprocessing
 import resource
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -59,6 +61,32 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
       raise KeyboardInterrupt
   assert path.read_bytes() == before
   assert [entry.name for entry in tmp_path.iterdir()] == ["x.wav"]
+
+
+def write_forever(path):
+  with audio.Writer(path, sample_rate_hz=RATE) as writer:
+    writer.write(noise())
+    path.with_name("ready").touch()
+    signal.pause()
+
+
+def test_the_rest_of_a_killed_process_is_removed(tmp_path):
+  path = tmp_path / "[x].wav"
+  process = multiprocessing.get_context("spawn").Process(
+    target=write_forever, args=[path]
+  )
+  process.start()
+  while not (tmp_path / "ready").exists():
+    assert process.is_alive()
+    time.sleep(0.01)
+  audio.write(path, noise(), sample_rate_hz=RATE)
+  (part,) = tmp_path.glob(".*")  # While it runs, it keeps what it writes.
+  process.kill()
+  process.join()
+  other = tmp_path / ".[x].wav.another-host.1.part"
+  other.write_bytes(part.read_bytes())
+  audio.write(path, noise(), sample_rate_hz=RATE)
+  assert list(tmp_path.glob(".*")) == [other]
 
 
 def test_a_file_past_four_gigabytes_is_announced_as_one(tmp_path):

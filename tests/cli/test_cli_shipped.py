@@ -172,6 +172,27 @@ def test_the_model_that_fits(
 
 
 @pytest.mark.parametrize(
+  ("rates", "name"),
+  [
+    ([44100], "a_16k"),
+    ([16000], "a_16k"),
+    ([11025], "b_8k"),
+    ([7919], "b_8k"),
+    # One model for all files: none is heard above half its rate.
+    ([44100, 8000], "b_8k"),
+  ],
+)
+def test_the_rate_of_the_recordings(call, ships, make, rates, name):
+  ships(*ALL)
+  paths = [
+    make(f"{rate}.wav", tones(rate, rate).sum(0), rate) for rate in rates
+  ]
+  code, _, err = call("separate", *paths)
+  assert code == 0
+  assert f"separating with {name} (2" in err[0]
+
+
+@pytest.mark.parametrize(
   ("cards", "words", "match"),
   [
     (ALL, ["--num_speakers=4"], "separates 4 speakers, only 2 or 3: give"),

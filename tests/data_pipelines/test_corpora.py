@@ -75,6 +75,16 @@ def test_speaker_folders(tmp_path, write_audio):
   assert [p.path for p in corpus.report.problems] == ["stray.wav"]
 
 
+def test_speaker_folders_with_texts(tmp_path, write_audio):
+  for name in ("ann/7_ann_0", "bob/x/7_bob_0", "bob/8_bob_1"):
+    write_audio(f"{name}.wav")
+  lines = "7_ann_0\tSEVEN\r\n8_bob_1\tEIGHT\n9_bob_9\tNINE\nno tab\n"
+  (tmp_path / "transcripts.tsv").write_text(lines, newline="")
+  corpus = corpora.open_corpus(f"speaker_folders:{tmp_path}")
+  assert corpus["text"].tolist() == ["SEVEN", "EIGHT", ""]
+  assert corpus["speaker"].tolist() == ["ann", "bob", "bob"]
+
+
 def test_channels(tmp_path, write_audio):
   path = write_audio("hall/a.wav", channels=3)
   write_audio("b.wav", channels=3)

@@ -8,10 +8,11 @@ import types
 import numpy as np
 import pytest
 
-from experiments.benchmarks import peers
+from experiments.benchmarks import peers, stability_cases
 
 NAMES = (
   "bss_eval",
+  "buckets",
   "data_pipeline",
   "gradients",
   "long_recording",
@@ -67,6 +68,25 @@ def test_memory_is_kept_by_both_sides_or_by_none():
 def test_mistakes_in_flags_of_sides(flag):
   with pytest.raises(ValueError, match=r"--|Python"):
     peers.commands("DPTNet", options(**flag))
+
+
+def test_similar_voices_are_nearest_in_pitch(monkeypatch, capsys):
+  module = load(monkeypatch, "long_recording")
+  rng = np.random.default_rng(0)
+  speakers = {name: rng.normal(size=60_000) for name in ("a", "b", "c")}
+  f0 = np.array([[100.0, 100.0, 1.0], [240.0, 240.0, 1.0], [252.0, 252.0, 1.0]])
+  monkeypatch.setattr(stability_cases, "average_f0", lambda *_, **__: f0)
+  # The nearest pair is separated first, and its row is of all its cases.
+  loaded = types.SimpleNamespace(model=None, sample_rate_hz=1000)
+  monkeypatch.setattr(module, "read_speakers", lambda *_: speakers)
+  monkeypatch.setattr(module, "joined", lambda *a: np.tile(a[2], (2, 1)))
+  module.stability(
+    loaded, types.SimpleNamespace(corpus="", num_speakers=3, num_pairs=2)
+  )
+  printed = capsys.readouterr().out
+  assert "similar voices: b and c, up to 0.8 semitones apart" in printed
+  assert "0 of 18 for good" in printed and "0 of 9 for good" in printed
+  assert printed.count(": met") == 2
 
 
 def test_scores_of_the_order(monkeypatch):

@@ -81,6 +81,7 @@ def test_the_enrolled_speaker_comes_first(loaded, speaker, batch_size):
     loaded.variables,
     MIXTURE,
     cut=inference.Overlapping(800),
+    sample_rate_hz=8000,
     batch_size=batch_size,
     enrollment=SPEAKERS[speaker][None, :500],
   )
@@ -111,6 +112,7 @@ def test_streams_blocks_with_an_enrolment(loaded, level):
       Enrolled(gain=-30.0),
       loaded.variables,
       blocks,
+      sample_rate_hz=8000,
       enrollment=SPEAKERS[::order][:1, :500],
     )
     estimate = np.concatenate(list(parts), axis=1) / level
@@ -122,6 +124,8 @@ def test_conditions_of_another_batch_are_refused(loaded):
   model, variables = loaded.model, loaded.variables
   clips = np.zeros((3, 500), np.float32)
   with pytest.raises(ValueError, match=r"enrollment \(3, 500\) must .* \[1, "):
-    inference.separate(model, variables, MIXTURE, enrollment=clips)
+    inference.separate(
+      model, variables, MIXTURE, sample_rate_hz=8000, enrollment=clips
+    )
   with pytest.raises(ValueError, match=r"must have the shape \[2, ...\] or"):
     inference.stream(model).init(variables, 2, enrollment=clips)

@@ -12,7 +12,8 @@ from stream_checks import conv_tasnet, masker, with_variables
 from jaxsep import inference
 
 CHUNK = 4000
-SIZES = {"cut": inference.Overlapping(CHUNK, 1000)}
+RATE = {"sample_rate_hz": 8000}
+SIZES = RATE | {"cut": inference.Overlapping(CHUNK, 1000)}
 
 
 class Bands(nn.Module):
@@ -118,7 +119,7 @@ def test_a_short_overlap_swaps_no_speakers(overlap, pause):
   if overlap == 0:
     np.testing.assert_array_equal(np.diff(starts), CHUNK)
   model = Bands(shuffled=False)
-  estimate = inference.separate(model, {}, reference.sum(0), cut=cut)
+  estimate = inference.separate(model, {}, reference.sum(0), cut=cut, **RATE)
   assert error_db(estimate, reference).max() < -25
 
 
@@ -151,7 +152,7 @@ def test_a_speaker_survives_a_silence_longer_than_a_chunk(make):
 
 def joined(reference, starts, estimates):
   """What `CrossFade` makes of chunks of a recording, from their estimates."""
-  join = inference.CrossFade(len(reference))
+  join = inference.CrossFade(len(reference), **RATE)
   parts = []
   for start, estimate in zip(starts, estimates, strict=True):
     samples = reference[:, start : start + estimate.shape[1]].sum(0)
@@ -187,7 +188,7 @@ def test_leakage_into_soft_speakers_decides_nothing():
 
 def test_only_the_middle_half_of_an_overlap_is_mixed():
   one, other = np.float32([[1.0], [-1.0]]).repeat(400, axis=1)[:, None]
-  join = inference.CrossFade(1)
+  join = inference.CrossFade(1, **RATE)
   parts = [
     join.add(inference.Chunk(start, samples[0]), samples)
     for start, samples in ((0, one), (200, other))
@@ -219,7 +220,7 @@ def windows(blocks):
 class FirstParts:
   """Keeps the first 800 samples of each chunk as they are."""
 
-  def __init__(self, num_sources):
+  def __init__(self, num_sources, *, sample_rate_hz):
     self.num_sources = num_sources
 
   def add(self, chunk, estimate):
@@ -239,6 +240,7 @@ def test_other_ways_to_cut_and_join(batch_size):
     cut=windows,
     join=FirstParts,
     batch_size=batch_size,
+    **RATE,
   )
   expected = np.stack([mixture, -3 * mixture])
   np.testing.assert_allclose(estimate, expected, atol=1e-5)
@@ -253,7 +255,7 @@ def test_other_ways_to_cut_and_join(batch_size):
 def test_never_trimmed(length, share, places):
   """Any length, in any blocks: as long as it was, and the sum is the input."""
   mixture = talk(length, pause=0.0).sum(0)
-  options = {"cut": inference.Overlapping(300, int(share * 300))}
+  options = RATE | {"cut": inference.Overlapping(300, int(share * 300))}
   counts = []
   whole = inference.separate(
     Fixed(), {}, mixture, progress=counts.append, **options
@@ -360,7 +362,7 @@ def test_a_short_recording_is_separated_as_without_padding(length):
   mixture = talk(length, pause=0.0).sum(0)
   padded = inference.separate(model, variables, mixture, **SIZES)
   cut = inference.Overlapping(length)  # A chunk as long as the recording.
-  exact = inference.separate(model, variables, mixture, cut=cut)
+  exact = inference.separate(model, variables, mixture, cut=cut, **RATE)
   np.testing.assert_allclose(padded, exact, atol=1e-5 * np.abs(exact).max())
 
 
@@ -410,9 +412,9 @@ def test_options_out_of_range():
     with pytest.raises(ValueError, match=match):
       inference.Overlapping(*options)
   with pytest.raises(ValueError, match="batch_size must be positive"):
-    inference.separate_blocks(Bands(), {}, [], batch_size=0)
+    inference.separate_blocks(Bands(), {}, [], batch_size=0, **RATE)
   with pytest.raises(ValueError, match="has no samples"):
-    inference.separate(Bands(), {}, np.zeros(0, np.float32))
+    inference.separate(Bands(), {}, np.zeros(0, np.float32), **RATE)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -174,7 +174,9 @@ def test_the_state_has_a_constant_size(name):
 def blocks_of(name, blocks, **options):
   """What `stream_blocks` gives for a recording, and the model on the whole."""
   model, variables, apply = with_variables(MODELS[name]())
-  parts = inference.stream_blocks(model, variables, blocks, **options)
+  parts = inference.stream_blocks(
+    model, variables, blocks, sample_rate_hz=8000, **options
+  )
   mixture = np.concatenate(blocks)
   whole = apply(variables, mixture[None])[0]
   return np.concatenate(list(parts), axis=1), whole
@@ -225,7 +227,9 @@ def test_levels_are_of_the_same_time(name, monkeypatch):
   monkeypatch.setattr(inference.RunningGains, "apply", apply)
   model, variables, _ = with_variables(MODELS[name]())
   mixture = np.asarray(signal(480))
-  list(inference.stream_blocks(model, variables, [mixture]))
+  list(
+    inference.stream_blocks(model, variables, [mixture], sample_rate_hz=8000)
+  )
   latency = inference.stream(model).latency
   heard = np.concatenate(heard)
   np.testing.assert_array_equal(heard[:latency], 0)
@@ -247,7 +251,9 @@ def test_silent_and_empty_blocks():
   got, _ = blocks_of("conv", [np.zeros(700, np.float32)])
   np.testing.assert_array_equal(got, np.zeros((2, 700)))
   model, variables, _ = with_variables(conv_tasnet())
-  assert not list(inference.stream_blocks(model, variables, []))
+  assert not list(
+    inference.stream_blocks(model, variables, [], sample_rate_hz=8000)
+  )
 
 
 # Edges.
@@ -354,7 +360,7 @@ def test_refuses_a_model_that_needs_the_future(model):
 
 def test_refuses_blocks_that_cannot_be_separated():
   model, variables, _ = with_variables(conv_tasnet())
-  run = functools.partial(inference.stream_blocks, model)
+  run = functools.partial(inference.stream_blocks, model, sample_rate_hz=8000)
   with pytest.raises(ValueError, match=r"multiple of the hop of 8 .* got 12"):
     run(variables, [], chunk_length=12)
   with pytest.raises(ValueError, match="NaN or Inf at sample 3"):

@@ -64,6 +64,26 @@ def test_equal_outputs_share_equally():
   np.testing.assert_allclose(halves, np.tile(mixture / 2, (2, 1)), atol=1e-6)
 
 
+def test_what_the_model_leaves_out_stays_out():
+  mixture = noise(16_000)
+
+  def at(gain):
+    def separate(blocks):
+      return (gain * block for block in by_halves(blocks, 4000))
+
+    return upper(separated(mixture, separate))[:, 200:-200]
+
+  np.testing.assert_allclose(at(0.2), 0.04 * at(1), atol=1e-3)
+  np.testing.assert_allclose(at(3), at(1), atol=1e-3)  # Nothing is made up.
+  np.testing.assert_allclose(at(0), 0, atol=1e-4)
+
+
+def upper(signals):
+  spectrum = np.fft.rfft(signals)
+  spectrum[:, : int(0.55 * spectrum.shape[1])] = 0
+  return np.fft.irfft(spectrum, signals.shape[1])
+
+
 def test_little_is_held_at_a_time():
   read, given, held = 0, 0, []
 
