@@ -65,8 +65,8 @@ ASR = ["meeteval", "sentencepiece", "webrtcvad-wheels"]
 CONVERT = ["pyyaml", "torch"]
 
 # References and peers that the tests compare with. pesq and meeteval need a
-# compiler: `make test` adds them where there is one, and their tests are skipped
-# by name where they are missing.
+# compiler: `make test` adds them where there is one; where they are missing,
+# their tests are skipped by name.
 TEST = [
   "beartype",
   "fast-bss-eval",
