@@ -37,6 +37,7 @@ class CRN(MaskedSpectrum):
     enhancement, 2018; Wu et al., Interspeech 2021, arXiv 2107.01922, table 1.
 
   Example:
+    >>> import jax
     >>> model = CRN(channels=(4, 8), hidden_size=8, num_recurrent=1)
     >>> mixture = jnp.zeros((1, 800))
     >>> variables = jax.jit(model.init)(jax.random.key(0), mixture)
