@@ -28,6 +28,7 @@ class OptimizerConfig:
       `decay_every` steps from step 0 on, as DPTNet's authors do every two
       epochs.
     warmup_steps: Steps of a linear warm-up, which any schedule may have.
+    hold_steps: Steps at the highest rate, after the warm-up, before a decay.
     decay_steps: Where a decay ends; None means at the run's `num_steps`.
     end_learning_rate: Where `"cosine"` and `"linear"` end.
     decay_rate: What a stair multiplies the learning rate by.
@@ -49,6 +50,7 @@ class OptimizerConfig:
     "constant"
   )
   warmup_steps: int = 0
+  hold_steps: int = 0
   decay_steps: int | None = None
   end_learning_rate: float = 0.0
   decay_rate: float = 0.98
@@ -71,7 +73,8 @@ class OptimizerConfig:
     clip = 1 if self.clip_norm is None else self.clip_norm
     decay = self.weight_decay
     adamw = "at least 0, and 0 for adam: choose adamw"
-    after = f"above warmup_steps, {self.warmup_steps}"
+    start = self.warmup_steps + self.hold_steps
+    after = f"above warmup_steps + hold_steps, {start}"
     check("learning_rate", self.learning_rate > 0)
     check("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1")
     check("clip_norm", clip > 0)
@@ -79,7 +82,8 @@ class OptimizerConfig:
     check("end_learning_rate", self.end_learning_rate >= 0, "at least 0")
     check("weight_decay", 0 <= decay <= most, adamw)
     check("decay_every", (stair or 0) > 0, "above 0, the steps of a stair")
-    check("decay_steps", end > self.warmup_steps, after)
+    check("hold_steps", self.hold_steps >= 0, "at least 0")
+    check("decay_steps", end > start, after)
 
   def decay_end(self, num_steps: int) -> int | None:
     """The step where the learning rate ends to decay, if it does."""
@@ -121,7 +125,8 @@ options.register(OptimizerConfig, train.Plateau)
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
   """Makes the function from a step, counted from 0, to its learning rate."""
   peak, warmup = config.learning_rate, config.warmup_steps
-  span = max((config.decay_steps or num_steps) - warmup, 1)
+  start = warmup + config.hold_steps
+  span = max((config.decay_steps or num_steps) - start, 1)
   if config.schedule == "cosine":
     decay = optax.cosine_decay_schedule(
       peak, span, alpha=config.end_learning_rate / peak
@@ -133,7 +138,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
   def schedule(step):
     # Step 0 already learns; the first step at the full rate is warmup - 1.
-    rate = decay(jnp.maximum(step - warmup, 0))
+    rate = decay(jnp.maximum(step - start, 0))
     if config.schedule == "staircase":
       # In integers: optax divides floats, which can miss the exact step.
       stairs = jnp.asarray(step, jnp.int32) // int(config.decay_every or 1)

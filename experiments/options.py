@@ -318,6 +318,6 @@ def _readings(text):
 
 register(*(getattr(models, name) for name in models.__all__))
 register(losses.neg_sdr, losses.neg_si_sdr, losses.neg_si_snr, losses.neg_snr)
-register(losses.complex_l2, losses.magnitude_l2)
+register(losses.complex_l2, losses.feature_l2, losses.magnitude_l2)
 register(simulate.Filter, simulate.Simulation, train.TrainConfig)
-register(simulate.OverlapSimulation, simulate.RandomRoom)
+register(simulate.OverlapSimulation, simulate.RandomRoom, simulate.SpecAugment)

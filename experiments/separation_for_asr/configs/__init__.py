@@ -1,0 +1,1 @@
+"""Separators, recognisers and language models of the second paper."""

@@ -1,0 +1,12 @@
+"""Table 3, L_FA on more data: --config.init_from=RUN of `cfmr_small_lfa`."""
+
+from typing import Any
+
+from experiments.separation_for_asr import recipes
+from jaxsep import models
+
+
+def get_config() -> Any:
+  return recipes.more(
+    recipes.separator(models.ConformerSeparator(num_layers=6))
+  )
