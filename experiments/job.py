@@ -25,7 +25,7 @@ instances.
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -139,16 +139,21 @@ def main(
   doc: str | None = None,
   *,
   open_data: Callable[..., Any] = data_lib.open_data,
+  variants: Mapping[str, Callable[[Any], Any]] | None = None,
   argv: Sequence[str] | None = None,
 ) -> None:
   """A training command: reads the flags, trains, and ends the process.
 
+  `variants` change every config in the same way, by the name in --variant.
   The exit status is 0 when the run is over, 143 or 130 when SIGTERM or SIGINT
   ended it after a checkpoint, and 1 for a mistake, which one line explains.
   """
   parser = Parser(doc)
   add = parser.add
   add("config", help="Config file; --config.NAME=VALUE changes an option.")
+  if variants:
+    names = " or ".join(variants)
+    add("variant", help=f"A change of the config: {names}.")
   add("workdir", help="Folder of the run; a run that it holds goes on.")
   add("print_config", type=bool, help="Print the config, and end.")
   add("multihost", type=bool, help="One of several processes that train.")
@@ -161,6 +166,12 @@ def main(
     if not flags.config:
       raise ValueError("--config is missing: a file of options")
     config = load(flags.config)
+    if variants and flags.variant:
+      if flags.variant not in variants:
+        raise ValueError(
+          f"--variant is {flags.variant!r}; known are {', '.join(variants)}"
+        )
+      config = variants[flags.variant](config)
     override(config, flags.words)
     if flags.print_config:
       print(json.dumps(to_json(config), indent=2))

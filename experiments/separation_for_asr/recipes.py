@@ -134,7 +134,9 @@ def recognizer() -> Any:
   """
   return job.make_config(
     sample_rate_hz=16000,
-    model=job.options(models.Recognizer(0), without=("num_tokens",)),
+    model=job.options(
+      models.Recognizer(0), without=("num_tokens", "sample_rate_hz")
+    ),
     task=job.options(
       tasks.RecognitionTask(model=None, sample_rate_hz=16000), without=_GIVEN
     ),
@@ -202,18 +204,75 @@ def language_model(model: Any) -> Any:
   )
 
 
+# Narrow layers of each class.
+_TINY = {
+  "ConformerSeparator": {
+    "size": 96,
+    "feedforward_size": 384,
+    "kernel_size": 17,
+    "conv_channels": 192,
+    "max_distance": 256,
+  },
+  "TransformerSeparator": {
+    "size": 128,
+    "feedforward_size": 512,
+    "max_distance": 256,
+  },
+  "CRN": {
+    "channels": (8, 16, 16, 32, 32, 64, 64),
+    "hidden_size": 128,
+    "num_recurrent": 2,
+  },
+  "DenseCRN": {
+    "channels": (8, 16, 16, 16, 32, 64, 128),
+    "hidden_size": 128,
+    "num_dense": 2,
+  },
+  "Recognizer": {
+    "num_mels": 40,
+    "conv_channels": (16, 16),
+    "size": 96,
+    "num_heads": 4,
+    "feedforward_size": 384,
+    "kernel_size": 15,
+    "num_decoder_layers": 1,
+  },
+  "LSTMLanguageModel": {"size": 128},
+  "TransformerLanguageModel": {
+    "size": 96,
+    "num_heads": 4,
+    "feedforward_size": 384,
+  },
+}
+# By the layers that the paper has: large, small, recogniser, language model.
+_TINY_LAYERS = {16: 6, 6: 2, 12: 4, 3: 1}
+
+
 def tiny(config: Any) -> Any:
-  """Makes a recipe one for two cores and an hour: 8 kHz, words as tokens.
+  """Makes a recipe one for a core and an hour or two: at 8 kHz, without rooms.
 
   Separators have at most 2 million weights.
   """
-  config.sample_rate_hz = 8000
-  if "stft" in config.model:
-    config.model.stft = job.options(_STFT_8K)
+  model = config.model
+  model.update(_TINY[model["class"]])
+  if "num_layers" in model:
+    model.num_layers = _TINY_LAYERS[model.num_layers]
+  if "stft" in model:
+    model.stft = job.options(_STFT_8K)
+  if "layer_map" in config.task:
+    config.task.layer_map = (2, 5)
+  if "num_mels" in config.task and config.task.num_mels:
+    config.task.num_mels = 40
   if "tokenizer" in config:
     config.tokenizer.kind = "words"
   if "augmentation" in config:
     config.augmentation.update(max_bands=8, num_band_masks=1, max_frames=30)
+  if "simulation" in config:
+    config.simulation.room = None
+  config.sample_rate_hz = 8000
+  config.data.batch_size = 16
+  if "num_buckets" in config.data:
+    config.data.num_buckets = 2
   config.optimizer.update(learning_rate=1e-3, warmup_steps=200, hold_steps=0)
   config.train.update(
     num_steps=4_000, eval_every=500, log_every=50, num_microbatches=1

@@ -8,14 +8,15 @@ What is trained is in the config; the page README.md lists all of them. A second
 stage begins with --config.init_from=RUN. A recogniser or a teacher, which is
 used but not trained, is named by --config.frozen.recognizer=RUN or
 --config.frozen.teacher=RUN. Without a corpus, jobs train on the built-in
-voices.
+voices. --variant=tiny makes any of the jobs one for a core and an hour or two:
+at 8 kHz, with fewer and narrower layers, without rooms, and words as tokens.
 """
 
 from typing import Any
 
 from experiments import job
 from experiments.data import open_data
-from experiments.separation_for_asr.recipes import FROZEN
+from experiments.separation_for_asr import recipes
 from experiments.separation_for_asr.words import make_words
 from experiments.text_data import TextDataConfig, open_text_data
 from jaxsep import tasks
@@ -31,9 +32,18 @@ def open_any(config: Any, *, say: Any) -> Any:
 def make_task(config: Any, *, data: Any = None, frozen: Any = None) -> Any:
   """Makes the task of a config."""
   kind = getattr(tasks, config.task["class"])
+  name = recipes.FROZEN.get(kind)
+  if name and name not in (frozen or {}):
+    raise ValueError(
+      f"--config.frozen.{name} is missing: the folder of the {name}"
+    )
   words = getattr(data, "tokenizer", None)
   speaks = kind in (tasks.RecognitionTask, tasks.LanguageModelTask)
-  sizes = {"num_tokens": words.size} if speaks else {}
+  sizes = {}
+  if speaks:
+    sizes["num_tokens"] = words.size
+  if kind is tasks.RecognitionTask:
+    sizes["sample_rate_hz"] = config.sample_rate_hz
   given = {
     "model": job.build(config.model, where="config.model", **sizes),
     "sample_rate_hz": config.sample_rate_hz,
@@ -53,14 +63,12 @@ def make_task(config: Any, *, data: Any = None, frozen: Any = None) -> Any:
       sample_rate_hz=config.sample_rate_hz,
     )
     given["loss_function"] = job.build(config.loss, where="config.loss")
-  if name := FROZEN.get(kind):
-    if name not in (frozen or {}):
-      raise ValueError(
-        f"--config.frozen.{name} is missing: the folder of the {name}"
-      )
+  if name:
     given[name] = frozen[name].model
   return job.build(config.task, where="config.task", **given)
 
 
 if __name__ == "__main__":
-  job.main(make_task, __doc__, open_data=open_any)
+  job.main(
+    make_task, __doc__, open_data=open_any, variants={"tiny": recipes.tiny}
+  )

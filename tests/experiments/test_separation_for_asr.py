@@ -1,0 +1,175 @@
+"""Jobs of the second paper: configs, and stages that follow each other."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsep
+from experiments import job, options
+from experiments.separation_for_asr import recipes, train, words
+from jaxsep import losses, models, tasks
+from jaxsep.train.mesh import make_mesh
+
+CONFIGS = pathlib.Path(train.__file__).parent / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+
+
+def config_of(name, **frozen):
+  """A tiny config, with the smallest layers."""
+  config = recipes.tiny(options.load(f"{CONFIGS}/{name}.py"))
+  model = config.model
+  if model["class"] == "ConformerSeparator":
+    # Large and small.
+    model.num_layers = {6: 2, 2: 1}[model.num_layers]
+  elif "num_layers" in model:
+    model.num_layers = 1
+  for field, value in {
+    "size": 8,
+    "num_heads": 2,
+    "feedforward_size": 8,
+    "kernel_size": 3,
+    "max_distance": 8,
+    "num_mels": 8,
+  }.items():
+    if field in model:
+      model[field] = value
+  if "conv_channels" in model:
+    model.conv_channels = (2, 2) if model["class"] == "Recognizer" else 8
+  if "layer_map" in config.task:
+    config.task.layer_map = (1,)
+  config.data.update(
+    num_voices=4,
+    num_valid_voices=2,
+    num_utterances=10,
+    num_valid_examples=2,
+    batch_size=2,
+    num_threads=1,
+  )
+  if "num_buckets" in config.data:
+    config.data.num_buckets = 1
+    config.data.utterance_s = 1.5
+  else:
+    config.data.update(crop_s=1.0, valid_crop_s=1.0, min_utterance_s=1.0)
+  config.optimizer.warmup_steps = 1
+  config.train.update(
+    num_steps=1,
+    eval_every=1,
+    log_every=1,
+    checkpoint_every=1,
+    early_stop_patience=None,
+    tensorboard=False,
+  )
+  if "tokenizer" in config:
+    # So few texts have all letters, but not all words.
+    config.tokenizer.kind = "characters"
+  words = [f"--config.frozen.{key}={value}" for key, value in frozen.items()]
+  options.override(config, words)
+  return config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_of_the_paper_and_tiny_ones(name):
+  paper = options.load(f"{CONFIGS}/{name}.py")
+  tiny = recipes.tiny(options.load(f"{CONFIGS}/{name}.py"))
+  counts = []
+  for config in (paper, tiny):
+    fixed = {}
+    if config.model["class"] == "Recognizer":
+      fixed["sample_rate_hz"] = config.sample_rate_hz
+    if ("tokenizer" in config and "stft" not in config.model) or fixed:
+      fixed["num_tokens"] = 90
+    model = job.build(config.model, **fixed)
+    shapes = jax.eval_shape(
+      lambda model=model: model.init(
+        jax.random.key(0), **model.example_inputs()
+      )
+    )
+    counts.append(sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])))
+    options.build(config.optimizer).make(config.train.num_steps)
+  assert counts[1] < 2e6 < counts[0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Trains a config in a folder of its own, by its name, once."""
+  home, done = tmp_path_factory.mktemp("runs"), {}
+
+  def run(name, init_from=None, **frozen):
+    if name not in done:
+      config = config_of(name, **frozen)
+      if init_from:
+        config.init_from = str(init_from)
+      job.fit(
+        config,
+        train.make_task,
+        workdir=home / name,
+        open_data=train.open_any,
+        say=lambda line: None,
+        mesh=make_mesh(jax.devices()[:1]),
+      )
+      done[name] = home / name
+    return done[name]
+
+  return run
+
+
+def test_two_stages_with_a_recogniser(runs):
+  recognizer = runs("recognizer")
+  loaded = jaxsep.load(recognizer)
+  assert loaded.task == "recognition"
+  first = runs("cfmr_base_lfa")
+  second = runs("cfmr_base_lasr", init_from=first, recognizer=recognizer)
+  one, other = (jaxsep.load(run).variables["params"] for run in (first, second))
+  moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), one, other)
+  # A step of the second stage is small; from elsewhere it would not be.
+  assert 0 < max(jax.tree.leaves(moved)) < 0.01
+  # The tokens are those of the recogniser.
+  assert (
+    jaxsep.load(second).files["tokenizer"].read_bytes()
+    == loaded.files["tokenizer"].read_bytes()
+  )
+
+
+@pytest.mark.slow
+def test_a_student_of_a_trained_teacher(runs):
+  teacher = runs("cfmr_base_lfa")
+  student = jaxsep.load(runs("cfmr_small_los", teacher=teacher))
+  assert student.model.num_layers == 1
+
+
+def test_a_language_model_with_the_tokens_of_a_recogniser(runs):
+  config = config_of("language_model_lstm")
+  config.tokenizer.path = str(runs("recognizer"))
+  data = train.open_any(config, say=lambda line: None)
+  task = train.make_task(config, data=data, frozen={})
+  assert isinstance(task, tasks.LanguageModelTask)
+  assert (
+    task.model.num_tokens == jaxsep.load(runs("recognizer")).model.num_tokens
+  )
+
+
+def test_what_a_config_asks_for():
+  config = config_of("cfmr_base_lsa")
+  task = train.make_task(config)
+  assert isinstance(task, tasks.FeatureSeparationTask)
+  assert task.num_mels is None and task.loss_function is losses.feature_l2
+  assert isinstance(task.model, models.ConformerSeparator)
+  for name, needed in (
+    ("cfmr_small_lts", "teacher"),
+    ("cfmr_base_lasr", "recognizer"),
+  ):
+    with pytest.raises(ValueError, match=f"frozen.{needed} is missing"):
+      train.make_task(config_of(name), frozen={})
+
+
+def test_a_folder_without_a_tokenizer(tmp_path):
+  model = models.ConvTasNet(
+    8, masker=models.TemporalConvNet(4, 8, 4, num_blocks=1, num_repeats=1)
+  )
+  variables = model.init(jax.random.key(0), **model.example_inputs())
+  jaxsep.save(tmp_path / "model", model, variables, sample_rate_hz=8000)
+  config = config_of("cfmr_base_lasr", recognizer=tmp_path / "model")
+  with pytest.raises(ValueError, match="has no file 'tokenizer'"):
+    words.make_words(config, ["a b"])
