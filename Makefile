@@ -20,10 +20,12 @@ $(VENV)/installed-%: setup.py | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-# Compiles C: without a compiler, the tests of PESQ say that they need it.
-$(VENV)/tried-pesq: | $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet pesq 2> $(VENV)/pesq.log \
-	  || echo "pesq did not compile (see $(VENV)/pesq.log); going on without"
+# These compile: without a compiler, their tests say what they need.
+$(VENV)/tried-compiled: | $(VENV)/installed-test
+	for package in pesq meeteval pyroomacoustics; do \
+	  $(BIN)/python -m pip install --quiet $$package 2> $(VENV)/$$package.log \
+	    || echo "$$package did not compile (see $(VENV)/$$package.log); going on without"; \
+	done
 	touch $@
 
 # Large pages spare Linux most of the page faults of fresh feature maps, which
@@ -31,11 +33,11 @@ $(VENV)/tried-pesq: | $(VENV)/installed-test
 quickstart: $(VENV)/installed-train,plot
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.quickstart
 
-test: $(VENV)/installed-test $(VENV)/tried-pesq
+test: $(VENV)/installed-test $(VENV)/tried-compiled
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder -m "not slow"
 
-test-all: $(VENV)/installed-test $(VENV)/tried-pesq
+test-all: $(VENV)/installed-test $(VENV)/tried-compiled
 	$(BIN)/python -m pytest
 
 check: $(VENV)/installed-dev

@@ -56,13 +56,17 @@ PLOT = ["matplotlib"]
 # Perceptual metrics and pitch trackers; pesq compiles C on installation.
 EVAL = [*PLOT, "librosa", "pesq", "pystoi"]
 
+# Recognition: word pieces, scores of meetings and voice activity. meeteval
+# compiles C++ on installation.
+ASR = ["meeteval", "sentencepiece", "webrtcvad-wheels"]
+
 # `jaxsep convert`: reads checkpoints of PyTorch without running what is in
 # them, and hyper-parameters in YAML.
 CONVERT = ["pyyaml", "torch"]
 
-# References and peers that the tests compare with. pesq needs a compiler:
-# `make test` adds it where there is one, and its tests are skipped by name
-# where it is missing.
+# References and peers that the tests compare with. pesq, meeteval and
+# pyroomacoustics need a compiler: `make test` adds them where there is one, and
+# their tests are skipped by name where they are missing.
 TEST = [
   "beartype",
   "fast-bss-eval",
@@ -79,9 +83,11 @@ TEST = [
   "pytest-xdist",
   "pyyaml",
   "ruff",
+  "sentencepiece",
   # The release that the parity tests were made with. Where pip's index offers
   # a CPU build, that is enough (CONTRIBUTING.md says how to get it).
   "torch==2.13.0",
+  "webrtcvad-wheels",
 ]
 
 setuptools.setup(
@@ -111,13 +117,14 @@ setuptools.setup(
     "train": TRAIN,
     "plot": PLOT,
     "eval": EVAL,
+    "asr": ASR,
     "convert": CONVERT,
     "cloud": CLOUD,
     "beam": BEAM,
     "wandb": WANDB,
     "notebook": [*PLOT, "ipykernel", "nbclient", "notebook"],
     "test": TRAIN + PLOT + TEST,
-    "dev": TRAIN + EVAL + TEST + ["pyright"],
+    "dev": TRAIN + EVAL + ASR + TEST + ["pyright"],
   },
   entry_points={"console_scripts": ["jaxsep = jaxsep.cli:run"]},
 )

@@ -13,8 +13,8 @@ The layers, lowest first; a module imports its own layer or a lower one.
 - `train`: the training loop and its side effects.
 
 Beside the layers: `json_values` and `model_io` (options and models in files),
-`audio` (sound files), `conversion` (checkpoints of other toolkits), `cli` (the
-commands).
+`audio` (sound files), `text` (tokens and word errors), `conversion`
+(checkpoints of other toolkits), `cli` (the commands).
 """
 
 from typing import TYPE_CHECKING

@@ -21,10 +21,13 @@ ALLOWED = {
   "audio": _GROUND | {"dsp"},
   "model_io": _GROUND | {"dsp", "models"},
   "conversion": _GROUND | {"dsp", "models"},
-  "inference": _GROUND | _MIDDLE | {"dsp"},
-  "tasks": _GROUND | _MIDDLE | {"dsp", "inference"},
+  "text": set(),
+  "inference": _GROUND | _MIDDLE | {"dsp", "text"},
+  "tasks": _GROUND | _MIDDLE | {"dsp", "inference", "text"},
   "train": _GROUND | _MIDDLE | {"dsp", "inference", "tasks"},
-  "cli": _GROUND | _MIDDLE | {"dsp", "inference", "tasks", "conversion"},
+  "cli": _GROUND
+  | _MIDDLE
+  | {"dsp", "inference", "tasks", "conversion", "text"},
   "__init__": {"model_io"},
 }
 
@@ -39,6 +42,8 @@ KEPT_IN = {
     "experiments/",
     "data_pipelines/",
   ),
+  "jax": ("jaxsep/", "experiments/"),
+  "sentencepiece": ("jaxsep/text/",),
   "soundfile": ("jaxsep/audio/", "data_pipelines/"),
   "tensorboardX": ("jaxsep/train/writer.py",),
   "torch": ("jaxsep/conversion/_checkpoints.py", "experiments/benchmarks/"),

@@ -8,8 +8,9 @@ import pytest
 # What the extras bring, by the names they are imported under. Orbax is not
 # among them: flax itself looks for it.
 EXTRAS = """
-  IPython fast_bss_eval librosa matplotlib mir_eval ml_collections pesq pystoi
-  scipy.signal tensorboardX tensorflow tensorflow_datasets torch
+  IPython fast_bss_eval librosa matplotlib meeteval mir_eval ml_collections pesq
+  pystoi scipy.signal sentencepiece tensorboardX tensorflow tensorflow_datasets
+  torch webrtcvad
 """.split()
 
 
@@ -19,7 +20,7 @@ EXTRAS = """
     # The core dependencies are enough.
     f"for name in {EXTRAS}: sys.modules[name] = None\n"
     "from jaxsep import audio, cli, conversion, dsp, inference, losses\n"
-    "from jaxsep import metrics, models, simulate, tasks\n"
+    "from jaxsep import metrics, models, simulate, tasks, text\n"
     "import jaxsep; jaxsep.save, jaxsep.load",
     # A part loads little, and nothing loads TensorFlow.
     "from jaxsep import losses\n"
@@ -28,10 +29,12 @@ EXTRAS = """
     "from jaxsep import metrics, models, train\n"
     "import jaxsep.cli._demo, jaxsep.cli._score, jaxsep.cli._separate\n"
     "assert 'tensorflow' not in sys.modules",
+    "from jaxsep import text\n"
+    "assert not {'jax', 'sentencepiece'} & set(sys.modules)",
     "from jaxsep import cli; cli.main(['--help'])\n"
     "assert not {'jax', 'numpy', 'soundfile'} & set(sys.modules)",
   ],
-  ids=["without_extras", "lazily", "help"],
+  ids=["without_extras", "lazily", "text", "help"],
 )
 def test_imports(code):
   subprocess.run(

@@ -1,5 +1,6 @@
 """Models applied to recordings of any length, whole or as they come."""
 
+from jaxsep.inference._beam_search import Hypotheses, beam_search, greedy_ctc
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._css import CssJoin, CssWindows
 from jaxsep.inference._even_level import EvenLevel
@@ -17,10 +18,13 @@ __all__ = [
   "CssJoin",
   "CssWindows",
   "EvenLevel",
+  "Hypotheses",
   "LiveOrder",
   "Overlapping",
   "RunningGains",
   "Stream",
+  "beam_search",
+  "greedy_ctc",
   "separate",
   "separate_blocks",
   "speaker_features",

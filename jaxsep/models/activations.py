@@ -10,6 +10,7 @@ _ACTIVATIONS = {
   None: lambda x: x,
   "relu": jax.nn.relu,
   "sigmoid": jax.nn.sigmoid,
+  "swish": jax.nn.swish,
   "tanh": jax.numpy.tanh,
 }
 
