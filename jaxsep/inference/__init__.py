@@ -1,12 +1,14 @@
 """Models applied to recordings of any length, whole or as they come."""
 
-from jaxsep.inference._beam_search import Hypotheses, beam_search, greedy_ctc
+from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._css import CssJoin, CssWindows
+from jaxsep.inference._ctc import greedy_ctc
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._live_order import LiveOrder
 from jaxsep.inference._overlapping import Chunk, Overlapping
+from jaxsep.inference._recognize import recognize
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
@@ -25,6 +27,7 @@ __all__ = [
   "Stream",
   "beam_search",
   "greedy_ctc",
+  "recognize",
   "separate",
   "separate_blocks",
   "speaker_features",

@@ -9,12 +9,19 @@ from jaxsep.models.coders import Decoder, Encoder
 from jaxsep.models.conv_tasnet import ConvTasNet
 from jaxsep.models.dptnet import DPTNet
 from jaxsep.models.ecapa_tdnn import EcapaTdnn
+from jaxsep.models.language_model import (
+  LSTMLanguageModel,
+  TransformerLanguageModel,
+)
 from jaxsep.models.norms import CumulativeLayerNorm, GlobalLayerNorm
+from jaxsep.models.recognizer import Recognizer
 from jaxsep.models.spectrogram_tasnet import SpectrogramTasNet
 from jaxsep.models.tcn import TemporalConvNet
 from jaxsep.models.tf_gridnet import TFGridNet
+from jaxsep.models.transformer import CausalTransformer
 
 __all__ = [
+  "CausalTransformer",
   "ConvTasNet",
   "CumulativeLayerNorm",
   "DPTNet",
@@ -22,8 +29,11 @@ __all__ = [
   "EcapaTdnn",
   "Encoder",
   "GlobalLayerNorm",
+  "LSTMLanguageModel",
+  "Recognizer",
   "SpectrogramTasNet",
   "Stft",
   "TFGridNet",
   "TemporalConvNet",
+  "TransformerLanguageModel",
 ]

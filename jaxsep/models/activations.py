@@ -1,5 +1,6 @@
 """Activations by name, so that a model's options are plain JSON."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -8,6 +9,7 @@ from jaxsep.models._options import check_choice
 
 _ACTIVATIONS = {
   None: lambda x: x,
+  "gelu": functools.partial(jax.nn.gelu, approximate=False),
   "relu": jax.nn.relu,
   "sigmoid": jax.nn.sigmoid,
   "swish": jax.nn.swish,

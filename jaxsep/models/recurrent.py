@@ -72,6 +72,26 @@ class LSTM(nn.Module):
     outputs = [states[0], _reverse(states[-1], lengths)][:directions]
     return jnp.swapaxes(jnp.concatenate(outputs, axis=-1), 0, 1)
 
+  def step(
+    self,
+    state: tuple[Float[Array, "*batch hidden"], Float[Array, "*batch hidden"]],
+    x: Float[Array, "*batch features"],
+  ) -> tuple[Float[Array, "*batch hidden"], tuple[Array, Array]]:
+    """One time step forward: output and next `(output, cell)`, each `[..., H]`.
+
+    The state before the first step is zero.
+    """
+    before, cell = state
+    kernel = self.get_variable("params", "kernel")[0]
+    bias = self.get_variable("params", "bias")[0]
+    joint = jnp.concatenate([x, before], axis=-1).astype(self.dtype)
+    gates = _matmul(joint, kernel.astype(self.dtype))
+    gates += jnp.expand_dims(bias, range(x.ndim - 1))
+    in_, forget, new, out = jnp.split(gates, 4, axis=-1)
+    cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(in_) * jnp.tanh(new)
+    output = jax.nn.sigmoid(out) * jnp.tanh(cell)
+    return output, (output, cell)
+
 
 def _reverse(x, lengths):
   """Sequences `[T, B, K]` from their ends to their starts, padding last."""

@@ -10,6 +10,7 @@ from jaxsep.simulate._reverb import reverberate
 from jaxsep.simulate._rooms import RandomRoom
 from jaxsep.simulate._shoebox import shoebox_rir
 from jaxsep.simulate._simulation import Simulation
+from jaxsep.simulate._spec_augment import SpecAugment
 from jaxsep.simulate._tones import (
   alternating_tones,
   burst_length,
@@ -23,6 +24,7 @@ __all__ = [
   "RandomRoom",
   "Range",
   "Simulation",
+  "SpecAugment",
   "active_rms",
   "alternating_tones",
   "burst_length",

@@ -129,7 +129,7 @@ def loop(parts, row, *, beam_size, num_candidates, limit=N):
 
 def strings(found, row):
   tokens, length, score = (np.asarray(x)[row] for x in found)
-  count = np.sum(score > -np.inf)
+  count = int(np.sum(score > -np.inf))
   return [tuple(tokens[k, : length[k]].tolist()) for k in range(count)]
 
 

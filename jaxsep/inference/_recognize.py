@@ -1,0 +1,82 @@
+"""Recognition of a batch of utterances."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxsep.inference._beam_search import Hypotheses, beam_search
+from jaxsep.typing import Array, Float, Int, PyTree
+
+
+def recognize(
+  model: nn.Module,
+  variables: PyTree,
+  signal: Float[Array, "batch time"],
+  *,
+  length: Int[Array, "batch"] | None = None,
+  language_model: tuple[nn.Module, PyTree] | None = None,
+  max_length: int | None = None,
+  **options: Any,
+) -> Hypotheses:
+  """The most probable tokens of utterances, by `beam_search`.
+
+  Call it within `jax.jit`, with signals of few different lengths.
+
+  Args:
+    model: A module with the methods of `models.Recognizer`.
+    variables: Its variables.
+    signal: Waveforms, shape `[B, T]`.
+    length: Samples of each, shape `[B]`; None is all.
+    language_model: A module with the methods of `models.LSTMLanguageModel` and
+      its variables.
+    max_length: Most tokens of an utterance, which never has more tokens than
+      encoded frames; None sets no other bound.
+    **options: Further options of `beam_search`, such as `beam_size`.
+
+  Returns:
+    The hypotheses, best first.
+
+  Example:
+    >>> from jaxsep import models
+    >>> model = models.Recognizer(
+    ...   8, size=8, num_layers=1, num_heads=2, feedforward_size=8,
+    ...   num_decoder_layers=1)
+    >>> inputs = model.example_inputs()
+    >>> variables = jax.jit(model.init)(jax.random.key(0), **inputs)
+    >>> found = jax.jit(
+    ...   lambda *args: recognize(model, *args, beam_size=2)
+    ... )(variables, inputs["signal"])
+    >>> print(found.tokens.shape)
+    (1, 2, 6)
+  """
+
+  def apply(name, *args) -> Any:
+    return model.apply(variables, *args, method=name)
+
+  features, num_frames = apply("features", signal, length)
+  encoded, encoded_length = apply("encode", features, num_frames)
+  most = max_length or encoded.shape[1]
+  # The begin takes a place of the state, too.
+  shared, start = apply("search_start", encoded, encoded_length, most + 1)
+  lm = None
+  if language_model is not None:
+    other, weights = language_model
+    lm_start = other.apply(
+      weights, len(signal), most + 1, method="search_start"
+    )
+
+    def lm_step(state, tokens):
+      return other.apply(weights, state, tokens, method="search_step")
+
+    lm = (lm_start, lm_step)
+  return beam_search(
+    start,
+    lambda state, tokens: apply("search_step", shared, state, tokens),
+    max_length=most,
+    limit=encoded_length,
+    ctc_log_probs=jax.nn.log_softmax(apply("ctc", encoded)),
+    input_length=encoded_length,
+    lm=lm,
+    **options,
+  )

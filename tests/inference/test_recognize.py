@@ -1,0 +1,63 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsep import inference, losses, models
+
+MODEL = models.Recognizer(
+  7,
+  num_mels=16,
+  size=8,
+  num_layers=1,
+  num_heads=2,
+  feedforward_size=16,
+  num_decoder_layers=1,
+)
+LM = models.LSTMLanguageModel(7, size=8, num_layers=1)
+
+
+def test_scores_are_those_of_the_models():
+  """Of the best tokens: the loss without smoothing, and the LM's score."""
+  rng = np.random.default_rng(0)
+  signal = rng.standard_normal((2, 5000)).astype(np.float32)
+  length = np.array([5000, 3000])
+  variables = jax.jit(MODEL.init)(
+    jax.random.key(1), signal, jnp.ones((2, 1), jnp.int32)
+  )
+  weights = jax.jit(LM.init)(jax.random.key(2), jnp.ones((2, 1), jnp.int32))
+  found = jax.jit(
+    lambda v, w, x: inference.recognize(
+      MODEL,
+      v,
+      x,
+      length=length,
+      language_model=(LM, w),
+      max_length=3,
+      beam_size=3,
+      ctc_weight=0.3,
+      lm_weight=0.5,
+    )
+  )(variables, weights, signal)
+  tokens, count = found.tokens[:, 0], found.length[:, 0]
+  begun = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=1)
+  outputs: Any = MODEL.apply(variables, signal, begun, length=length)
+  ctc, decoder, frames = outputs
+  loss = losses.ctc_attention(
+    ctc,
+    decoder,
+    tokens,
+    frames,
+    count,
+    ctc_weight=0.3,
+    label_smoothing=0.0,
+  )
+  logits: Any = LM.apply(weights, begun)
+  logs = jax.nn.log_softmax(logits)
+  for row in range(2):
+    due = [*np.asarray(tokens[row, : count[row]]), 2]
+    score = sum(float(logs[row, n, token]) for n, token in enumerate(due))
+    expected = 0.5 * score - loss[row]
+    assert count[row] > 0
+    np.testing.assert_allclose(found.score[row, 0], expected, rtol=1e-4)
