@@ -1,7 +1,7 @@
 """Reads LibriCSS, as released and as its scripts rearrange it.
 
-Of the release, `DIR` is the folder of `0L`, `0S`, `OV10` ... (`for_release`), or
-the one above it. Its script `segment_libricss.py` cuts the recordings into
+Of the release, `DIR` is the folder of `0L`, `0S`, `OV10` ... (`for_release`),
+or the one above it. Its script `segment_libricss.py` cuts the recordings into
 segments, which the continuous evaluation needs. `dataprep.py` of the repository
 chenzhuo1011/libri_css copies the pieces to `DIR/monaural` or `DIR/7ch`. Then
 references of segments come from that repository's `scoring/references`.

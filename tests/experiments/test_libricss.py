@@ -170,7 +170,7 @@ def test_what_is_missing_is_named(release, tmp_path):
     session.segments()
   texts = folder / "transcription/utterance_transcription.txt"
   texts.write_text("utterance_0.wav\tWORD 0\n")
-  with pytest.raises(ValueError, match="no transcript of utterance_1$"):
+  with pytest.raises(ValueError, match=r"no transcript of utterance_1$"):
     session.utterances()
   info = folder / "transcription/meeting_info.txt"
   info.write_text("header\n1\t2\tthree\n")
