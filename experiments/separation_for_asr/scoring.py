@@ -52,6 +52,11 @@ def best_output(outputs: Sequence[str], reference: str) -> tuple[int, int, int]:
   return errors.index(min(errors)), min(errors), len(said.split())
 
 
+def num_words(texts: Iterable[str]) -> int:
+  """Words of texts as they are compared."""
+  return sum(len(normalize(text).split()) for text in texts)
+
+
 def stream_errors(
   words: Sequence[TimedWord], turns: Sequence[SpokenTurn]
 ) -> dict[str, int]:
@@ -80,9 +85,11 @@ def stream_errors(
     }
     for word in sorted(words, key=lambda word: word.start_s)
   ]
-  if not hypothesis:
+  if not hypothesis or not reference:
     # meeteval has no assignment to no stream.
-    count = sum(len(turn["words"].split()) for turn in reference)
+    count = num_words(
+      [*(turn.text for turn in turns), *(w.word for w in words)]
+    )
     return {"orc": count, "tcorc": count}
   streams = {word.channel: "" for word in words}
   for word in hypothesis:
@@ -94,10 +101,10 @@ def stream_errors(
     collar=_COLLAR_S,
     hypothesis_pseudo_word_level_timing="none",
   )
-  return {
-    "orc": score.orc.orc_word_error_rate(texts, streams).errors,
-    "tcorc": timed.errors,
-  }
+  untimed = score.orc.orc_word_error_rate(
+    texts, streams, reference_sort=False, hypothesis_sort=False
+  )
+  return {"orc": untimed.errors, "tcorc": timed.errors}
 
 
 def find_asclite() -> str | None:
@@ -138,9 +145,9 @@ def asclite_errors(
     for part in normalize(word.word).split()
   ]
   write_ctm(ctm, parts)
-  if not parts:
-    count = sum(len(normalize(turn.text).split()) for turn in turns)
-    return count, count
+  if not parts or not turns:
+    count = num_words(turn.text for turn in turns)
+    return count + len(parts), count
   if glm is not None:
     for path, kind in ((stm, "ref"), (ctm, "hyp")):
       options = ["-i", path.suffix[1:], "-t", kind, "-dh", str(glm.resolve())]
