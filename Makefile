@@ -22,7 +22,7 @@ $(VENV)/installed-%: setup.py | $(BIN)/pip
 
 # These compile: without a compiler, their tests say what they need.
 $(VENV)/tried-compiled: | $(VENV)/installed-test
-	for package in pesq meeteval pyroomacoustics; do \
+	for package in pesq meeteval; do \
 	  $(BIN)/python -m pip install --quiet $$package 2> $(VENV)/$$package.log \
 	    || echo "$$package did not compile (see $(VENV)/$$package.log); going on without"; \
 	done

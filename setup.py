@@ -64,9 +64,9 @@ ASR = ["meeteval", "sentencepiece", "webrtcvad-wheels"]
 # them, and hyper-parameters in YAML.
 CONVERT = ["pyyaml", "torch"]
 
-# References and peers that the tests compare with. pesq, meeteval and
-# pyroomacoustics need a compiler: `make test` adds them where there is one, and
-# their tests are skipped by name where they are missing.
+# References and peers that the tests compare with. pesq and meeteval need a
+# compiler: `make test` adds them where there is one; where they are missing,
+# their tests are skipped by name.
 TEST = [
   "beartype",
   "fast-bss-eval",

@@ -1,4 +1,4 @@
-"""A model here against the same model of Asteroid: time and memory.
+"""A model here against the same model in PyTorch: time and memory.
 
 Each side is a process of its own; they take turns, one run each, so that a
 change in the machine's speed meets both. On a CPU both get the same cores. On a
@@ -25,7 +25,6 @@ from experiments.cores import allowed_cores
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent.parent
-_RATE_HZ = 8000
 # What `keep_freed_memory` sets, for a process that does not call it.
 _KEEP_FREED = (
   "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0"
@@ -74,11 +73,15 @@ def main(
   *,
   targets: tuple[float, float],
   forward_flop: float | None = None,
+  cases: tuple[tuple[int, int], tuple[int, int]] = ((1, 4), (2, 2)),
+  rate_hz: int = 8000,
+  peer: str = "side_asteroid.py",
 ) -> None:
   """Times a forward pass and a training step, and prints the table.
 
   `targets` are the largest ratios of our time to the peer's, `forward_flop` the
-  operations of the matmuls in the forward pass of a second.
+  operations of the matmuls in the forward pass of a second, `cases` the batch
+  and the seconds of both, `peer` the file of the other side.
   """
   parser = Parser(__doc__)
   add = parser.add
@@ -89,14 +92,14 @@ def main(
   )
   add("cpus", help="Cores of both sides, with commas.")
   add("rounds", type=int, least=1, default=9)
-  add("batch", type=int, least=1, help="1 forward and 2 in training by default")
+  add("batch", type=int, least=1, help="In place of the usual ones.")
   add("dtype", default="float32", choices=["float32", "bfloat16"])
   add("compile_peer", type=bool, help="The peer by torch.compile.")
   add("nokeep_freed_memory", type=bool)
   options = parser.parse()
 
   def run():
-    sides, cpus = commands(model, options)
+    sides, cpus = commands(model, options, peer)
     with started({"ours": sides["ours"]}, cpus) as running:
       device = ask(running["ours"], "device")
     print(
@@ -104,17 +107,19 @@ def main(
       f"{os.getloadavg()[0]:.1f}\n{'':<34}{'ours s':>9}{'peer s':>9}"
       f"{'ours MB':>9}{'peer MB':>9}{'matmul':>9}{'ratio':>9}"
     )
-    for training, seconds in ((False, 4), (True, 2)):
+    for training, (batch, seconds) in enumerate(cases):
       request = {
-        "batch": options.batch or 1 + training,
-        "samples": seconds * _RATE_HZ,
+        "batch": options.batch or batch,
+        "samples": seconds * rate_hz,
         "dtype": options.dtype,
-        "training": training,
+        "training": bool(training),
         "compiled": options.compile_peer,
       }
-      flop = 0 if training else forward_flop or 0
+      flop = 0 if training else (forward_flop or 0) * seconds
       with started(sides, cpus) as running:
         row = measure(running, request, options.rounds, flop)
+        if not training and peer == "side_torch.py":
+          print(difference(running))
       name = "training" if training else "forward"
       name = f"{name} {request['batch']} x {seconds} s, {options.dtype}"
       print(line_of(name, row, targets[training]), flush=True)
@@ -126,7 +131,16 @@ def main(
   run_or_exit(run, debug=options.debug)
 
 
-def commands(model: str, options: Any) -> tuple[dict[str, Any], list[int]]:
+def difference(running: dict[str, Any]) -> str:
+  """How far the estimates of two sides with the same weights are apart."""
+  outputs = [ask(side, "output") for side in running.values()]
+  apart = max(abs(a - b) for a, b in zip(*outputs, strict=True))
+  return f"estimates differ by at most {apart:.1e}"
+
+
+def commands(
+  model: str, options: Any, peer: str
+) -> tuple[dict[str, Any], list[int]]:
   """Command and environment of "ours" and "peer", and the cores of both."""
   allowed = [str(core) for core in allowed_cores()]
   cpus = options.cpus.split(",") if options.cpus else allowed
@@ -149,12 +163,12 @@ def commands(model: str, options: Any) -> tuple[dict[str, Any], list[int]]:
         "(empty to run our side alone)"
       )
     # By path: that environment has no `experiments` to import from.
-    command = [str(_ROOT / python), str(_HERE / "side_asteroid.py"), model]
+    command = [str(_ROOT / python), str(_HERE / peer), model]
     sides["peer"] = command, peer_environment
   return sides, [int(core) for core in cpus]
 
 
-def measure(running, request, rounds, flop_per_s) -> dict[str, float]:
+def measure(running, request, rounds, flop_per_example) -> dict[str, float]:
   """Lets both sides take turns; returns one row."""
   runs: dict[str, list] = {name: [] for name in running}
   shares = []
@@ -163,9 +177,9 @@ def measure(running, request, rounds, flop_per_s) -> dict[str, float]:
   for _ in range(rounds):
     for name, side in running.items():
       runs[name].append(ask(side, "run"))
-    if flop_per_s:
+    if flop_per_example:
       rate = ask(running["ours"], "matmul")
-      flop = flop_per_s * request["batch"] * request["samples"] / _RATE_HZ
+      flop = flop_per_example * request["batch"]
       shares.append(flop / rate / runs["ours"][-1]["seconds"])
   row = {}
   for name, answers in runs.items():

@@ -1,4 +1,4 @@
-"""What both sides of a benchmark answer to peers.py; standard library only."""
+"""What both sides of a benchmark answer to peers.py; no JAX, no PyTorch."""
 
 import json
 import pathlib
@@ -8,7 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 _STATUS = pathlib.Path("/proc/self/status")
+
+
+def signals(batch: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+  """Mixtures `[B, T]` and references `[B, 2, T]`, the same for both sides."""
+  generator = np.random.default_rng(0)
+  return (
+    generator.standard_normal((batch, samples), np.float32),
+    generator.standard_normal((batch, 2, samples), np.float32),
+  )
 
 
 def peak_bytes() -> int:

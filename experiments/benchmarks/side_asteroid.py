@@ -40,8 +40,9 @@ def prepare(name, batch, samples, dtype, training, compiled):
   torch.backends.cudnn.allow_tf32 = True
   model = MODELS[name](n_src=2).to(DEVICE).train(training)
   apply = torch.compile(model) if compiled else model
-  mixture = torch.randn(batch, samples, device=DEVICE)
-  reference = torch.randn(batch, 2, samples, device=DEVICE)
+  mixture, reference = (
+    torch.from_numpy(x).to(DEVICE) for x in side.signals(batch, samples)
+  )
   optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
   criterion = PITLossWrapper(pairwise_neg_sisdr, pit_from="pw_mtx")
 

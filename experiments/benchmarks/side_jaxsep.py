@@ -3,18 +3,23 @@
 import functools
 import os
 import sys
+from typing import Any
 
 # On a GPU the two sides take turns: neither may hold all of the memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from experiments.benchmarks import side
+from experiments.benchmarks import conformer_torch, side
 from experiments.benchmarks.measuring import seconds
 from jaxsep import losses, models
 from jaxsep.train.memory import keep_freed_memory
+
+# What the last forward pass gave.
+output: Any = None
 
 MODELS = {
   "ConvTasNet": lambda dtype: models.ConvTasNet(
@@ -35,6 +40,7 @@ MODELS = {
     divide_overlap=True,
     dtype=dtype,
   ),
+  "ConformerSeparator": lambda dtype: models.ConformerSeparator(dtype=dtype),
 }
 
 
@@ -42,13 +48,16 @@ def prepare(name, batch, samples, dtype, training, compiled):
   """A function that takes a training step, or separates a batch."""
   del compiled  # Ours always is.
   model = MODELS[name](jnp.dtype(dtype))
-  key, mixture_key, reference_key = jax.random.split(jax.random.key(0), 3)
-  mixture = jax.random.normal(mixture_key, (batch, samples))
-  reference = jax.random.normal(reference_key, (batch, 2, samples))
-  variables = jax.jit(model.init)(key, mixture[:, :1000])
+  mixture, reference = side.signals(batch, samples)
+  variables = jax.tree.map(jnp.asarray, _variables(name, model))
   if not training:
     apply = jax.jit(model.apply).lower(variables, mixture).compile()
-    return lambda: jax.block_until_ready(apply(variables, mixture))
+
+    def forward():
+      global output
+      output = jax.block_until_ready(apply(variables, mixture))
+
+    return forward
   optimizer = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-3))
   criterion = losses.permutation_invariant(losses.neg_si_snr)
 
@@ -56,17 +65,24 @@ def prepare(name, batch, samples, dtype, training, compiled):
   def step(state, mixture, reference):
     variables, optimizer_state = state
 
-    def loss(variables):
-      estimate = model.apply(variables, mixture)
-      return jnp.mean(criterion(estimate, reference)[0])
+    def loss(params):
+      estimate, updated = model.apply(
+        variables | {"params": params},
+        mixture,
+        train=True,
+        mutable=["batch_stats"],
+      )
+      return jnp.mean(criterion(estimate, reference)[0]), updated
 
-    value, gradient = jax.value_and_grad(loss)(variables)
+    params = variables["params"]
+    (value, updated), gradient = jax.value_and_grad(loss, has_aux=True)(params)
     update, optimizer_state = optimizer.update(
-      gradient, optimizer_state, variables
+      gradient, optimizer_state, params
     )
-    return (optax.apply_updates(variables, update), optimizer_state), value
+    params = optax.apply_updates(params, update)
+    return (variables | updated | {"params": params}, optimizer_state), value
 
-  state = (variables, optimizer.init(variables))
+  state = (variables, optimizer.init(variables["params"]))
   compiled_step = step.lower(state, mixture, reference).compile()
 
   def run():
@@ -76,12 +92,25 @@ def prepare(name, batch, samples, dtype, training, compiled):
   return run
 
 
+def _variables(name, model):
+  """The peer's own values where the two networks are the same."""
+  if name == "ConformerSeparator":
+    return conformer_torch.stack_variables(conformer_torch.base_model().network)
+  inputs = {"mixture": jnp.zeros((1, 1000))}
+  return jax.jit(model.init)(jax.random.key(0), **inputs)
+
+
 @functools.cache
 def matmuls():
-  """A large square, and the two shapes that make up ConvTasNet."""
+  """A large square, and shapes that make up the models."""
   dot = jax.jit(jnp.dot)
   work = []
-  for m, k, n in [(2048, 2048, 2048), (4002, 128, 512), (4002, 512, 256)]:
+  for m, k, n in [
+    (2048, 2048, 2048),
+    (4002, 128, 512),
+    (4002, 512, 256),
+    (4004, 1024, 256),
+  ]:
     pair = jnp.ones((m, k)), jnp.ones((k, n))
 
     def five(pair=pair):
@@ -107,6 +136,7 @@ if __name__ == "__main__":
   side.answer(
     prepare,
     peak,
+    output=lambda: np.ravel(output)[:1000].tolist(),
     device=lambda: str(jax.devices()[0]),
     matmul=lambda: max(flop / seconds(five) for flop, five in matmuls()),
   )

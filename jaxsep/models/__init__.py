@@ -6,7 +6,13 @@ the speaker encoder, their building blocks, and the options that nest in them.
 
 from jaxsep.dsp import Stft
 from jaxsep.models.coders import Decoder, Encoder
+from jaxsep.models.conformer_separator import (
+  ConformerSeparator,
+  TransformerSeparator,
+)
 from jaxsep.models.conv_tasnet import ConvTasNet
+from jaxsep.models.crn import CRN
+from jaxsep.models.dense_crn import DenseCRN
 from jaxsep.models.dptnet import DPTNet
 from jaxsep.models.ecapa_tdnn import EcapaTdnn
 from jaxsep.models.language_model import (
@@ -21,11 +27,14 @@ from jaxsep.models.tf_gridnet import TFGridNet
 from jaxsep.models.transformer import CausalTransformer
 
 __all__ = [
+  "CRN",
   "CausalTransformer",
+  "ConformerSeparator",
   "ConvTasNet",
   "CumulativeLayerNorm",
   "DPTNet",
   "Decoder",
+  "DenseCRN",
   "EcapaTdnn",
   "Encoder",
   "GlobalLayerNorm",
@@ -36,4 +45,5 @@ __all__ = [
   "TFGridNet",
   "TemporalConvNet",
   "TransformerLanguageModel",
+  "TransformerSeparator",
 ]

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -19,7 +20,7 @@ _ACTIVATIONS = {
 
 def get_activation(
   name: str | None, *, masks: bool = False
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[[Any], jax.Array]:
   """The activation of a name; masks `[..., S, N, F]` may have `"softmax"`."""
   if masks and name == "softmax":
     return lambda values: jax.nn.softmax(values, axis=-3)

@@ -10,8 +10,6 @@ References:
   recognition, 2020, arXiv 2005.08100.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,185 +21,26 @@ from jaxsep.models._options import check_choice, check_positive
 from jaxsep.models.activations import get_activation
 from jaxsep.models.initializers import uniform_fan_in
 from jaxsep.models.norms import ChannelLayerNorm
+from jaxsep.models.relative_attention import (
+  RelativeAttention,
+  drop,
+  learnt_positions,
+  sinusoidal_positions,
+)
 from jaxsep.typing import Array, Bool, Float
 
+__all__ = [
+  "ConformerLayer",
+  "ConvModule",
+  "FeedForward",
+  "RelativeAttention",
+  "learnt_positions",
+  "sinusoidal_positions",
+]
+
 _EPS = 1e-5
-_MAKE_NORM = {"layer", "batch"}
-_POSITIONS = (None, "learnt", "sinusoidal")
+_NORMS = ("layer", "batch")
 _GLU = (None, "standard", "multiplier")
-
-
-def learnt_positions(
-  table: Float[Array, "distances key_size"], num_frames: int
-) -> Float[Array, "offsets key_size"]:
-  """Rows of a table of relative positions for all offsets of a sequence.
-
-  Args:
-    table: One row per offset of the key from the query, from -R to R frames,
-      shape `[2 R + 1, K]`; longer offsets share the rows at its ends.
-    num_frames: Frames N of the sequence.
-
-  Returns:
-    Rows of the offsets from -N to N - 1, shape `[2 N, K]`.
-  """
-  radius = len(table) // 2
-  offsets = jnp.arange(-num_frames, num_frames)
-  return jnp.asarray(table)[jnp.clip(offsets, -radius, radius) + radius]
-
-
-def sinusoidal_positions(
-  num_frames: int, size: int
-) -> Float[Array, "offsets {size}"]:
-  """Sines and cosines of all offsets of a sequence, in turns.
-
-  As SpeechBrain's, the sines are those of the distance, without its sign.
-
-  Args:
-    num_frames: Frames N of the sequence.
-    size: Features D, even.
-
-  Returns:
-    Encodings of the offsets from -N to N - 1, shape `[2 N, D]`.
-  """
-  distance = jnp.abs(jnp.arange(-num_frames, num_frames, dtype=jnp.float32))
-  rates = jnp.exp(jnp.arange(0, size, 2) * (-math.log(10_000) / size))
-  angles = distance[:, None] * rates[None]
-  waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-  return waves.reshape(2 * num_frames, size)
-
-
-class RelativeAttention(nn.Module):
-  """Multi-head self-attention that sees how far two frames are apart.
-
-  Attributes:
-    num_heads: Heads H of `K = D / H` features each.
-    positions: `"learnt"` adds the product of the query with a learnt row for
-      the offset (Shaw et al.; the rows are shared by all heads), `"sinusoidal"`
-      that with a linear map of sines and cosines, and a bias of each (Dai et
-      al.), `None` neither.
-    use_bias: Whether queries, keys and values have a bias.
-    dropout: Share of the attention weights and outputs dropped in training.
-    dtype: Type of the factors in matmuls; sums and softmax are float32.
-
-  References:
-    Shaw, Uszkoreit and Vaswani, Self-attention with relative position
-    representations, 2018, eq. (2) and (4), without the values' term; Dai et
-    al., Transformer-XL, 2019, section 3.3.
-  """
-
-  num_heads: int = 4
-  positions: str | None = "learnt"
-  use_bias: bool = True
-  dropout: float = 0.0
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(
-    self,
-    x: Float[Array, "batch frames features"],
-    valid: Bool[Array, "batch frames"] | None = None,
-    *,
-    positions: Float[Array, "offsets _"] | None = None,
-    train: bool = False,
-  ) -> Float[Array, "batch frames features"]:
-    """Attends to all valid frames.
-
-    Args:
-      x: Sequences, shape `[B, N, D]`.
-      valid: Which frames are not padding, shape `[B, N]`; None is all.
-      positions: Rows of the offsets from -N to N - 1: `learnt_positions`, `[2
-        N, K]`, or `sinusoidal_positions`, `[2 N, D]`. None without positions.
-      train: Whether dropout acts.
-    """
-    size, heads = x.shape[-1], self.num_heads
-    if size % heads:
-      raise ValueError(
-        f"num_heads must divide the {size} features, not {heads}."
-      )
-    check_choice("positions", self.positions, _POSITIONS)
-    joint = Linear(
-      3 * size,
-      self.use_bias,
-      self.dtype,
-      zero_bias=True,
-      kernel_init=nn.initializers.variance_scaling(0.5, "fan_avg", "uniform"),
-      name="query_key_value",
-    )(x)
-    shape = (*x.shape[:2], 3, heads, size // heads)
-    query, key, value = jnp.moveaxis(joint.reshape(shape), (2, 3), (0, 2))
-    query = query / math.sqrt(size // heads)
-    relative = None
-    if self.positions is not None:
-      if positions is None or len(positions) != 2 * x.shape[1]:
-        raise ValueError(
-          f"positions of the {2 * x.shape[1]} offsets of {x.shape[1]} frames"
-          f" are missing: give {self.positions}_positions(...)."
-        )
-      query, shifted, rows = self._relative(query, positions)
-      relative = _skewed(_product("bhnk,hmk->bhnm", shifted, rows, self.dtype))
-    scores = _product("bhnk,bhmk->bhnm", query, key, self.dtype)
-    if relative is not None:
-      scores = scores + relative
-    if valid is not None:
-      # Not minus infinity: an example may have no frames at all.
-      scores = jnp.where(valid[:, None, None], scores, -1e30)
-    weights = jax.nn.softmax(scores, axis=-1)
-    weights = _drop(self, weights, train)
-    mixed = _product("bhnm,bhmk->bhnk", weights, value, self.dtype)
-    mixed = jnp.swapaxes(mixed, 1, 2).reshape(x.shape)
-    mixed = Linear(size, dtype=self.dtype, zero_bias=True, name="out")(mixed)
-    return _drop(self, mixed, train)
-
-  def _relative(self, query, positions):
-    """Queries of content and of position, and the keys `[H, 2 N, K]`."""
-    _, heads, _, width = query.shape
-    if self.positions == "learnt":
-      if positions.shape[1] != width:
-        raise ValueError(
-          f"learnt positions must have the {width} features of a head, not"
-          f" {positions.shape[1]}."
-        )
-      rows = jnp.broadcast_to(positions[None], (heads, *positions.shape))
-      return query, query, rows
-    rows = Linear(heads * width, False, self.dtype, name="position")(positions)
-    rows = jnp.swapaxes(rows.reshape(len(positions), heads, width), 0, 1)
-    init = nn.initializers.glorot_uniform()
-    content = self.param("content_bias", init, (heads, width))
-    position = self.param("position_bias", init, (heads, width))
-    scale = 1 / math.sqrt(width)
-    return (
-      query + scale * content[None, :, None],
-      query + scale * position[None, :, None],
-      rows,
-    )
-
-
-def _skewed(scores):
-  """Scores by query and key `[B, H, N, N]` of those by offset `[..., 2 N]`.
-
-  Row n begins with the offset -N, and its key 0 has the offset -n: in the
-  flattened rows, each start is one place earlier than in the row before.
-  """
-  *shape, frames, offsets = scores.shape
-  flat = scores.reshape(*shape, frames * offsets)
-  flat = flat[..., frames : frames + frames * (offsets - 1)]
-  return flat.reshape(*shape, frames, offsets - 1)[..., :frames]
-
-
-def _product(formula, x, y, dtype):
-  return jnp.einsum(
-    formula,
-    x.astype(dtype),
-    y.astype(dtype),
-    preferred_element_type=jnp.float32,
-  )
-
-
-def _drop(module, x, train):
-  """Dropout at the rate of a module."""
-  if not (train and module.dropout):
-    return x
-  return nn.Dropout(module.dropout)(x, deterministic=False)
 
 
 class FeedForward(nn.Module):
@@ -225,9 +64,9 @@ class FeedForward(nn.Module):
   ) -> Float[Array, "batch frames features"]:
     """Maps every frame by itself."""
     y = Linear(self.hidden_size, dtype=self.dtype, name="hidden")(x)
-    y = _drop(self, get_activation(self.activation)(y), train)
+    y = drop(self, get_activation(self.activation)(y), train)
     y = Linear(x.shape[-1], dtype=self.dtype, name="out")(y)
-    return _drop(self, y, train)
+    return drop(self, y, train)
 
 
 class ConvModule(nn.Module):
@@ -276,7 +115,7 @@ class ConvModule(nn.Module):
       train: Whether dropout acts and batch norms use and update statistics.
     """
     self._check()
-    valid = None if valid is None else valid[..., None]
+    mask = None if valid is None else jnp.asarray(valid)[..., None]
     wide = self.channels * (2 if self.glu == "standard" else 1)
     y = Linear(wide, dtype=self.dtype, name="expand")(x)
     if self.glu is not None:
@@ -284,8 +123,8 @@ class ConvModule(nn.Module):
       y = y * jax.nn.sigmoid(gates)
     if self.glu == "multiplier":
       y = jnp.repeat(y, 2, axis=-1)
-    if valid is not None:
-      y = jnp.where(valid, y, 0.0)
+    if mask is not None:
+      y = jnp.where(mask, y, 0.0)
     init = uniform_fan_in(self.kernel_size)
     kernel = self.param("kernel", init, (self.kernel_size, self.channels))
     bias = self.param("bias", init, (self.channels,))
@@ -297,23 +136,23 @@ class ConvModule(nn.Module):
         epsilon=_EPS,
         use_fast_variance=False,
         name="norm",
-      )(y, mask=valid)
+      )(y, mask=mask)
     else:
       y = ChannelLayerNorm(_EPS, name="norm")(y)
     y = get_activation(self.activation)(y)
     y = Linear(x.shape[-1], dtype=self.dtype, name="out")(y)
     if self.se_reduction is not None:
-      y = y * self._gate(y, valid)
-    return _drop(self, y, train)
+      y = y * self._gate(y, mask)
+    return drop(self, y, train)
 
-  def _gate(self, y, valid):
+  def _gate(self, y, mask):
     """Squeeze and excitation: one factor per example and feature."""
     features = y.shape[-1]
     count = y.shape[1]
-    if valid is not None:
-      y = jnp.where(valid, y, 0.0)
+    if mask is not None:
+      y = jnp.where(mask, y, 0.0)
       # An example may have no frames at all.
-      count = jnp.maximum(jnp.sum(valid, axis=1, keepdims=True), 1)
+      count = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
     mean = jnp.sum(y, axis=1, keepdims=True) / count
     width = max(1, features // (self.se_reduction or 1))
     gate = jax.nn.relu(Linear(width, name="squeeze")(mean))
@@ -322,7 +161,7 @@ class ConvModule(nn.Module):
   def _check(self):
     check_positive(channels=self.channels, kernel_size=self.kernel_size)
     check_choice("glu", self.glu, _GLU)
-    check_choice("norm", self.norm, _MAKE_NORM)
+    check_choice("norm", self.norm, _NORMS)
     if self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size must be odd, not {self.kernel_size}.")
     if self.glu == "multiplier" and self.channels % 2:

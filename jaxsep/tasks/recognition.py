@@ -12,13 +12,13 @@ import numpy as np
 
 from jaxsep import inference, json_values, losses, text
 from jaxsep.tasks.task import Batch, Keys, Mean
-from jaxsep.typing import Array, Float, Key
+from jaxsep.typing import Array, Float, Int, Key
 
 _COMPARED = ("found", "tokens")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextTask:
+class TextTask:
   """What recognisers and language models share.
 
   Attributes:
@@ -43,12 +43,13 @@ class _TextTask:
     return {"files": {"tokenizer": self.tokenizer}}
 
   @functools.cached_property
-  def _tokenizer(self):
+  def loaded_tokenizer(self) -> text.Tokenizer | None:
+    """The tokenizer of the file."""
     return None if not self.tokenizer else text.load_tokenizer(self.tokenizer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecognitionTask(_TextTask):
+class RecognitionTask(TextTask):
   """Trains a recogniser on utterances with their words, by CTC and attention.
 
   A batch has `signal` `[B, T]` with `signal_length` `[B]`, and `tokens` `[B,
@@ -72,7 +73,7 @@ class RecognitionTask(_TextTask):
   def init(self, key: Key, batch: Batch) -> Any:
     """Makes all collections of the model; see `Task`."""
     signal = jnp.zeros(batch["signal"].shape, jnp.float32)
-    return dict(self.model.init(key, signal, _begun(batch["tokens"])))
+    return dict(self.model.init(key, signal, begun(batch["tokens"])))
 
   def loss(
     self,
@@ -127,16 +128,7 @@ class RecognitionTask(_TextTask):
       `token_error_rate` and, with a tokenizer, `word_error_rate`; NaN where
       nothing was said.
     """
-    pairs = [
-      [row[name][: row[f"{name}_length"]].tolist() for name in _COMPARED]
-      for row in rows
-    ]
-    rates = {"token_error_rate": _error_rate(pairs)}
-    if self._tokenizer is not None:
-      decode = self._tokenizer.decode
-      words = [[decode(tokens) for tokens in pair] for pair in pairs]
-      rates["word_error_rate"] = _error_rate(words)
-    return rates
+    return error_rates(rows, self.loaded_tokenizer)
 
   def describe(self) -> dict[str, Any]:
     """What fixes the meaning of the parameters, as JSON values."""
@@ -159,7 +151,7 @@ class RecognitionTask(_TextTask):
     if train and self.augmentation is not None:
       features = jax.vmap(self.augmentation)(keys, features, num_frames)
     encoded, length = model.encode(features, num_frames, train=train)
-    tokens = _begun(batch["tokens"])
+    tokens = begun(batch["tokens"])
     logits = model.decode(tokens, encoded, length, train=train)
     return model.ctc(encoded), logits, length
 
@@ -178,7 +170,7 @@ class RecognitionTask(_TextTask):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LanguageModelTask(_TextTask):
+class LanguageModelTask(TextTask):
   """Trains a language model on sentences.
 
   A batch has `tokens` `[B, U]`, without begin and end, and `tokens_length`
@@ -187,7 +179,7 @@ class LanguageModelTask(_TextTask):
 
   def init(self, key: Key, batch: Batch) -> Any:
     """Makes all collections of the model; see `Task`."""
-    return dict(self.model.init(key, _begun(batch["tokens"])))
+    return dict(self.model.init(key, begun(batch["tokens"])))
 
   def loss(
     self,
@@ -226,7 +218,7 @@ class LanguageModelTask(_TextTask):
 
   def _compare(self, variables, batch, **options):
     tokens = jnp.asarray(batch["tokens"])
-    logits = self.model.apply(variables, _begun(tokens), **options)
+    logits = self.model.apply(variables, begun(tokens), **options)
     length = jnp.asarray(batch["tokens_length"])
     steps = jnp.arange(logits.shape[1])[None]
     due = jnp.pad(tokens, ((0, 0), (0, 1)))
@@ -236,7 +228,7 @@ class LanguageModelTask(_TextTask):
     return -jnp.sum(logs, axis=1, where=steps <= length[:, None])
 
 
-def _begun(tokens):
+def begun(tokens: Int[Array, "batch labels"]) -> Int[Array, "batch steps"]:
   """Rows of tokens after the begin of a sentence."""
   tokens = jnp.asarray(tokens)
   return jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=text.BOS)
@@ -245,6 +237,21 @@ def _begun(tokens):
 def _num_steps(length):
   """Tokens and the end; none of a row that says nothing and costs nothing."""
   return jnp.where(length > 0, length + 1.0, 0.0)
+
+
+def error_rates(
+  rows: Sequence[Mapping[str, Any]], tokenizer: text.Tokenizer | None
+) -> dict[str, float]:
+  """Errors in `found` over `tokens`, of all rows; see `summarize`."""
+  pairs = [
+    [row[name][: row[f"{name}_length"]].tolist() for name in _COMPARED]
+    for row in rows
+  ]
+  rates = {"token_error_rate": _error_rate(pairs)}
+  if tokenizer is not None:
+    words = [[tokenizer.decode(tokens) for tokens in pair] for pair in pairs]
+    rates["word_error_rate"] = _error_rate(words)
+  return rates
 
 
 def _error_rate(pairs):

@@ -64,17 +64,9 @@ class SeparationTask:
   ) -> tuple[Float[Array, "batch"], tuple[Any, dict[str, Array]]]:
     """Mixes, separates, and compares under the best permutation."""
     mixed = self._mixed(batch, keys)
-    fixed = ("params", "loss_params", "constants")
-    names = [name for name in variables if name not in fixed]
-    output, changed = self._output(
-      variables,
-      mixed,
-      train=True,
-      rngs={"dropout": keys.step("dropout")},
-      mutable=names,
-    )
+    output, changed = self._trained(variables, mixed, keys)
     value, _ = self._compare(output, mixed)
-    return value, (dict(changed), {})
+    return value, (changed, {})
 
   def evaluate(
     self, variables: Any, batch: Batch, *, keys: Keys, frozen: Any = None
@@ -140,6 +132,19 @@ class SeparationTask:
     signals = {name: mixed[name] for name in ("mixture", "reference")}
     signals["estimate"] = losses.reorder(estimate, permutation)
     return signals | {"length": length_of(mixed)}, loss
+
+  def _trained(self, variables, mixed, keys, **options):
+    """The output in training, and the collections that changed."""
+    fixed = ("params", "loss_params", "constants")
+    output, changed = self._output(
+      variables,
+      mixed,
+      train=True,
+      rngs={"dropout": keys.step("dropout")},
+      mutable=[name for name in variables if name not in fixed],
+      **options,
+    )
+    return output, dict(changed)
 
   # What a task on other representations replaces:
 

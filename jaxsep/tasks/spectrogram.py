@@ -43,23 +43,28 @@ class SpectrogramSeparationTask(SeparationTask):
         f"{type(self.model).__name__} estimates no spectra: train it with "
         "SeparationTask"
       )
-    return super()._output(
-      variables, mixed, method="estimate_spectra", **options
-    )
+    options.setdefault("method", "estimate_spectra")
+    return super()._output(variables, mixed, **options)
 
   def _compare(self, output, mixed):
-    stft = self.model.stft
-    num_frames = stft.num_frames(length_of(mixed))
-    places = jnp.arange(output.shape[-2]).reshape(1, 1, -1, 1)
-    valid = places < num_frames.reshape(-1, 1, 1, 1)
-    mixture = jnp.where(valid, stft(mixed["mixture"])[:, None], 0.0)
-    power = jnp.sum(jnp.square(jnp.abs(mixture)), axis=(1, 2, 3))
-    power = power / (jnp.maximum(num_frames, 1) * stft.num_bins)
-    scale = valid / jnp.sqrt(power + _EPS).reshape(-1, 1, 1, 1)
-    reference = stft(mixed["reference"])
+    scale, num_frames = self._scale(mixed)
+    reference = self.model.stft(mixed["reference"])
     return self._permuted(
       scale * output, scale * reference, num_frames=num_frames
     )
+
+  def _scale(self, mixed):
+    """What spectra `[B, S, N, F]` are multiplied by, and their valid frames."""
+    stft = self.model.stft
+    num_frames = stft.num_frames(length_of(mixed))
+    spectrum = stft(mixed["mixture"])[:, None]
+    places = jnp.arange(spectrum.shape[-2]).reshape(1, 1, -1, 1)
+    valid = places < num_frames.reshape(-1, 1, 1, 1)
+    mixture = jnp.where(valid, spectrum, 0.0)
+    power = jnp.sum(jnp.square(jnp.abs(mixture)), axis=(1, 2, 3))
+    power = power / (jnp.maximum(num_frames, 1) * stft.num_bins)
+    scale = valid / jnp.sqrt(power + _EPS).reshape(-1, 1, 1, 1)
+    return scale, num_frames
 
   def _waveforms(self, output, mixed):
     stft, length = self.model.stft, length_of(mixed)

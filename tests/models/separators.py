@@ -72,13 +72,15 @@ def _fields(value_class):
 
 
 def random_params(model, features, **options):
-  """Random parameters, gains about one; `{"params": ...}`."""
+  """Random variables; gains and variances are about one."""
   init = functools.partial(model.init, **options)
   shapes = jax.eval_shape(init, jax.random.key(0), features)
   generator = np.random.default_rng(0)
 
   def draw(path, shape):
     values = 0.3 * generator.standard_normal(shape.shape)
+    if path[-1].key == "var":
+      return np.float32(1 + np.abs(values))
     return np.float32(values + ("scale" in path[-1].key))
 
   return jax.tree.map_with_path(draw, shapes)
