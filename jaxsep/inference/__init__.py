@@ -4,6 +4,7 @@ from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._css import CssJoin, CssWindows
 from jaxsep.inference._ctc import greedy_ctc
+from jaxsep.inference._doubles import without_doubles
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._live_order import LiveOrder
@@ -13,6 +14,7 @@ from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
 from jaxsep.inference._upper_band import with_upper_band
+from jaxsep.inference._voice_activity import voice_segments
 
 __all__ = [
   "Chunk",
@@ -33,5 +35,7 @@ __all__ = [
   "speaker_features",
   "stream",
   "stream_blocks",
+  "voice_segments",
   "with_upper_band",
+  "without_doubles",
 ]
