@@ -129,7 +129,7 @@ def fails(path, message, **options):
 def near(found, expected):
   expected = expected.numpy()
   assert found.shape == expected.shape
-  return np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+  return np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_logits_equal_the_peers(made, folder, tmp_path, capsys):
