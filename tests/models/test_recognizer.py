@@ -255,7 +255,7 @@ def test_quiet_bands_are_raised_to_the_limit_below_the_loudest():
   magnitudes[:, 1] = 1e-2
   # Padding of the second, which is louder.
   magnitudes[1, 2] = 100.0
-  got = model.apply(
+  got: Any = model.apply(
     variables, magnitudes, np.array([3, 2]), method="features_of_spectra"
   )
   loud = np.log(
