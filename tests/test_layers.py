@@ -20,7 +20,7 @@ ALLOWED = {
   "models": _GROUND | {"dsp"},
   "audio": _GROUND | {"dsp"},
   "model_io": _GROUND | {"dsp", "models"},
-  "conversion": _GROUND | {"dsp", "models"},
+  "conversion": _GROUND | {"dsp", "models", "text"},
   "text": set(),
   "inference": _GROUND | _MIDDLE | {"dsp", "text"},
   "tasks": _GROUND | _MIDDLE | {"dsp", "inference", "text"},

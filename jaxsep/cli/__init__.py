@@ -154,7 +154,7 @@ def _add_convert(parser):
   add(
     "checkpoint",
     help="file of Asteroid's ConvTasNet or DPTNet, or folder of SpeechBrain's"
-    " ConvTasNet",
+    " ConvTasNet or Conformer recogniser",
   )
   add("--output_dir", required=True, help="new folder for the model")
   add(

@@ -23,19 +23,35 @@ def run(options: argparse.Namespace) -> int:
     for line in error.lines:
       complain(line)
     return 2
+  metadata = {
+    "converted_from": found.peer,
+    "checkpoint": pathlib.Path(options.checkpoint).name,
+  }
   model_io.save(
     folder,
     found.model,
-    {"params": found.params},
+    found.variables,
     sample_rate_hz=found.sample_rate_hz,
-    metadata={
-      "converted_from": found.peer,
-      "checkpoint": pathlib.Path(options.checkpoint).name,
+    task=found.task,
+    metadata=metadata,
+    parts={
+      name: model_io.LoadedModel(
+        part.model,
+        part.variables,
+        part.sample_rate_hz,
+        part.task,
+        metadata,
+        files=dict(found.files),
+      )
+      for name, part in found.parts.items()
     },
+    files=found.files,
   )
   print(f"model           {type(found.model).__name__}, from {found.peer}")
   print(f"parameters      {found.num_params:,}")
   print(f"sample rate     {found.sample_rate_hz} Hz")
+  for name, part in found.parts.items():
+    print(f"{name:15} {part.num_params:,} parameters, in {folder / name}")
   print(f"folder          {folder}")
   return 0
 

@@ -1,6 +1,7 @@
 """A model of another toolkit, and how its weights become parameters here."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 
 # Names of weights that an error lists.
 _SHOWN = 4
+# Names of our axes.
+_AXES = "abcd"
 
 Weights = Mapping[str, np.ndarray]
 Arguments = Mapping[str, Any]
@@ -32,15 +35,18 @@ class Place(NamedTuple):
   """Where a weight of the peer goes.
 
   Attributes:
-    target: Dotted name of our parameter.
-    axes: The peer's axes in terms of ours, which are `a` and `b`: `"ba1"` is
+    target: Dotted name of our parameter; of another variable, with its
+      collection before it.
+    axes: The peer's axes in terms of ours, which are `a`, `b` ...: `"ba1"` is
       ours transposed, followed by an axis of length one.
     part: Index of the part of our parameter that the weight is added to.
+    change: What is done to the weight first; it keeps its shape.
   """
 
   target: str
   axes: str = "a"
   part: Any = ...
+  change: Callable[[np.ndarray], np.ndarray] = np.asarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Architecture:
     build: Our model with these arguments.
     places: Where each weight of the model goes.
     fixed: Our parameters that the peer has no weight for, by dotted name.
+    task: What the model does, for the model folder.
+    prepare: Brings the weights of all the peer's versions to one form.
   """
 
   peer: str
@@ -72,11 +80,14 @@ class Architecture:
   build: Callable[[Arguments], nn.Module]
   places: Callable[[Any], dict[str, Place]]
   fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  task: str = "separation"
+  prepare: Callable[[Weights], Weights] = dict
 
   def convert(
     self, weights: Weights, arguments: Arguments, *, complete: bool
   ) -> tuple[nn.Module, dict[str, Any]]:
-    """Our model and its parameters; `complete` fills in the peer's defaults."""
+    """Our model and its variables; `complete` fills in the peer's defaults."""
+    weights = self.prepare(weights)
     defaults = self.defaults if complete else {}
     sizes = self.sizes(weights, {**defaults, **arguments})
     told = {name: size for name, size in sizes.items() if size is not None}
@@ -92,8 +103,15 @@ class Architecture:
       raise ConversionError(
         f"{self.peer}'s arguments have no counterpart here: {error}"
       ) from error
-    params = flax.traverse_util.flatten_dict(shapes["params"], sep=".")
-    return model, self._fit(params, self.places(model), weights)
+    shapes = flax.traverse_util.flatten_dict(dict(shapes), sep=".")
+    ours = {name: name.removeprefix("params.") for name in shapes}
+    filled = self._fit(
+      {ours[name]: shape for name, shape in shapes.items()},
+      self.places(model),
+      weights,
+    )
+    variables = {name: filled[ours[name]] for name in shapes}
+    return model, flax.traverse_util.unflatten_dict(variables, sep=".")
 
   def _check(self, args):
     needed = dict.fromkeys((*self.counts, *self.defaults))
@@ -109,6 +127,8 @@ class Architecture:
     for name in self.counts:
       if type(args[name]) is not int or not 1 <= args[name] <= 65_536:
         raise ConversionError(f"{name} cannot be {args[name]!r}.")
+    if "stride" not in (*self.defaults, *self.others):
+      return
     size = args["kernel_size"]
     stride = args.get("stride") or size // 2
     if size % 2 or stride != size // 2:
@@ -118,10 +138,10 @@ class Architecture:
         "not say its stride, --set=stride=N does."
       )
 
-  def _fit(self, params, places, weights):
-    """Our parameters, every weight in its place."""
+  def _fit(self, shapes, places, weights):
+    """Our variables by name, every weight in its place."""
     expected = {
-      name: _shape_at_peer(params[place.target].shape, place)
+      name: _shape_at_peer(shapes[place.target].shape, place)
       for name, place in places.items()
     }
     common = [name for name in places if name in weights]
@@ -144,20 +164,20 @@ class Architecture:
       )
     filled = {
       name: np.full(shape.shape, self.fixed.get(name, 0), np.float32)
-      for name, shape in params.items()
+      for name, shape in shapes.items()
     }
     for name, place in places.items():
       part = filled[place.target][place.part]
-      if place.axes.replace("1", "") == "ba":
+      if place.axes.replace("1", "") == _AXES[: part.ndim][::-1]:
         part = part.T
-      part += weights[name].reshape(part.shape)
-    return flax.traverse_util.unflatten_dict(filled, sep=".")
+      part += place.change(weights[name]).reshape(part.shape)
+    return filled
 
 
 def _shape_at_peer(shape, place):
   """The shape that a weight must have; nothing of that size is made."""
   part = np.broadcast_to(np.float32(0), shape)[place.part].shape
-  lengths = {"1": 1, **dict(zip("ab", part, strict=False))}
+  lengths = {"1": 1, **dict(zip(_AXES, part, strict=False))}
   return [lengths[axis] for axis in place.axes]
 
 
@@ -170,6 +190,13 @@ def size_of(weights: Weights, name: str, axis: int) -> int | None:
   """Length of one axis of a weight; None if there is no such weight."""
   shape = weights[name].shape if name in weights else ()
   return shape[axis] if axis < len(shape) else None
+
+
+def num_layers(weights: Weights, prefix: str) -> int | None:
+  """One more than the largest number after the prefix; None without any."""
+  pattern = re.compile(rf"{re.escape(prefix)}(\d+)\.")
+  found = [int(match[1]) for match in map(pattern.match, weights) if match]
+  return max(found) + 1 if found else None
 
 
 def choose(args: Arguments, name: str, known: Mapping[Any, Any]) -> Any:

@@ -1,6 +1,5 @@
 """Asteroid's ConvTasNet and DPTNet."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxsep.conversion._architecture import (
   Place,
   check_depth,
   choose,
+  num_layers,
   size_of,
 )
 
@@ -52,13 +52,6 @@ def _common_sizes(weights, masks):
   }
 
 
-def _num_layers(weights, prefix):
-  """One more than the largest number after the prefix; None without any."""
-  pattern = re.compile(rf"{re.escape(prefix)}(\d+)\.")
-  found = [int(match[1]) for match in map(pattern.match, weights) if match]
-  return max(found) + 1 if found else None
-
-
 def _check_filterbank(args):
   """Refuses filterbanks other than ours."""
   choose({"fb_name": "free", **args}, "fb_name", {"free": None, "FreeFB": None})
@@ -73,7 +66,7 @@ def _check_filterbank(args):
 def _conv_tasnet_sizes(weights, given):
   causal = _CAUSAL_DEPTHWISE in weights
   depthwise = _CAUSAL_DEPTHWISE if causal else _DEPTHWISE
-  blocks = _num_layers(weights, "masker.TCN.")
+  blocks = num_layers(weights, "masker.TCN.")
   per_repeat, repeats = given.get("n_blocks"), None
   if blocks and type(per_repeat) is int and per_repeat > 0:
     if blocks % per_repeat:
@@ -207,7 +200,7 @@ def _dptnet_sizes(weights, given):
   return {
     **_common_sizes(weights, "masker.first_out.1.weight"),
     "ff_hid": gates // 4 if gates else None,
-    "n_repeats": _num_layers(weights, "masker.layers."),
+    "n_repeats": num_layers(weights, "masker.layers."),
     "bidirectional": reverse if gates else None,
   }
 

@@ -13,7 +13,11 @@ import safetensors
 import safetensors.numpy
 
 from jaxsep.conversion._architecture import ConversionError
-from jaxsep.conversion._hyperparameters import read_hyperparameters
+from jaxsep.conversion._hyperparameters import (
+  read_hyperparameters,
+  read_language_model,
+  read_recognizer,
+)
 
 _SPEECHBRAIN_PARTS = ("encoder", "masknet", "decoder")
 
@@ -23,12 +27,15 @@ class Checkpoint:
   """What a checkpoint holds, by the names of the peer.
 
   With `complete`, arguments that it does not tell have the peer's default.
+  What belongs to it, other models and files, goes by our names.
   """
 
   weights: dict[str, np.ndarray]
   arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
   model_name: str | None = None
   complete: bool = False
+  parts: dict[str, "Checkpoint"] = dataclasses.field(default_factory=dict)
+  files: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -44,6 +51,9 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def _read_folder(folder):
+  for name in ("asr.ckpt", "model.ckpt"):
+    if (folder / name).exists():
+      return _read_recognizer(folder, folder / name)
   files = {part: folder / f"{part}.ckpt" for part in _SPEECHBRAIN_PARTS}
   missing = [file.name for file in files.values() if not file.exists()]
   if len(missing) == len(files):
@@ -66,6 +76,55 @@ def _read_folder(folder):
   return Checkpoint(
     weights, read_hyperparameters(path), "ConvTasNet", complete=True
   )
+
+
+def _read_recognizer(folder, path):
+  """A recogniser and what lies beside it; `path` is that of its weights."""
+  # In training, the other files lie one folder above, the description two.
+  training = folder.name.startswith("CKPT+")
+  home = folder.absolute().parent if training else folder
+  described = (home.parent if training else home) / "hyperparams.yaml"
+  files = {
+    "hyperparams.yaml": described,
+    "normalizer.ckpt": folder / "normalizer.ckpt",
+    "tokenizer.ckpt": home / "tokenizer.ckpt",
+  }
+  if missing := [name for name, file in files.items() if not file.is_file()]:
+    raise ConversionError(
+      f"{folder} has no {', '.join(missing)}, which a recogniser needs beside"
+      f" its {path.name}."
+    )
+  arguments, members = read_recognizer(described)
+  weights = {}
+  for name, value in _state(path).items():
+    index, _, rest = name.partition(".")
+    known = index.isdigit() and int(index) < len(members)
+    weights[f"{members[int(index)]}.{rest}" if known else name] = value
+  statistics = _state(files["normalizer.ckpt"])
+  for name in ("glob_mean", "glob_std"):
+    if name in statistics:
+      weights[f"normalize.{name}"] = statistics[name]
+  parts = {}
+  if (home / "lm.ckpt").is_file():
+    parts["language_model"] = Checkpoint(
+      _state(home / "lm.ckpt"),
+      read_language_model(described),
+      "TransformerLM",
+      complete=True,
+    )
+  return Checkpoint(
+    weights,
+    arguments,
+    "TransformerASR",
+    complete=True,
+    parts=parts,
+    files={"tokenizer": files["tokenizer.ckpt"]},
+  )
+
+
+def _state(path):
+  """The weights in a file of SpeechBrain."""
+  return _unwrapped(_weights(_read_file(path), path), ("module.",))
 
 
 def _read_file(path):

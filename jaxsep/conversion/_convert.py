@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxsep.conversion import _asteroid, _speechbrain
+from jaxsep import text
+from jaxsep.conversion import (
+  _asteroid,
+  _speechbrain,
+  _speechbrain_recognizer,
+  _speechbrain_transformer,
+)
 from jaxsep.conversion._architecture import ConversionError
 from jaxsep.conversion._checkpoints import Checkpoint, read_checkpoint
 
@@ -19,6 +26,14 @@ _ARCHITECTURES = (
   _asteroid.DPTNET,
   _speechbrain.CONV_TASNET,
 )
+# What only the description beside a checkpoint tells.
+_DESCRIBED = {
+  one.name: one
+  for one in (
+    _speechbrain_recognizer.RECOGNIZER,
+    _speechbrain_transformer.LANGUAGE_MODEL,
+  )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,20 +42,26 @@ class Conversion:
 
   Attributes:
     model: The module.
-    params: Its parameters.
+    variables: All its collections, such as `{"params": ...}`.
     sample_rate_hz: Sample rate of the signals it was trained on.
     peer: Where it comes from: `"Asteroid"` or `"SpeechBrain"`.
+    task: What it does, such as `"separation"`.
+    parts: Models that belong to it: `language_model`, of a recogniser.
+    files: Files that belong to it: `tokenizer`, of a recogniser.
   """
 
   model: nn.Module
-  params: dict[str, Any]
+  variables: dict[str, Any]
   sample_rate_hz: int
   peer: str
+  task: str = "separation"
+  parts: dict[str, "Conversion"] = dataclasses.field(default_factory=dict)
+  files: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
   @property
   def num_params(self) -> int:
     """Number of its parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
 
 def convert(
@@ -58,16 +79,18 @@ def convert(
   Args:
     checkpoint: A file of Asteroid: what its `serialize` makes, a checkpoint of
       its training or a state dictionary; or the folder of a SpeechBrain
-      ConvTasNet. State dictionaries may be safetensors, or arrays by name; in
-      those of SpeechBrain, names start with `encoder.`, `masknet.` or
-      `decoder.`.
+      ConvTasNet, or of a Conformer recogniser: `hyperparams.yaml`, `asr.ckpt`
+      (in training, `model.ckpt`), `normalizer.ckpt`, `tokenizer.ckpt` and, if
+      there is one, the language model `lm.ckpt`. State dictionaries may be
+      safetensors, or arrays by name; in those of SpeechBrain, names start with
+      `encoder.`, `masknet.` or `decoder.`.
     peer: `"asteroid"` or `"speechbrain"`; None to tell by the names.
     sample_rate_hz: Sample rate, where the checkpoint does not say it.
     arguments: Arguments of the model at the peer, where the checkpoint does
       not say them.
 
   Returns:
-    The model, its parameters and its rate.
+    The model, its variables and its rate.
 
   Raises:
     ConversionError: If the checkpoint cannot be read, is incomplete or is of
@@ -77,9 +100,24 @@ def convert(
     found = Checkpoint(dict(checkpoint))
   else:
     found = read_checkpoint(checkpoint)
-  architecture = _recognise(found, peer)
+  converted = _converted(found, peer, sample_rate_hz, arguments or {})
+  parts = {
+    name: _converted(part, peer, converted.sample_rate_hz, {})
+    for name, part in found.parts.items()
+  }
+  if path := found.files.get("tokenizer"):
+    _check_tokenizer(path, converted, *parts.values())
+  return dataclasses.replace(converted, parts=parts, files=found.files)
+
+
+def _converted(found, peer, sample_rate_hz, arguments):
+  """One model, without what belongs to it."""
+  if peer in (None, "speechbrain") and found.model_name in _DESCRIBED:
+    architecture = _DESCRIBED[found.model_name]
+  else:
+    architecture = _recognise(found, peer)
   told = dict(found.arguments)
-  for name, value in (arguments or {}).items():
+  for name, value in arguments.items():
     if told.setdefault(name, value) != value:
       raise ConversionError(
         f"the checkpoint says {name}={told[name]!r}, not {value!r}."
@@ -90,14 +128,30 @@ def convert(
       f"the checkpoint says {rate} Hz, not {sample_rate_hz} Hz."
     )
   rate = rate or _whole_rate(sample_rate_hz)
-  model, params = architecture.convert(
+  model, variables = architecture.convert(
     found.weights, told, complete=found.complete
   )
   if rate is None:
     raise ConversionError(
       "the checkpoint does not say its sample rate: give --sample_rate_hz."
     )
-  return Conversion(model, params, rate, architecture.peer)
+  return Conversion(
+    model, variables, rate, architecture.peer, architecture.task
+  )
+
+
+def _check_tokenizer(path, *conversions):
+  """Refuses what is no tokenizer, and one with other tokens than a model."""
+  try:
+    size = text.load_tokenizer(path).size
+  except (ImportError, ValueError) as error:
+    raise ConversionError(f"cannot read {path}: {error}.") from error
+  for one in conversions:
+    if one.model.num_tokens != size:
+      raise ConversionError(
+        f"{path} has {size} tokens, but the {type(one.model).__name__} has"
+        f" {one.model.num_tokens}."
+      )
 
 
 def _recognise(found, peer):

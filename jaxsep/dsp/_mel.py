@@ -15,6 +15,7 @@ def mel_filterbank(
   low_hz: float | int = 0.0,
   high_hz: float | int | None = None,
   linear_in: str = "hz",
+  symmetric: bool = False,
 ) -> Float[Array, "bins {num_mels}"]:
   """Triangular filters whose edges are evenly spaced on the mel scale.
 
@@ -31,6 +32,8 @@ def mel_filterbank(
     high_hz: Upper edge of the last filter; None for half the sample rate.
     linear_in: Whether the sides of the triangles are straight over frequency,
       `"hz"`, as in librosa and torchaudio, or over mel, `"mel"`, as in Kaldi.
+    symmetric: Whether each filter falls as steeply as it rises, as in
+      SpeechBrain; over `"hz"`, it then ends before that centre.
 
   Returns:
     NumPy float32 array of shape `[F, K]`, a constant to the compiler.
@@ -57,11 +60,15 @@ def mel_filterbank(
     raise ValueError(f"num_mels must be positive, got {num_mels}")
   if linear_in not in ("hz", "mel"):
     raise ValueError(f"linear_in {linear_in!r} must be 'hz' or 'mel'")
-  return _filters(num_mels, n_fft, sample_rate_hz, low_hz, high, linear_in)
+  return _filters(
+    num_mels, n_fft, sample_rate_hz, low_hz, high, linear_in, symmetric
+  )
 
 
 @functools.lru_cache(maxsize=32)
-def _filters(num_mels, n_fft, sample_rate_hz, low_hz, high_hz, linear_in):
+def _filters(
+  num_mels, n_fft, sample_rate_hz, low_hz, high_hz, linear_in, symmetric
+):
   edges = np.linspace(_mel(low_hz), _mel(high_hz), num_mels + 2)
   place = np.arange(n_fft // 2 + 1) * (sample_rate_hz / n_fft)
   if linear_in == "hz":
@@ -69,9 +76,11 @@ def _filters(num_mels, n_fft, sample_rate_hz, low_hz, high_hz, linear_in):
   else:
     place = _mel(place)
   place = place[:, np.newaxis]
-  widths = np.diff(edges)
-  rise = (place - edges[:-2]) / widths[:-1]
-  fall = (edges[2:] - place) / widths[1:]
+  lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
+  if symmetric:
+    upper = 2 * center - lower
+  rise = (place - lower) / (center - lower)
+  fall = (upper - place) / (upper - center)
   filters = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
   filters.setflags(write=False)
   return filters

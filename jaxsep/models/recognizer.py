@@ -1,5 +1,6 @@
 """A recogniser of speech: Conformer encoder, CTC head, Transformer decoder."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -45,6 +46,9 @@ class Recognizer(nn.Module):
     stft: Short-time Fourier transform of the features.
     num_mels: Mel bands K.
     sample_rate_hz: Sample rate of the waveforms.
+    symmetric_mels: See `dsp.mel_filterbank`; True as SpeechBrain's.
+    top_db: How far below the loudest band of the utterance the others may be;
+      quieter ones are raised to that. 80 as SpeechBrain's; None for no limit.
     normalization: What is removed from the features.
     conv_channels: Channels of the two convolutions.
     size: Features D of encoder and decoder.
@@ -78,6 +82,8 @@ class Recognizer(nn.Module):
   )
   num_mels: int = 80
   sample_rate_hz: int = 16000
+  symmetric_mels: bool = False
+  top_db: float | None = None
   normalization: str = "utterance"
   conv_channels: tuple[int, int] = (64, 32)
   size: int = 512
@@ -191,11 +197,17 @@ class Recognizer(nn.Module):
         self.num_mels,
         n_fft=self.stft.n_fft,
         sample_rate_hz=self.sample_rate_hz,
+        symmetric=self.symmetric_mels,
       ),
       precision=jax.lax.Precision.HIGHEST,
     )
     features = jnp.log(jnp.maximum(bands, _FLOOR))
     valid = valid_frames(jnp.asarray(num_frames), features.shape[1])
+    if self.top_db is not None:
+      heard = jnp.where(valid, features, math.log(_FLOOR))
+      loudest = jnp.max(heard, axis=(1, 2), keepdims=True)
+      least = loudest - self.top_db * math.log(10) / 10
+      features = jnp.maximum(features, least)
     if self.normalization == "utterance":
       count = jnp.maximum(jnp.sum(valid, axis=1, keepdims=True), 1)
       mean = jnp.sum(features, axis=1, keepdims=True, where=valid) / count

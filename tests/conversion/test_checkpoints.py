@@ -31,7 +31,7 @@ def content():
 
 def same(found, other):
   """Whether two conversions have the same model and weights."""
-  jax.tree.map(np.testing.assert_array_equal, found.params, other.params)
+  jax.tree.map(np.testing.assert_array_equal, found.variables, other.variables)
   return found.model == other.model
 
 
@@ -110,8 +110,8 @@ def test_half_precision_becomes_float32(saved):
   inner = content()
   weights = inner["state_dict"].items()
   inner["state_dict"] = {name: value.bfloat16() for name, value in weights}
-  params = conversion.convert(saved(inner)).params
-  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("f4")}
+  variables = conversion.convert(saved(inner)).variables
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("f4")}
 
 
 def test_checkpoint_of_speechbrains_training(tmp_path):

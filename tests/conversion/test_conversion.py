@@ -80,7 +80,7 @@ def test_converted_models_equal_the_peers(name, peer, rate, lengths):
   arrays = np.load(REFERENCE / "estimates.npz")
   apply = jax.jit(found.model.apply)
   for length in lengths:
-    estimate = apply({"params": found.params}, arrays[f"mixture/{length}"])
+    estimate = apply(found.variables, arrays[f"mixture/{length}"])
     expected = arrays[f"{name}/{length}"]
     assert estimate.shape == expected.shape
     error = np.abs(estimate - expected).max() / np.abs(expected).max()
@@ -91,7 +91,7 @@ def test_converted_models_equal_the_peers(name, peer, rate, lengths):
 def test_sizes_are_read_off_the_weights(name):
   full, told = conversion.convert(REFERENCE / name), convert(name)
   assert told.model == full.model
-  jax.tree.map(np.testing.assert_array_equal, told.params, full.params)
+  jax.tree.map(np.testing.assert_array_equal, told.variables, full.variables)
 
 
 def test_causal_norm_is_the_one_that_asteroid_puts_there(tmp_path):

@@ -44,6 +44,19 @@ def test_straight_over_mel():
   np.testing.assert_allclose(filters[:, 4], expected, atol=1e-5)
 
 
+def test_symmetric_filters_fall_as_they_rise():
+  filters = dsp.mel_filterbank(
+    6, n_fft=512, sample_rate_hz=8000, symmetric=True
+  )
+  edges = 700 * (10 ** (np.linspace(0, 2146.06453, 8) / 2595) - 1)
+  hertz = np.arange(257) * 8000 / 512
+  for band in range(6):
+    low, center = edges[band : band + 2]
+    ends = [low, center, 2 * center - low]
+    expected = np.interp(hertz, ends, [0, 1, 0], left=0, right=0)
+    np.testing.assert_allclose(filters[:, band], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxsep import models
+from jaxsep import dsp, models
 
 SMALL: dict[str, Any] = {
   "num_mels": 20,
@@ -245,6 +245,26 @@ def test_global_normalisation():
   variables["constants"]["deviation"] *= 2.0
   got = features_of_silence()
   np.testing.assert_allclose(got, 2.0, rtol=1e-5)
+
+
+def test_quiet_bands_are_raised_to_the_limit_below_the_loudest():
+  options = SMALL | {"normalization": "global", "top_db": 20.0}
+  model = models.Recognizer(10, **options)
+  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
+  magnitudes = np.ones((2, 3, 257), np.float32)
+  magnitudes[:, 1] = 1e-2
+  # Padding of the second, which is louder.
+  magnitudes[1, 2] = 100.0
+  got: Any = model.apply(
+    variables, magnitudes, np.array([3, 2]), method="features_of_spectra"
+  )
+  loud = np.log(
+    dsp.mel_filterbank(20, n_fft=512, sample_rate_hz=16000).sum(axis=0)
+  )
+  low = np.maximum(loud - 4 * np.log(10), loud.max() - 2 * np.log(10))
+  loud = np.maximum(loud, loud.max() - 2 * np.log(10))
+  expected = [[loud, low, loud], [loud, low, 0 * loud]]
+  np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 # Edge.
