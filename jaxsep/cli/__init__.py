@@ -72,8 +72,8 @@ def _add_separate(parser):
   add(
     "--channel",
     type=parse_channel,
-    default="mix",
-    help="mix for the mean of all (default), or a number from 1",
+    help="mix for the mean of all (default), or a number from 1 (default with"
+    " --css: 1)",
   )
   add("--format", choices=["wav", "flac"], default="wav", help="default: wav")
   add(
@@ -102,6 +102,11 @@ def _add_separate(parser):
     " it, by their energy just below; or nothing (default)",
   )
   flag("--quiet", help="no progress bar and no notes")
+  flag(
+    "--css",
+    help="continuous separation of a meeting with any number of speakers, who"
+    " change places between the outputs; windows of 1.2 + 0.8 + 0.4 s",
+  )
   flag(
     "--stream",
     help="write while reading, with a causal model: a file, or WAV from a pipe"

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import pathlib
 import warnings
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -41,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
   Options and headers are checked first; a file whose samples turn out to be
   damaged is left out.
   """
+  if options.channel is None:
+    # The mean of an array's microphones would blur high frequencies.
+    options.channel = 0 if options.css else "mix"
   if options.stream:
     return _separate_stream.run(options)
   _check(options)
@@ -74,6 +78,9 @@ def _check(options):
   """Refuses options that do not go together, and what only a stream can do."""
   if "-" in options.files or options.output_dir == "-":
     raise UsageError("- for a pipe needs --stream")
+  for name in ("chunk_s", "overlap_s"):
+    if options.css and getattr(options, name) is not None:
+      raise UsageError(f"--{name} is not for --css, whose windows are fixed")
   options.chunk_s = options.chunk_s or _CHUNK_S
   if options.chunk_s < 0.1:
     raise UsageError("--chunk_s below 0.1 seconds needs --stream")
@@ -109,9 +116,6 @@ def _separate(path, about, targets, loaded, options):
       f"{rate} Hz, but the model takes {model_rate} Hz: outputs {what} above"
       f" {model_rate // 2} Hz" + (" (see --upper_band)" * (not share))
     )
-  overlap = options.overlap_s
-  if overlap is not None:
-    overlap = round(overlap * model_rate)
   with contextlib.ExitStack() as stack:
     bar = stack.enter_context(
       tqdm.tqdm(
@@ -139,7 +143,7 @@ def _separate(path, about, targets, loaded, options):
         loaded.variables,
         (block[0] for block in blocks),
         sample_rate_hz=model_rate,
-        cut=inference.Overlapping(round(options.chunk_s * model_rate), overlap),
+        **_cut_and_join(options, model_rate),
         batch_size=options.batch_size,
         # Rounding must not lead past the end: tqdm would warn.
         progress=lambda count: bar.update(
@@ -163,6 +167,17 @@ def _separate(path, about, targets, loaded, options):
     tell("is silent; so are the outputs")
   elif heard.peak > _PEAK:
     tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")
+
+
+def _cut_and_join(options, rate) -> dict[str, Any]:
+  """How a recording is cut, and its pieces joined."""
+  if options.css:
+    windows = inference.CssWindows(sample_rate_hz=rate)
+    return {"cut": windows, "join": inference.CssJoin, "even_level": False}
+  overlap = options.overlap_s
+  if overlap is not None:
+    overlap = round(overlap * rate)
+  return {"cut": inference.Overlapping(round(options.chunk_s * rate), overlap)}
 
 
 def _without_offset(blocks, rate):

@@ -92,8 +92,8 @@ def _check(options):
   """Refuses options that do not go together."""
   if len(options.files) > 1:
     raise UsageError("--stream takes one input: a file, or - for a pipe")
-  for name in ("overlap_s", "batch_size", "upper_band"):
-    if getattr(options, name) is not None:
+  for name in ("overlap_s", "batch_size", "upper_band", "css"):
+    if getattr(options, name) not in (None, False):
       raise UsageError(f"--{name} is not for --stream")
   if options.format != "wav":
     raise UsageError("--stream writes WAV: leave out --format")

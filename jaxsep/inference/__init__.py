@@ -13,6 +13,7 @@ from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
 from jaxsep.inference._upper_band import with_upper_band
+from jaxsep.inference._voice_activity import voice_segments
 
 __all__ = [
   "Chunk",
@@ -33,5 +34,6 @@ __all__ = [
   "speaker_features",
   "stream",
   "stream_blocks",
+  "voice_segments",
   "with_upper_band",
 ]

@@ -2,7 +2,8 @@
 
 Plain Python on the host. Token 0 is the blank of CTC, and the padding of label
 rows; tokens 1 and 2 begin and end a sentence. A tokenizer is a file in the
-model folder, read with `load_tokenizer`.
+model folder, read with `load_tokenizer`. Transcripts with times are STM and CTM
+files.
 """
 
 from jaxsep.text._errors import normalize, word_errors
@@ -16,6 +17,14 @@ from jaxsep.text._tokenizers import (
   Tokenizer,
   WordTokenizer,
 )
+from jaxsep.text._transcripts import (
+  SpokenTurn,
+  TimedWord,
+  read_ctm,
+  read_stm,
+  write_ctm,
+  write_stm,
+)
 
 __all__ = [
   "BLANK",
@@ -23,10 +32,16 @@ __all__ = [
   "EOS",
   "CharacterTokenizer",
   "PieceTokenizer",
+  "SpokenTurn",
+  "TimedWord",
   "Tokenizer",
   "WordTokenizer",
   "load_tokenizer",
   "normalize",
+  "read_ctm",
+  "read_stm",
   "train_pieces",
   "word_errors",
+  "write_ctm",
+  "write_stm",
 ]
