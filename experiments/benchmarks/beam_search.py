@@ -8,7 +8,6 @@ Then the real-time factors of recognising noise, encoder included: greedily and
 with the search, whose hypotheses have at most four tokens a second.
 """
 
-import functools
 import statistics
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from experiments.benchmarks import measuring
 from experiments.command import Parser, run_or_exit
 
-_CTC_WEIGHT, _TOKENS_PER_S = 0.4, 4
+_CTC_WEIGHT, _TOKENS_PER_S, _HEAD_SIZE = 0.4, 4, 64
 
 
 def _ctc_frames(rng, frames_shape, num_tokens, num_labels):
@@ -34,90 +33,97 @@ def run(options):
   """Prints both times, what they found, and the real-time factors."""
   measuring.keep_to(options.num_cores)
   import jax
-  import torch
 
-  from experiments.benchmarks import beam_search_torch
   from experiments.cores import allowed_cores
-  from jaxsep import inference, models
+  from jaxsep import models
 
   num_cores = options.num_cores or len(allowed_cores())
-  torch.set_num_threads(num_cores)
   model = models.Recognizer(
     options.num_tokens,
     size=options.size,
     num_layers=options.num_layers,
-    num_heads=options.size // 64,
+    num_heads=options.size // _HEAD_SIZE,
     feedforward_size=4 * options.size,
     num_decoder_layers=options.num_decoder_layers,
   )
   variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  print(
+    f"{jax.devices()[0]}, {num_cores} cores, {parameters / 1e6:.1f} M"
+    f" parameters, {options.batch} utterances of {options.seconds} s, beam"
+    f" {options.beam_size}, {options.num_tokens} tokens"
+  )
   rng = np.random.default_rng(0)
-  batch, seconds = options.batch, options.seconds
-  rate, most = model.sample_rate_hz, _TOKENS_PER_S * seconds
-  signal = rng.standard_normal((batch, seconds * rate)).astype(np.float32)
+  shape = options.batch, options.seconds * model.sample_rate_hz
+  signal = rng.standard_normal(shape).astype(np.float32)
+  search = {
+    "beam_size": options.beam_size,
+    "max_length": _TOKENS_PER_S * options.seconds,
+    "ctc_weight": _CTC_WEIGHT,
+  }
+  _print_search(model, variables, signal, rng, search, options, num_cores)
+  _print_real_time(model, variables, signal, search, options)
+
+
+def _print_search(model, variables, signal, rng, search, options, num_cores):
+  """The search alone, of frames that are encoded before."""
+  import jax
+  import torch
+
+  from experiments.benchmarks import beam_search_torch
+  from jaxsep import inference
+
+  torch.set_num_threads(num_cores)
 
   @jax.jit
-  def encode(variables, signal):
-    values = model.apply(variables, signal, method="features")
-    return model.apply(variables, *values, method="encode")
-
-  @jax.jit
-  def search(variables, encoded, length, log_probs):
+  def ours(variables, encoded, length, log_probs):
     shared, start = model.apply(
-      variables, encoded, length, most + 1, method="search_start"
+      variables,
+      encoded,
+      length,
+      search["max_length"] + 1,
+      method="search_start",
     )
     return inference.beam_search(
       start,
       lambda state, tokens: model.apply(
         variables, shared, state, tokens, method="search_step"
       ),
-      max_length=most,
       ctc_log_probs=log_probs,
       input_length=length,
-      ctc_weight=_CTC_WEIGHT,
-      beam_size=options.beam_size,
+      **search,
     )
 
-  encoded, length = encode(variables, signal)
-  frames = _ctc_frames(rng, encoded.shape[:2], options.num_tokens, most)
-  twin = beam_search_torch.Decoder(variables["params"], options.size // 64)
+  encoded, length = jax.jit(_encoded, static_argnums=0)(
+    model, variables, signal
+  )
+  scores = _ctc_frames(
+    rng, encoded.shape[:2], options.num_tokens, search["max_length"]
+  )
+  twin = beam_search_torch.Decoder(variables["params"], model.num_heads)
+  found, expected = [], []
 
-  def ours():
-    return jax.block_until_ready(search(variables, encoded, length, frames))
+  def run_ours():
+    args = variables, encoded, length, scores
+    found[:] = [np.asarray(x)[:, 0] for x in ours(*args)]
 
-  def peer():
-    return [
-      beam_search_torch.search(
-        twin,
-        np.array(rows),
-        scores,
-        beam_size=options.beam_size,
-        max_length=most,
-        ctc_weight=_CTC_WEIGHT,
-      )
-      for rows, scores in zip(encoded, frames, strict=True)
+  def run_peer():
+    pairs = zip(np.array(encoded), scores, strict=True)
+    expected[:] = [
+      beam_search_torch.search(twin, *pair, **search) for pair in pairs
     ]
 
-  parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-  print(
-    f"{jax.devices()[0]}, {num_cores} cores, {parameters / 1e6:.1f} M"
-    f" parameters, {batch} utterances of {seconds} s, beam"
-    f" {options.beam_size}, {options.num_tokens} tokens"
+  ours_s, peer_s = map(
+    statistics.median, measuring.in_turns(options.rounds, run_ours, run_peer)
   )
-  found, expected = ours(), peer()
   same = sum(
     tuple(row[:count].tolist()) == tokens
-    for row, count, (_, tokens) in zip(
-      np.asarray(found.tokens[:, 0]), found.length[:, 0], expected, strict=True
-    )
+    for row, count, (_, tokens) in zip(*found[:2], expected, strict=True)
   )
-  apart = np.abs(np.asarray(found.score[:, 0]) - [s for s, _ in expected])
+  apart = np.abs(found[2] - [score for score, _ in expected]).max()
   print(
-    f"{same} of {batch} best hypotheses are the same, scores differ by at most"
-    f" {apart.max():.1e}; {np.mean(found.length[:, 0]):.0f} tokens each"
-  )
-  ours_s, peer_s = map(
-    statistics.median, measuring.in_turns(options.rounds, ours, peer)
+    f"{same} of {len(signal)} best hypotheses are the same, scores differ by at"
+    f" most {apart:.1e}; {np.mean(found[1]):.0f} tokens each"
   )
   target = measuring.verdict(peer_s >= 5 * ours_s, "at least 5 times")
   print(
@@ -125,33 +131,38 @@ def run(options):
     f" {peer_s / ours_s:.1f} times faster; {target}"
   )
 
+
+def _print_real_time(model, variables, signal, search, options):
+  """Recognition from the waveform on."""
+  import jax
+
+  from jaxsep import inference
+
   @jax.jit
   def greedy(variables, signal):
-    encoded, length = encode(variables, signal)
+    encoded, length = _encoded(model, variables, signal)
     logits = model.apply(variables, encoded, method="ctc")
     return inference.greedy_ctc(logits, length)
 
   @jax.jit
-  def full(variables, signal):
-    return inference.recognize(
-      model,
-      variables,
-      signal,
-      max_length=most,
-      ctc_weight=_CTC_WEIGHT,
-      beam_size=options.beam_size,
-    )
+  def beam(variables, signal):
+    return inference.recognize(model, variables, signal, **search)
 
-  names = ("greedy CTC", f"beam {options.beam_size}")
-  works = [
-    functools.partial(lambda f: jax.block_until_ready(f(variables, signal)), f)
-    for f in (greedy, full)
-  ]
-  times = measuring.in_turns(options.rounds, *works)
+  times = measuring.in_turns(
+    options.rounds,
+    lambda: jax.block_until_ready(greedy(variables, signal)),
+    lambda: jax.block_until_ready(beam(variables, signal)),
+  )
+  names = "greedy CTC", f"beam {options.beam_size}"
   for name, values in zip(names, times, strict=True):
-    factor = statistics.median(values) / (batch * seconds)
+    factor = statistics.median(values) / (len(signal) * options.seconds)
     target = measuring.verdict(factor < 1, "below 1")
     print(f"{name}: real-time factor {factor:.3f}; {target}")
+
+
+def _encoded(model, variables, signal):
+  values = model.apply(variables, signal, method="features")
+  return model.apply(variables, *values, method="encode")
 
 
 def main():

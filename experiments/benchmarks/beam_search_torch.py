@@ -139,7 +139,7 @@ def _continued(prefix, last, places, log_probs):
   return total, kept
 
 
-def _tensors(tree):
+def _tensors(tree: Any) -> Any:
   if hasattr(tree, "items"):
     return {name: _tensors(value) for name, value in tree.items()}
   return torch.from_numpy(np.array(tree))
