@@ -5,6 +5,7 @@ from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._css import CssJoin, CssWindows
 from jaxsep.inference._ctc import greedy_ctc
+from jaxsep.inference._doubles import without_doubles
 from jaxsep.inference._even_level import EvenLevel
 from jaxsep.inference._gains import RunningGains
 from jaxsep.inference._live_order import LiveOrder
@@ -42,4 +43,5 @@ __all__ = [
   "transcribe",
   "voice_segments",
   "with_upper_band",
+  "without_doubles",
 ]

@@ -1,4 +1,4 @@
-"""The separator that ships for recordings at 16 kHz and above.
+"""A separator for 16 kHz, which does not ship: see README.md.
 
 The recipe of `two_speakers_8k` at twice the rate: windows and hops of the same
 duration, so the same number of frames, with twice the frequencies. Fewer
