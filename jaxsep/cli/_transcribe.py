@@ -5,6 +5,8 @@ import pathlib
 import tempfile
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxsep import audio, inference, model_io, text
 from jaxsep.cli._console import UsageError, complain, note, user_mistakes
 from jaxsep.cli._recording import (
@@ -137,7 +139,7 @@ def _streams(path, about, models, options):
     numbers = range(1, models.separator.model.num_sources + 1)
     targets = [pathlib.Path(home, f"{number}.wav") for number in numbers]
     separate_file(path, about, targets, models.separator, _separation(options))
-    return [
+    streams = [
       _transcribe(
         target,
         audio.info(target),
@@ -148,6 +150,32 @@ def _streams(path, about, models, options):
       )
       for number, target in zip(numbers, targets, strict=True)
     ]
+    return _without_doubles(streams, targets, about.sample_rate_hz)
+
+
+def _without_doubles(streams, targets, rate):
+  """Utterances without the words that a louder stream has, too."""
+  words = [
+    [word for said in stream for word in said.words] for stream in streams
+  ]
+  signals = (
+    np.concatenate(blocks)
+    for blocks in zip(*map(audio.read_blocks, targets), strict=True)
+  )
+  kept = inference.without_doubles(words, signals, sample_rate_hz=rate)
+  found = []
+  for stream, left in zip(streams, map(set, kept), strict=True):
+    rests = [[word for word in said.words if word in left] for said in stream]
+    found.append(
+      [
+        said._replace(
+          text=" ".join(word.text for word in rest), words=tuple(rest)
+        )
+        for said, rest in zip(stream, rests, strict=True)
+        if rest
+      ]
+    )
+  return found
 
 
 def _transcribe(path, about, title, channel, models, options):

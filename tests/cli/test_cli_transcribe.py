@@ -2,7 +2,9 @@
 
 import sys
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ideal_recognizer import RATE, Tones, sound
@@ -19,6 +21,16 @@ LOW, HIGH = [3, 4, 5, 3], [12, 13, 13]
 PAUSE = np.zeros(2 * RATE, np.float32)
 
 
+class Copies(nn.Module):
+  """Leaves a copy of all speakers in the second source."""
+
+  num_sources: int = 2
+
+  def __call__(self, mixture, *, length=None):
+    del length
+    return jnp.stack([mixture, 0.6 * mixture], axis=1)
+
+
 @pytest.fixture
 def transcribe(monkeypatch, tmp_path, capsys):
   WORDS.save(tmp_path / "tokenizer")
@@ -31,6 +43,7 @@ def transcribe(monkeypatch, tmp_path, capsys):
       files={"tokenizer": tmp_path / "tokenizer"},
     ),
     "bands": model_io.LoadedModel(Bands(), {}, RATE),
+    "copies": model_io.LoadedModel(Copies(), {}, RATE),
   }
   usual = model_io.load
   monkeypatch.setattr(
@@ -132,6 +145,15 @@ def test_who_says_what_when(make, transcribe):
   assert starts == sorted(starts)
   assert [line.split()[-1] for line in out[:4]] == ["a", "b", "c", "a"]
   assert len(out) == 11 and len({line.split()[2] for line in out[4:]}) == 2
+
+
+def test_one_speaker_is_not_doubled(make, transcribe):
+  """One stream is a softer copy of the other, in which words are found too."""
+  path = make("talk.wav", talk())
+  options = ("--css", "--separator=copies", "--beam_size=1")
+  code, out, err = transcribe(path, *options)
+  assert (code, err) == (0, [])
+  assert sorted(line.partition(": ")[2] for line in out) == ["a b c", "c b"]
 
 
 def test_trained_models_from_folders(make, transcribe, tmp_path):
