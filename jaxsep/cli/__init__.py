@@ -1,4 +1,4 @@
-"""`jaxsep separate | score | models | info | demo | convert`.
+"""`jaxsep separate | transcribe | score | models | info | demo | convert`.
 
 Each command imports what it needs when it runs, so that `--help` is quick.
 """
@@ -114,6 +114,49 @@ def _add_separate(parser):
   )
 
 
+def _add_transcribe(parser):
+  add, flag = _adders(parser)
+  add("files", nargs="+", help="recordings of any length")
+  add(
+    "--model",
+    required=True,
+    help="folder of a recogniser with its tokenizer, or of the run that trained"
+    " it. None ships with jaxsep: train one, or convert another toolkit's",
+  )
+  add("--language_model", help="folder of one with the recogniser's tokens")
+  add(
+    "--beam_size",
+    type=_at_most(1000),
+    default=8,
+    help="hypotheses of the search (default: 8); 1 takes CTC's most probable"
+    " tokens, which is faster and makes more errors",
+  )
+  flag("--timestamps", help="begin and end of each word in seconds, one a line")
+  flag(
+    "--css",
+    help="a meeting of any number of speakers: separated into streams, as by"
+    " separate --css; their number stands before what is said in each",
+  )
+  add(
+    "--separator",
+    help="with --css: folder or name of a separator (default: one that ships)",
+  )
+  add(
+    "--output_dir",
+    help="folder for NAME.txt and NAME.ctm (words with times, for NIST's"
+    " scorers), in place of printing",
+  )
+  add(
+    "--channel",
+    type=parse_channel,
+    help="mix for the mean of all (default), or a number from 1 (default with"
+    " --css: 1)",
+  )
+  flag("--overwrite", help="replace files of the same name")
+  flag("--allow_truncated", help="use what is there of cut-off files")
+  flag("--quiet", help="no progress bar and no notes")
+
+
 def _add_info(parser):
   parser.add_argument(
     "--model",
@@ -176,6 +219,7 @@ def _add_convert(parser):
 # Each command: what it does, and its arguments.
 _COMMANDS = {
   "separate": ("one file per source from recordings", _add_separate),
+  "transcribe": ("words of recordings, by your recogniser", _add_transcribe),
   "score": ("how close separated files are to their references", _add_score),
   "models": ("the models that ship with jaxsep", lambda parser: None),
   "info": ("what a model folder holds", _add_info),

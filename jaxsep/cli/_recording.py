@@ -2,16 +2,23 @@
 
 import argparse
 import collections
+import contextlib
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
+import tqdm
 
 from jaxsep import audio, inference, model_io
 from jaxsep.cli._console import UsageError, note
 
 Blocks = Iterable[np.ndarray]
 Path = pathlib.Path
+_BAR = (
+  "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio"
+  " [{elapsed}<{remaining}]"
+)
 
 
 class Recording:
@@ -50,14 +57,19 @@ class Recording:
         sample_rate_hz=rate,
         model_rate_hz=model_rate,
       )
-    heard = audio.resample_blocks(
-      self._mono(blocks), orig_rate_hz=rate, target_rate_hz=model_rate
-    )
     return audio.resample_blocks(
-      separate(heard),
+      separate(self.heard(blocks, rate=rate, model_rate=model_rate)),
       orig_rate_hz=model_rate,
       target_rate_hz=rate,
       length=lambda: self.num_samples,
+    )
+
+  def heard(
+    self, blocks: Blocks, *, rate: int, model_rate: int
+  ) -> Iterator[np.ndarray]:
+    """What a model hears of blocks `[C, any]`: `[1, any]` at its rate."""
+    return audio.resample_blocks(
+      self._mono(blocks), orig_rate_hz=rate, target_rate_hz=model_rate
     )
 
   def _mono(self, blocks):
@@ -148,8 +160,32 @@ def check_channel(channel: str | int, num_channels: int, path: object) -> None:
     raise UsageError(f"{path}: has {there}, no channel {int(channel) + 1}")
 
 
+@contextlib.contextmanager
+def progress_bar(
+  title: str, duration_s: float, rate: int, options: argparse.Namespace
+) -> Iterator[Callable[[int], Any]]:
+  """Shows how much audio is done; yields what takes numbers of samples."""
+  with tqdm.tqdm(
+    total=duration_s,
+    desc=title,
+    bar_format=_BAR,
+    disable=True if options.quiet else None,
+  ) as bar:
+    # Rounding must not lead past the end: tqdm would warn.
+    yield lambda count: bar.update(min(count / rate, duration_s - bar.n))
+
+
 def prepare_outputs(
   inputs: list[Path], num_sources: int, options: argparse.Namespace
+) -> dict[Path, list[Path]]:
+  """Paths of the sources of each input, in folders made for them."""
+  numbers = range(1, num_sources + 1)
+  endings = [f"_{number}.{options.format}" for number in numbers]
+  return planned_outputs(inputs, endings, options)
+
+
+def planned_outputs(
+  inputs: list[Path], endings: list[str], options: argparse.Namespace
 ) -> dict[Path, list[Path]]:
   """Paths of the outputs of each input, in folders made for them."""
   folders = {path: Path(options.output_dir or path.parent) for path in inputs}
@@ -157,10 +193,7 @@ def prepare_outputs(
     if folder.exists() and not folder.is_dir():
       raise UsageError(f"{folder}: is a file; choose another --output_dir")
   targets = {
-    path: [
-      folder / f"{path.stem}_{number}.{options.format}"
-      for number in range(1, num_sources + 1)
-    ]
+    path: [folder / f"{path.stem}{ending}" for ending in endings]
     for path, folder in folders.items()
   }
   planned = [target for path in inputs for target in targets[path]]

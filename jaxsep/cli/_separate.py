@@ -7,9 +7,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from jaxsep import audio, inference
+from jaxsep import audio, inference, model_io
 from jaxsep.cli import _separate_stream
 from jaxsep.cli._console import (
   UsageError,
@@ -22,6 +21,7 @@ from jaxsep.cli._recording import (
   check_channel,
   load_separator,
   prepare_outputs,
+  progress_bar,
   tell_choice,
 )
 
@@ -30,10 +30,6 @@ _CHUNK_S = 4.0
 _SLOW_HZ = 1.0
 # Float files may exceed full scale, 1, but by not as much as this.
 _PEAK = 100.0
-_BAR = (
-  "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio"
-  " [{elapsed}<{remaining}]"
-)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
       with user_mistakes(), warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", UserWarning)
-        _separate(path, about, targets[path], loaded, options)
+        separate_file(path, about, targets[path], loaded, options)
     except UsageError as error:
       failed = True
       complain(error)
@@ -93,7 +89,13 @@ def _check(options):
     raise UsageError("FLAC holds no float: choose --encoding=pcm24, or WAV")
 
 
-def _separate(path, about, targets, loaded, options):
+def separate_file(
+  path: pathlib.Path,
+  about: audio.AudioInfo,
+  targets: list[pathlib.Path],
+  loaded: model_io.LoadedModel,
+  options: argparse.Namespace,
+) -> None:
   """Reads, resamples, separates, resamples back and writes one file."""
 
   def tell(text):
@@ -117,13 +119,8 @@ def _separate(path, about, targets, loaded, options):
       f" {model_rate // 2} Hz" + (" (see --upper_band)" * (not share))
     )
   with contextlib.ExitStack() as stack:
-    bar = stack.enter_context(
-      tqdm.tqdm(
-        total=about.duration_s,
-        desc=path.name,
-        bar_format=_BAR,
-        disable=True if options.quiet else None,
-      )
+    progress = stack.enter_context(
+      progress_bar(path.name, about.duration_s, model_rate, options)
     )
     writers = [
       stack.enter_context(
@@ -145,10 +142,7 @@ def _separate(path, about, targets, loaded, options):
         sample_rate_hz=model_rate,
         **_cut_and_join(options, model_rate),
         batch_size=options.batch_size,
-        # Rounding must not lead past the end: tqdm would warn.
-        progress=lambda count: bar.update(
-          min(count / model_rate, bar.total - bar.n)
-        ),
+        progress=progress,
       )
 
     blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)

@@ -1,5 +1,6 @@
 """Models applied to recordings of any length, whole or as they come."""
 
+from jaxsep.inference._alignment import align_ctc
 from jaxsep.inference._beam_search import Hypotheses, beam_search
 from jaxsep.inference._cross_fade import CrossFade
 from jaxsep.inference._css import CssJoin, CssWindows
@@ -13,6 +14,7 @@ from jaxsep.inference._recognize import recognize
 from jaxsep.inference._separate import separate, separate_blocks
 from jaxsep.inference._speakers import speaker_features
 from jaxsep.inference._stream import Stream, stream, stream_blocks
+from jaxsep.inference._transcribe import Utterance, Word, transcribe
 from jaxsep.inference._upper_band import with_upper_band
 from jaxsep.inference._voice_activity import voice_segments
 
@@ -27,6 +29,9 @@ __all__ = [
   "Overlapping",
   "RunningGains",
   "Stream",
+  "Utterance",
+  "Word",
+  "align_ctc",
   "beam_search",
   "greedy_ctc",
   "recognize",
@@ -35,6 +40,7 @@ __all__ = [
   "speaker_features",
   "stream",
   "stream_blocks",
+  "transcribe",
   "voice_segments",
   "with_upper_band",
   "without_doubles",

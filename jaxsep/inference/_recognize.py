@@ -1,6 +1,6 @@
 """Recognition of a batch of utterances."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -50,20 +50,59 @@ def recognize(
     >>> print(found.tokens.shape)
     (1, 2, 6)
   """
+  speech = encoded_speech(model, variables, signal, length)
+  return searched(
+    model,
+    variables,
+    speech,
+    language_model=language_model,
+    max_length=max_length,
+    **options,
+  )
+
+
+class EncodedSpeech(NamedTuple):
+  """Encoded frames `[B, N, D]`, how many, and their log probabilities."""
+
+  frames: Array
+  length: Array
+  log_probs: Array
+
+
+def encoded_speech(model: nn.Module, variables, signal, length):
+  """What a search needs of utterances."""
 
   def apply(name, *args) -> Any:
     return model.apply(variables, *args, method=name)
 
   features, num_frames = apply("features", signal, length)
-  encoded, encoded_length = apply("encode", features, num_frames)
-  most = max_length or encoded.shape[1]
+  frames, frames_length = apply("encode", features, num_frames)
+  log_probs = jax.nn.log_softmax(apply("ctc", frames))
+  return EncodedSpeech(frames, frames_length, log_probs)
+
+
+def searched(
+  model: nn.Module,
+  variables,
+  speech: EncodedSpeech,
+  *,
+  language_model=None,
+  max_length=None,
+  **options,
+) -> Hypotheses:
+  """The most probable tokens of encoded speech, see `recognize`."""
+
+  def apply(name, *args) -> Any:
+    return model.apply(variables, *args, method=name)
+
+  most = max_length or speech.frames.shape[1]
   # The begin takes a place of the state, too.
-  shared, start = apply("search_start", encoded, encoded_length, most + 1)
+  shared, start = apply("search_start", speech.frames, speech.length, most + 1)
   lm = None
   if language_model is not None:
     other, weights = language_model
     lm_start = other.apply(
-      weights, len(signal), most + 1, method="search_start"
+      weights, len(speech.frames), most + 1, method="search_start"
     )
 
     def lm_step(state, tokens):
@@ -74,9 +113,9 @@ def recognize(
     start,
     lambda state, tokens: apply("search_step", shared, state, tokens),
     max_length=most,
-    limit=encoded_length,
-    ctc_log_probs=jax.nn.log_softmax(apply("ctc", encoded)),
-    input_length=encoded_length,
+    limit=speech.length,
+    ctc_log_probs=speech.log_probs,
+    input_length=speech.length,
     lm=lm,
     **options,
   )

@@ -136,6 +136,11 @@ class Recognizer(nn.Module):
     )
     self.decoder_head = Linear(self.num_tokens, dtype=self.dtype)
 
+  @property
+  def hop_length(self) -> int:
+    """Samples from one encoded frame to the next."""
+    return self.stft.hop_length * 2 ** len(self.conv_channels)
+
   @nn.nowrap
   def example_inputs(self) -> dict[str, jax.Array]:
     """Small arguments for `init`."""

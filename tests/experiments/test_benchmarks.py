@@ -11,6 +11,7 @@ import pytest
 from experiments.benchmarks import peers, stability_cases
 
 NAMES = (
+  "beam_search",
   "bss_eval",
   "buckets",
   "data_pipeline",
