@@ -1,6 +1,7 @@
 """Jobs of the second paper: configs, and stages that follow each other."""
 
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -80,7 +81,7 @@ def test_recipes_of_the_paper_and_tiny_ones(name):
       fixed["sample_rate_hz"] = config.sample_rate_hz
     if ("tokenizer" in config and "stft" not in config.model) or fixed:
       fixed["num_tokens"] = 90
-    model = job.build(config.model, **fixed)
+    model: Any = job.build(config.model, **fixed)
     shapes = jax.eval_shape(
       lambda model=model: model.init(
         jax.random.key(0), **model.example_inputs()
@@ -165,7 +166,7 @@ def test_what_a_config_asks_for():
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
-  model = models.ConvTasNet(
+  model: Any = models.ConvTasNet(
     8, masker=models.TemporalConvNet(4, 8, 4, num_blocks=1, num_repeats=1)
   )
   variables = model.init(jax.random.key(0), **model.example_inputs())
