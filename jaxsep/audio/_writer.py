@@ -124,17 +124,15 @@ class Writer(contextlib.AbstractContextManager):
       )
     if self.path.is_dir():
       raise AudioError(f"{path}: is a folder; name a file in it")
-    # Of other hosts, which may share the folder, locks are not always seen.
+    # Other hosts may share the folder: of their processes nothing is known.
     begin = f".{self.path.name}.{platform.node()}."
     for old in self.path.parent.glob(f"{glob.escape(begin)}*.part"):
-      with contextlib.suppress(OSError), open(old, "r+b") as file:
-        if _lock(file):
+      if _is_over(old.name.removeprefix(begin).removesuffix(".part")):
+        with contextlib.suppress(OSError):
           old.unlink()
     self._part = self.path.with_name(f"{begin}{os.getpid()}.part")
     try:
-      # Says why it cannot be written; libsndfile does not.
-      self._held = open(self._part, "wb")
-      _lock(self._held)
+      self._part.touch()  # Says why it cannot be written; libsndfile does not.
       self._file = soundfile.SoundFile(
         self._part,
         "w",
@@ -182,7 +180,6 @@ class Writer(contextlib.AbstractContextManager):
       ) from error
     finally:
       self._part.unlink(missing_ok=True)
-      self._held.close()
     if kind is None and self.num_clipped:
       warnings.warn(
         f"{self.path}: {self.num_clipped} samples beyond full scale were "
@@ -202,12 +199,15 @@ class Writer(contextlib.AbstractContextManager):
     raise OSError("its end is missing")
 
 
-def _lock(file) -> bool:
-  """Whether nobody else held the file; whoever does lets go when they die."""
-  try:
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except (ImportError, OSError):  # Held, or the system has no such locks.
+def _is_over(pid: str) -> bool:
+  """Whether there is no process of this number any more."""
+  # Elsewhere, `os.kill` would end the process.
+  if os.name != "posix" or not pid.isdecimal():
     return False
-  return True
+  try:
+    os.kill(int(pid), 0)
+  except ProcessLookupError:
+    return True
+  except OSError:
+    pass
+  return False

@@ -30,6 +30,8 @@ _CHUNK_S = 4.0
 _SLOW_HZ = 1.0
 # Float files may exceed full scale, 1, but by not as much as this.
 _PEAK = 100.0
+# What rounding leaves of a constant.
+_SILENT = 1e-12
 
 
 def run(options: argparse.Namespace) -> int:
@@ -157,7 +159,7 @@ def separate_file(
         writer.write(source[np.newaxis])
   if heard.channel == "mix" and heard.energy < 1e-3 * heard.energy_of_channels:
     tell("its channels cancel each other; choose one with --channel")
-  elif not heard.energy:
+  elif heard.peak < _SILENT:
     tell("is silent; so are the outputs")
   elif heard.peak > _PEAK:
     tell(f"has samples up to {heard.peak:.3g}, full scale is 1: is it damaged?")
@@ -181,11 +183,13 @@ def _without_offset(blocks, rate):
   """
   from scipy import signal  # Takes a while to load.
 
-  memory, state = rate / (2 * np.pi * _SLOW_HZ), None
-  pole = np.exp(-1 / memory)
+  pole, state = np.exp(-2 * np.pi * _SLOW_HZ / rate), None
   for block in blocks:
-    if state is None:  # Begins as if the offset had always been there.
-      total = block.sum(axis=1, keepdims=True, dtype=np.float64)
-      state = -total / (block.shape[1] + memory)
+    if state is None:
+      # As if the offset had always been there: the start with the least energy.
+      silent = np.zeros((len(block), 1))
+      begun, _ = signal.lfilter([1, -1], [1, -pole], block, zi=silent)
+      decay = pole ** np.arange(block.shape[1])
+      state = -(begun @ decay)[:, np.newaxis] / (decay @ decay)
     block, state = signal.lfilter([1, -1], [1, -pole], block, zi=state)
     yield block.astype(np.float32)

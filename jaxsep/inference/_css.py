@@ -87,21 +87,19 @@ class CssWindows:
 class CssJoin:
   """Joins the separated windows of `CssWindows`, without a cross-fade.
 
-  For each window it settles
-
-  - the level: one factor for all sources, with which the largest sample of any
-    is the largest of the mixture;
-  - the order: the one with the smallest L1 distance of the waveforms to those
-    of the window before, in its order, on the samples that both have. It is
-    never revised: after a pause of two seconds, speakers may change places.
+  A window gets the order with the smallest L1 distance of the waveforms to
+  those of the window before, in its order, on the samples that both have. It is
+  never revised: after a pause of two seconds, speakers may change places.
+  Levels are those that the model gives.
 
   Of each window the current part is kept, of the first one also the history,
   and of the last one also the future.
 
   References:
     "Practical single-channel speech separation for ASR", section 4.4: it says
-    "signal-wise stitching". The distance, the parts that are kept and the level
-    are those of the toolkit aps by one of its authors.
+    "signal-wise stitching". The distance and the parts that are kept are those
+    of the toolkit aps by one of its authors, which then scales all sources of a
+    recording to the peak of the mixture.
 
   Example:
     >>> join = CssJoin(
@@ -147,8 +145,6 @@ class CssJoin:
         f"a window begins at sample {chunk.start} instead of {self._start}:"
         " CssWindows and CssJoin need the same rate, history_s and current_s"
       )
-    if peak := np.abs(estimate).max():
-      estimate = estimate / peak * np.abs(chunk.samples).max()
     shared = self._last[:, self._current :]
     begin = estimate[:, np.newaxis, : shared.shape[1]]
     distance = np.abs(begin - shared).sum(axis=-1)

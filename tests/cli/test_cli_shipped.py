@@ -177,6 +177,8 @@ def test_the_model_that_fits(
     ([44100], "a_16k"),
     ([16000], "a_16k"),
     ([11025], "b_8k"),
+    # Nearer to 16 kHz, but without its highest frequencies.
+    ([15000], "b_8k"),
     ([7919], "b_8k"),
     # One model for all files: none is heard above half its rate.
     ([44100, 8000], "b_8k"),

@@ -55,8 +55,6 @@ def stitched(mixture, estimates):
   last = None
   for n, estimate in enumerate(estimates):
     start = n * CURRENT
-    window = mixture[start : start + WINDOW]
-    estimate = estimate * np.abs(window).max() / np.abs(estimate).max()
     if last is not None:
       pairs = [
         [np.abs(a[CURRENT:] - b[:-CURRENT]).sum() for b in estimate]
@@ -100,15 +98,8 @@ def test_windows_in_any_order_come_back_in_one(num_sources):
   joined = shuffled(references)
   order = [np.abs(references - row).sum(axis=1).argmin() for row in joined]
   assert sorted(order) == list(range(num_sources))
-  # The level is that of the peaks, so one factor is free in each window.
-  kept = np.split(joined, range(HISTORY + CURRENT, 2000, CURRENT), axis=1)
-  wanted = np.split(
-    references[order], range(HISTORY + CURRENT, 2000, CURRENT), axis=1
-  )
-  for part, reference in zip(kept, wanted, strict=True):
-    factor = np.vdot(part, reference) / np.vdot(reference, reference)
-    assert 0.3 < factor < 3
-    np.testing.assert_allclose(part, factor * reference, atol=1e-6)
+  # `shuffled` gives windows at 7 times the level.
+  np.testing.assert_allclose(joined, 7 * references[order], rtol=1e-5)
 
 
 @hypothesis.given(
@@ -132,11 +123,10 @@ def test_a_model_that_changes_nothing(length, places):
   assert sum(counts) == length
 
 
-def test_sources_have_one_factor():
+def test_levels_are_those_of_the_model():
   mixture = sources(1000, 1)[0]
   joined = inference.separate(Fixed((8.0, -2.0)), {}, mixture, **SIZES)
-  expected = np.stack([mixture, -mixture / 4])
-  np.testing.assert_allclose(joined, expected, rtol=1e-5, atol=1e-8)
+  np.testing.assert_allclose(joined, [8 * mixture, -2 * mixture], rtol=1e-5)
 
 
 def test_little_is_held_at_a_time():
@@ -161,13 +151,6 @@ def test_little_is_held_at_a_time():
 def test_silence_gives_silence():
   joined = inference.separate(Fixed(), {}, np.zeros(555, np.float32), **SIZES)
   np.testing.assert_array_equal(joined, np.zeros((2, 555)))
-  # A model that says nothing, and one that speaks in silence.
-  (chunk,) = WINDOWS([np.ones(WINDOW, np.float32)])
-  join = inference.CssJoin(2, sample_rate_hz=RATE)
-  assert not join.add(chunk, np.zeros((2, WINDOW), np.float32)).any()
-  (chunk,) = WINDOWS([np.zeros(WINDOW, np.float32)])
-  join = inference.CssJoin(2, sample_rate_hz=RATE)
-  assert not join.add(chunk, np.ones((2, WINDOW), np.float32)).any()
 
 
 def test_windows_without_a_history_or_future():
