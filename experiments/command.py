@@ -98,11 +98,14 @@ class Parser:
 
 
 def run_or_exit(run: Callable[[], Any], *, debug: bool = False) -> Any:
-  """Runs; a user's mistake is one line and exit status 1, raised to debug."""
+  """Runs; a user's mistake is one line and exit status 1, raised to debug.
+
+  So is a package that is not installed.
+  """
   logging.set_verbosity(logging.WARNING)
   try:
     return run()
-  except (ValueError, TrainingError, OSError) as error:
+  except (ImportError, ValueError, TrainingError, OSError) as error:
     if debug:
       raise
     say(f"error: {' '.join(str(error).split())}")
