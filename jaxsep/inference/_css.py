@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from jaxsep import dsp
+from jaxsep.inference._gains import common_gain
 from jaxsep.inference._overlapping import Chunk
 from jaxsep.typing import Float
 
@@ -90,7 +91,8 @@ class CssJoin:
   A window gets the order with the smallest L1 distance of the waveforms to
   those of the window before, in its order, on the samples that both have. It is
   never revised: after a pause of two seconds, speakers may change places.
-  Levels are those that the model gives.
+  All sources have one gain, with which they add up to the recording so far as
+  well as they can: the model's outputs may have any scale.
 
   Of each window the current part is kept, of the first one also the history,
   and of the last one also the future.
@@ -98,8 +100,8 @@ class CssJoin:
   References:
     "Practical single-channel speech separation for ASR", section 4.4: it says
     "signal-wise stitching". The distance and the parts that are kept are those
-    of the toolkit aps by one of its authors, which then scales all sources of a
-    recording to the peak of the mixture.
+    of the toolkit aps by one of its authors, which scales by the peaks of a
+    whole recording.
 
   Example:
     >>> join = CssJoin(
@@ -129,6 +131,8 @@ class CssJoin:
     self._history = round(history_s * sample_rate_hz)
     self._current = round(current_s * sample_rate_hz)
     self._start = 0  # Of the next window.
+    self._gram = np.zeros((num_sources, num_sources))
+    self._match = np.zeros(num_sources)
     # The last window in order, and what to keep of it if no other follows.
     self._last = self._rest = np.zeros((num_sources, 0), np.float32)
 
@@ -150,6 +154,10 @@ class CssJoin:
     distance = np.abs(begin - shared).sum(axis=-1)
     estimate = estimate[np.asarray(dsp.best_permutation(distance))]
     self._last = estimate
+    self._gram += estimate @ estimate.T
+    self._match += estimate @ chunk.samples
+    if self._gram.any():
+      estimate = np.float32(common_gain(self._gram, self._match)) * estimate
     estimate = estimate[:, : len(chunk.samples) - chunk.num_zeros]
     kept = slice(self._history if chunk.start else 0, None)
     end = self._history + self._current
