@@ -41,6 +41,9 @@ def test_benchmarks_live_in_one_process(monkeypatch, capsys, name):
   assert module.__doc__.splitlines()[0] in capsys.readouterr().out
 
 
+PEER = "side_asteroid.py"
+
+
 def options(**values):
   usual = {
     "cpus": None,
@@ -51,9 +54,9 @@ def options(**values):
 
 
 def test_sides_differ_in_what_flags_say():
-  assert peers.commands("DPTNet", options())[0].keys() == {"ours"}
+  assert peers.commands("DPTNet", options(), PEER)[0].keys() == {"ours"}
   given = options(peer_python=sys.executable)
-  sides, cores = peers.commands("DPTNet", given)
+  sides, cores = peers.commands("DPTNet", given, PEER)
   ours, (theirs, environment) = sides["ours"][0], sides["peer"]
   assert cores and "mmap_max=0" in environment["GLIBC_TUNABLES"]
   assert theirs[0] == sys.executable and theirs[-1] == ours[-1] == "DPTNet"
@@ -61,7 +64,7 @@ def test_sides_differ_in_what_flags_say():
 
 def test_memory_is_kept_by_both_sides_or_by_none():
   given = options(peer_python=sys.executable, nokeep_freed_memory=True)
-  sides, _ = peers.commands("DPTNet", given)
+  sides, _ = peers.commands("DPTNet", given, PEER)
   assert "--nokeep_freed_memory" in sides["ours"][0]
   assert not sides["peer"][1]
 
@@ -69,7 +72,7 @@ def test_memory_is_kept_by_both_sides_or_by_none():
 @pytest.mark.parametrize("flag", [{"cpus": "0,x"}, {"peer_python": "nowhere"}])
 def test_mistakes_in_flags_of_sides(flag):
   with pytest.raises(ValueError, match=r"--|Python"):
-    peers.commands("DPTNet", options(**flag))
+    peers.commands("DPTNet", options(**flag), PEER)
 
 
 def test_similar_voices_are_nearest_in_pitch(monkeypatch, capsys):
