@@ -3,11 +3,11 @@
 import sys
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ideal_recognizer import RATE, Tones, sound
+from random_params import random_params
 from two_bands import Bands
 
 import jaxsep
@@ -173,9 +173,7 @@ def test_trained_models_from_folders(make, transcribe, tmp_path):
     ("l", language_model, {"task": "language model"}),
     ("unknown", model, {}),
   ]:
-    variables = jax.jit(module.init)(
-      jax.random.key(3), **module.example_inputs()
-    )
+    variables = random_params(module, **module.example_inputs())
     jaxsep.save(tmp_path / name, module, variables, sample_rate_hz=RATE, **more)
   path = make("talk.wav", talk()[: 4 * RATE])
   lm = f"--language_model={tmp_path}/l"
