@@ -31,6 +31,20 @@ class Copies(nn.Module):
     return jnp.stack([mixture, 0.6 * mixture], axis=1)
 
 
+class Ends(nn.Module):
+  """A language model in which sentences have no words."""
+
+  num_tokens: int
+
+  def search_start(self, batch, max_length):
+    return jnp.zeros(batch + 0 * max_length)
+
+  def search_step(self, state, tokens):
+    end = jnp.full(tokens.shape, text.EOS)
+    scores = 300.0 * jax.nn.one_hot(end, self.num_tokens)
+    return jax.nn.log_softmax(scores), state
+
+
 @pytest.fixture
 def transcribe(monkeypatch, tmp_path, capsys):
   WORDS.save(tmp_path / "tokenizer")
@@ -44,6 +58,7 @@ def transcribe(monkeypatch, tmp_path, capsys):
     ),
     "bands": model_io.LoadedModel(Bands(), {}, RATE),
     "copies": model_io.LoadedModel(Copies(), {}, RATE),
+    "ends": model_io.LoadedModel(Ends(WORDS.size), {}, RATE),
   }
   usual = model_io.load
   monkeypatch.setattr(
@@ -67,6 +82,19 @@ def test_a_line_for_each_segment(make, transcribe):
   path = make("talk.flac", talk())
   assert transcribe(path, "--beam_size=1") == (0, ["a b c", "c b"], [])
   assert transcribe(path)[1] == ["a b c", "c b"]
+
+
+@pytest.mark.parametrize(
+  ("words", "found"),
+  [
+    (["--ctc_weight=0"], []),  # The decoder alone knows no words.
+    (["--language_model=ends", "--lm_weight=0"], ["a b c", "c b"]),
+    (["--language_model=ends", "--lm_weight=10"], []),
+  ],
+)
+def test_weights_of_the_search(make, transcribe, words, found):
+  path = make("talk.wav", talk())
+  assert transcribe(path, "--beam_size=2", *words) == (0, found, [])
 
 
 @pytest.mark.parametrize("rate", [RATE, 11025])
@@ -202,6 +230,10 @@ def test_mistakes_are_one_line(make, transcribe, monkeypatch, tmp_path):
     ([path, "--separator=bands"], "--separator needs --css"),
     ([path, "--css", "--separator=ideal"], "does not separate"),
     ([path, "--beam_size=0"], "--beam_size"),
+    ([path, "--ctc_weight=1.1"], "--ctc_weight: must be at least 0 and at most 1"),
+    ([path, "--lm_weight=nan"], "--lm_weight: must be at least 0 and at most 10"),
+    ([path, "--lm_weight=0.3"], "--lm_weight needs --language_model"),
+    ([path, "--ctc_weight=0.3", "--beam_size=1"], "--ctc_weight needs a --bea"),
     (["none.wav"], "no such file"),
   ]:
     code, out, err = transcribe(*words)
