@@ -122,9 +122,15 @@ def _add_transcribe(parser):
     "--model",
     required=True,
     help="folder of a recogniser with its tokenizer, or of the run that trained"
-    " it. None ships with jaxsep: train one, or convert another toolkit's",
+    " it. None ships with jaxsep, as a small one knows too few words to be of"
+    " use: convert one of SpeechBrain's Conformer recognisers (jaxsep convert),"
+    " or train one",
   )
-  add("--language_model", help="folder of one with the recogniser's tokens")
+  add(
+    "--language_model",
+    help="folder of one with the recogniser's tokens; a converted recogniser's"
+    " is MODEL/language_model",
+  )
   add(
     "--beam_size",
     type=_at_most(1000),
