@@ -42,7 +42,7 @@ def make_task(config: Any, *, data: Any = None, frozen: Any = None) -> Any:
       "--config.model.normalization=global needs the statistics of a converted"
       " recogniser: give its folder as --config.init_from, or take utterance"
     )
-  words = getattr(data, "tokenizer", None)
+  words: Any = getattr(data, "tokenizer", None)
   speaks = kind in (tasks.RecognitionTask, tasks.LanguageModelTask)
   sizes = {}
   if speaks:

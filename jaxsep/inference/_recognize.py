@@ -86,8 +86,8 @@ def encoded_speech(model: nn.Module, variables, signal, length):
 def most_tokens(speech: EncodedSpeech, ctc_weight: float) -> Array:
   """Tokens `[B]` that hypotheses need at most, for a cache of few places.
 
-  A token in any other frame than those that are counted lowers the score by
-  more than 2; there may be 16 of them.
+  In another frame than those that are counted, a token costs more than 2 of
+  the score; there may be 16 such.
   """
   token = jax.nn.logsumexp(speech.log_probs[..., BLANK + 1 :], axis=-1)
   counted = token >= (-2.0 / ctc_weight if ctc_weight else -jnp.inf)

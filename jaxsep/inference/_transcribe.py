@@ -87,8 +87,8 @@ def transcribe(
   each length, and what the detector has not decided about.
 
   The search has room for a token in each encoded frame in which CTC gives
-  tokens more than `exp(-2 / ctc_weight)`, and for 16 others, each of which
-  would lower the score by more than 2.
+  tokens more than `exp(-2 / ctc_weight)`, and for 16 more: in any other frame, a
+  token costs more than 2 of the score.
 
   Args:
     model: A module with the methods and properties of `models.Recognizer`.

@@ -97,6 +97,7 @@ def test_the_release(release):
 
 def test_utterances_are_those_that_the_script_cuts(release):
   session = libricss.open_sessions(release)[2]
+  assert session.folder
   for piece in session.utterances():
     path = session.folder / "record" / "utterances" / f"{piece.name}.wav"
     expected = soundfile.read(path)[0][:, 0]
@@ -105,6 +106,7 @@ def test_utterances_are_those_that_the_script_cuts(release):
 
 def test_the_release_before_its_script_has_run(release):
   session = libricss.open_sessions(release)[2]
+  assert session.folder
   shutil.rmtree(session.folder / "record" / "segments")
   with pytest.raises(ValueError, match=r"which segment_libricss\.py"):
     session.segments()
