@@ -87,7 +87,7 @@ def transcribe(
   each length, and what the detector has not decided about.
 
   The search has room for a token in each encoded frame in which CTC gives
-  tokens more than `exp(-2 / ctc_weight)`, and for 16 more: in any other frame, a
+  tokens more than `exp(-2 / ctc_weight)`, and for 16 more: in another frame, a
   token costs more than 2 of the score.
 
   Args:
