@@ -197,6 +197,10 @@ def test_what_a_config_asks_for():
   ):
     with pytest.raises(ValueError, match=f"frozen.{needed} is missing"):
       train.make_task(config_of(name), frozen={})
+  config = config_of("recognizer")
+  config.model.normalization = "global"
+  with pytest.raises(ValueError, match="needs the statistics of a converted"):
+    train.make_task(config, frozen={})
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
