@@ -51,6 +51,7 @@ def run(flags: Any) -> None:
         turns,
         sample_rate_hz=flags.sample_rate_hz,
         snr_db=flags.snr_db,
+        has_room=not flags.dry,
         seed=seed,
       )
       minutes += turns[-1].end / flags.sample_rate_hz / 60
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("num_speakers", type=int, least=2, default=8, help="In a session.")
   add("sample_rate_hz", type=int, least=8000, default=16000, help="Of all.")
   add("snr_db", type=float, default=20.0, help="Speech above the noise.")
+  add("dry", type=bool, help="Leave out the room.")
   help_text = "Of each of the built-in voices, 3 to 4 s each."
   add("num_utterances", type=int, least=1, default=40, help=help_text)
   add("seed", type=int, least=0, default=0, help="Seed of every draw.")

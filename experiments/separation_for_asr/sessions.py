@@ -148,6 +148,7 @@ def render(
   *,
   sample_rate_hz: int,
   snr_db: float,
+  has_room: bool = True,
   seed: int,
 ) -> dict[str, Any]:
   """The signals of a session: "recording" `[T]` and "dry" `[S, T]`.
@@ -160,7 +161,9 @@ def render(
   room = functools.partial(
     simulate.RandomRoom(), num_sources=len(names), sample_rate_hz=sample_rate_hz
   )
-  rirs = np.array(jax.jit(room)(jax.random.key(seed)))
+  rirs = np.ones((len(names), 1), np.float32)
+  if has_room:
+    rirs = np.array(jax.jit(room)(jax.random.key(seed)))
   rirs /= np.linalg.norm(rirs, axis=-1, keepdims=True)
   rirs *= 10 ** (rng.uniform(-2.5, 2.5, (len(names), 1)) / 20)
   end = max(turn.end for turn in turns)
@@ -194,6 +197,7 @@ def write_session(
   *,
   sample_rate_hz: int,
   snr_db: float,
+  has_room: bool = True,
   seed: int,
 ) -> str:
   """Writes a session as LibriCSS is released; returns its name."""
@@ -207,7 +211,12 @@ def write_session(
   for part in ("clean", "record/segments", "record/utterances", words.name):
     (folder / part).mkdir(parents=True, exist_ok=True)
   signals = render(
-    corpus, turns, sample_rate_hz=sample_rate_hz, snr_db=snr_db, seed=seed
+    corpus,
+    turns,
+    sample_rate_hz=sample_rate_hz,
+    snr_db=snr_db,
+    has_room=has_room,
+    seed=seed,
   )
 
   def write(path, signal):

@@ -8,7 +8,7 @@ What is trained is in the config; the page README.md lists all of them. A second
 stage begins with --config.init_from=RUN. A recogniser or a teacher, which is
 used but not trained, is named by --config.frozen.recognizer=RUN or
 --config.frozen.teacher=RUN. Without a corpus, jobs train on the built-in
-voices. --variant=tiny makes any of the jobs one for a core and an hour or two:
+voices. --variant=tiny makes any of the jobs one for a core and half an hour:
 at 8 kHz, with fewer and narrower layers, without rooms, and words as tokens.
 """
 

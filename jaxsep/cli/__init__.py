@@ -110,7 +110,7 @@ def _add_separate(parser):
   flag(
     "--stream",
     help="write while reading, with a causal model: a file, or WAV from a pipe"
-    " (-)",
+    " (-); a constant offset stays in",
   )
 
 

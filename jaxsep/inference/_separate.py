@@ -96,7 +96,7 @@ def separate_blocks(
   scaled to add up to it in the least-squares sense, with gains that change
   little from chunk to chunk. A recording 10 times as loud gives sources 10
   times as loud; silence gives silence; and what the model leaves out, such as
-  noise, stays out.
+  noise, stays out. A constant offset goes through the model: remove it before.
 
   Args:
     model: Maps `[B, T]` to `[B, S, T]` under `apply(variables, mixture,

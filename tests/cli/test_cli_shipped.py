@@ -97,6 +97,8 @@ def main():
   except KeyboardInterrupt:
     return 130
 
+# A shell's background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cli.main = main
 cli.run()
 """

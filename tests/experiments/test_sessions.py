@@ -113,6 +113,23 @@ def test_the_command_writes_the_layout_of_the_release(tmp_path, capsys):
     np.testing.assert_array_equal(audio.read(path)[0], recording[:, start:end])
 
 
+@pytest.mark.parametrize("has_room", [True, False])
+def test_without_a_room_speakers_are_only_scaled(corpus, has_room):
+  made = sessions.render(
+    corpus,
+    planned(corpus, "OV20", seconds=10.0),
+    sample_rate_hz=RATE,
+    snr_db=60.0,
+    has_room=has_room,
+    seed=0,
+  )
+  recording = made["recording"][: made["dry"].shape[1]]
+  gains, *_ = np.linalg.lstsq(made["dry"].T, recording, rcond=None)
+  rest = np.sum((recording - gains @ made["dry"]) ** 2) / np.sum(recording**2)
+  assert (rest < 1e-5) is not has_room
+  assert has_room or np.ptp(20 * np.log10(gains)) <= 5.0
+
+
 @pytest.mark.parametrize(
   ("words", "message"),
   [
