@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from jaxsep.typing import Array, Float
 
+# Frames that a CPU computes together.
+_FRAMES = 64
 # Frames whose part of the kernel's gradient a CPU computes for all taps while
 # they are in the cache.
 _BLOCK = 16
@@ -23,16 +25,34 @@ def depthwise(
 
   The number of taps is odd.
   """
-  reach, frames = len(kernel) // 2, x.shape[1]
+  reach, (batch, frames, channels) = len(kernel) // 2, x.shape
   padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+  size = _FRAMES if jax.default_backend() == "cpu" else frames
+  if frames <= size:
+    return _sums(padded, kernel, frames)
+
+  def set_block(index, total):
+    # The last block ends with the frames.
+    start = jnp.minimum(index * size, frames - size)
+    seen = jax.lax.dynamic_slice_in_dim(padded, start, size + 2 * reach, 1)
+    sums = _sums(seen, kernel, size)
+    return jax.lax.dynamic_update_slice_in_dim(total, sums, start, 1)
+
+  # XLA writes out the results of a loop. Otherwise, it would compute them again
+  # for each of their users: eight for a batch norm and its gradient.
+  total = jnp.zeros((batch, frames, channels), jnp.float32)
+  return jax.lax.fori_loop(0, -(-frames // size), set_block, total)
+
+
+def _sums(padded, kernel, frames):
+  """Sums for so many frames, from those that they see."""
   # Written out, the padding is not looked at again by every tap.
   padded = jax.lax.optimization_barrier(padded)
-  total = jnp.zeros_like(x, jnp.float32)
+  total = jnp.zeros((1, 1, 1), jnp.float32)
   for tap, row in enumerate(kernel):
     seen = padded[:, tap : tap + frames].astype(jnp.float32)
-    total += seen * row[None, None]
-  # Each of its users, such as a norm and its gradient, would sum again.
-  return jax.lax.optimization_barrier(total)
+    total = total + seen * row[None, None]
+  return total
 
 
 def _forward(x, kernel):

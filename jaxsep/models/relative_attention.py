@@ -227,7 +227,11 @@ def _scores(content, position, key, rows, valid):
   """Scores `[H, n, N]` of n queries and N keys, float32."""
   scores = _product(content, key)
   if rows is not None:
-    scores = scores + _skewed(_product(position, rows), key.shape[-1])
+    if rows.ndim == 2:
+      # One matmul for all heads: the gradient then needs no transposed copy.
+      position = position.reshape(-1, position.shape[-1])
+    offsets = _product(position, rows).reshape(*content.shape[:2], -1)
+    scores = scores + _skewed(offsets, key.shape[-1])
   if valid is not None:
     scores = jnp.where(valid[None, None], scores, _EXCLUDED)
   return scores
@@ -240,8 +244,7 @@ def _skewed(scores, num_keys):
   it in the row before: in the flattened rows, each begins one place earlier.
   """
   heads, queries, offsets = scores.shape
-  # A gradient is put together once here, for both factors of the scores.
-  flat = jax.lax.optimization_barrier(scores.reshape(heads, queries * offsets))
+  flat = scores.reshape(heads, queries * offsets)
   flat = flat[:, queries : queries + queries * (offsets - 1)]
   return flat.reshape(heads, queries, offsets - 1)[..., :num_keys]
 
