@@ -31,6 +31,7 @@ class Parser:
   def __init__(self, doc: str | None):
     self._doc = doc or ""
     self._values = flags.FlagValues()
+    self._required: dict[str, str] = {}
     self.add("help", type=bool, help="Print this, and end.")
     self.add("flagfile", help="Read more flags from this file.")
     self.add("debug", type=bool, help="Show where an error comes from.")
@@ -44,12 +45,16 @@ class Parser:
     default: Any = None,
     choices: Sequence[str] | None = None,
     least: float | None = None,
+    required: bool = False,
   ) -> None:
     """Defines a flag; None is the default of most types.
 
     A tuple is written with commas, its values like the first of the default; a
-    flag of the type list may be given several times.
+    flag of the type list may be given several times. A required one may not be
+    left out.
     """
+    if required:
+      self._required[name] = help
     values: dict[str, Any] = {"flag_values": self._values}
     if choices is not None:
       flags.DEFINE_enum(name, default, choices, help, **values)
@@ -86,6 +91,10 @@ class Parser:
     if self._values.help:
       print(f"{self._doc}\n{self._values.get_help()}")
       sys.exit(0)
+    for name, meaning in self._required.items():
+      if not getattr(self._values, name):
+        say(f"error: --{name} is missing: {meaning}")
+        sys.exit(1)
     self._values.__dict__["words"] = words
     return self._values
 

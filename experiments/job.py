@@ -150,7 +150,8 @@ def main(
   """
   parser = Parser(doc)
   add = parser.add
-  add("config", help="Config file; --config.NAME=VALUE changes an option.")
+  config_help = "Config file; --config.NAME=VALUE changes an option."
+  add("config", required=True, help=config_help)
   if variants:
     names = " or ".join(variants)
     add("variant", help=f"A change of the config: {names}.")
@@ -163,8 +164,6 @@ def main(
   flags = parser.parse(argv, unknown="--config.")
 
   def run() -> int:
-    if not flags.config:
-      raise ValueError("--config is missing: a file of options")
     config = load(flags.config)
     if variants and flags.variant:
       if flags.variant not in variants:

@@ -215,6 +215,17 @@ def test_parts_and_files(tmp_path, folder, net):
   assert sorted(os.listdir(whole)) == ["config.json", "params.safetensors"]
 
 
+def test_a_part_is_read_when_it_is_needed(tmp_path, net):
+  save(tmp_path / "part", *net)
+  save(tmp_path / "m", *net, parts={"part": tmp_path / "part"})
+  (tmp_path / "m/part/params.safetensors").write_bytes(b"damaged")
+  loaded = load(tmp_path / "m")
+  check_equal(loaded.variables, net[1])
+  with pytest.raises(jaxsep.ModelFolderError, match=r"part/params.*is damaged"):
+    print(loaded.parts["part"])
+  assert "other" not in loaded.parts
+
+
 def test_a_run_is_loaded_by_its_folder(tmp_path, net):
   (tmp_path / "config.json").write_text('{"format": "jaxsep run"}')
   with pytest.raises(jaxsep.ModelFolderError, match="saved no model yet"):

@@ -98,8 +98,6 @@ def _scores(estimate, reference, mixture, rate, model_rate):
 
 def run(options):
   """Prints the table."""
-  if not options.corpus:
-    raise ValueError("--corpus is needed; see --help")
   corpus = open_corpus(options.corpus, speakers=options.speakers)
   loaded = jaxsep.load(options.model)
   rate, model_rate = int(corpus.rate_hz[0]), loaded.sample_rate_hz
@@ -146,7 +144,8 @@ def run(options):
 def main():
   """Runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add("corpus", help="As --config.data.corpus of training.")
+  corpus_help = "As --config.data.corpus of training."
+  parser.add("corpus", required=True, help=corpus_help)
   parser.add("speakers", help="File of the speakers to mix; all without it.")
   parser.add("model", default="two_speakers_8k", help="Folder or name.")
   parser.add("snr_db", type=float, help="Adds white noise to the mixtures.")

@@ -51,7 +51,8 @@ def parser() -> Parser:
   lines = [f"  {n}  {FIGURES[n].title}\n" for n in sorted(FIGURES)]
   made = Parser(f"{__doc__}{''.join(lines)}")
   separation.add_set_flags(made.add)
-  made.add("model", help="Model folder, or the folder of a run.")
+  model_help = "Model folder, or the folder of a run."
+  made.add("model", required=True, help=model_help)
   made.add("causal_model", help="Of figure 6; --model if it is not given.")
   made.add("spectrogram_model", help="Of figures 7 and 8.")
   made.add("figure", default="all", help="Numbers with commas, or all.")
@@ -68,8 +69,6 @@ def parser() -> Parser:
 
 def run(options: Any) -> None:
   """Computes, draws and writes what the flags say, see `parser`."""
-  if not options.model:
-    raise ValueError("name a model by --model")
   numbers = read_numbers(options.figure)
   separation.check_set(options)
   models = {

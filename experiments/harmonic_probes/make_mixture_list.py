@@ -31,9 +31,6 @@ def output_path(name: str, *, overwrite: bool) -> pathlib.Path:
 
 def run(flags: Any) -> None:
   """Makes and writes the list."""
-  for name in ("corpus", "output"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is missing")
   output = output_path(flags.output, overwrite=flags.overwrite)
   snr_db = flags.snr_range_db
   if len(snr_db) != 2 or not -math.inf < snr_db[0] <= snr_db[1] < math.inf:
@@ -65,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
   add = parser.add
-  add("corpus", help="Utterances as layout:where.")
-  add("output", help="CSV file to write.")
+  add("corpus", required=True, help="Utterances as layout:where.")
+  add("output", required=True, help="CSV file to write.")
   add("num_sources", type=int, default=2, help="Speakers in a mixture.")
   add("num_examples", type=int, help="Mixtures to draw; all if not given.")
   snr_help = "How far the first is raised and the second lowered, in dB."

@@ -23,8 +23,6 @@ from experiments.harmonic_probes.make_mixture_list import output_path
 
 def run(flags: Any) -> None:
   """Makes and writes the manifest."""
-  if not (flags.corpus and flags.output):
-    raise ValueError("--corpus and --output are needed; see --help")
   output = output_path(flags.output, overwrite=flags.overwrite)
   names = {"valid": flags.valid_speakers, "": flags.left_out}
   split_of = {
@@ -56,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and writes; an error is one line."""
   parser = Parser(__doc__)
   add = parser.add
-  add("corpus", type=list, help="layout:where; give it once for each corpus.")
+  corpus_help = "layout:where; give it once for each corpus."
+  add("corpus", type=list, required=True, help=corpus_help)
   add("valid_speakers", type=list, help="File of speakers to validate on.")
   add("left_out", type=list, help="File of speakers to leave out.")
-  add("output", help="CSV file to write.")
+  add("output", required=True, help="CSV file to write.")
   add("overwrite", type=bool, help="Replace the file.")
   parser.run(run, argv)
 

@@ -158,9 +158,6 @@ def summary(table: list[rows.Row]) -> dict[str, float]:
 
 def run(flags: Any) -> None:
   """Scores and prints."""
-  for name in ("model", "mixture_list", "root"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is missing")
   if flags.output:
     output = pathlib.Path(flags.output)
     rows.refuse_existing([output], overwrite=flags.overwrite)
@@ -197,9 +194,12 @@ def run(flags: Any) -> None:
 
 if __name__ == "__main__":
   parser = Parser(__doc__)
-  parser.add("model", help="Folder of a model or run, or a shipped name.")
-  parser.add("mixture_list", help="Fixed mixtures of two speakers.")
-  parser.add("root", help="Folder that the list's paths start from.")
+  model_help = "Folder of a model or run, or a shipped name."
+  parser.add("model", required=True, help=model_help)
+  list_help = "Fixed mixtures of two speakers."
+  parser.add("mixture_list", required=True, help=list_help)
+  root_help = "Folder that the list's paths start from."
+  parser.add("root", required=True, help=root_help)
   parser.add("num_examples", type=int, least=1, help="Of the list; all.")
   parser.add("noise", help="Folder of noises.")
   parser.add("rirs", help="Folder of room impulse responses.")

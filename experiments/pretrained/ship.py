@@ -27,9 +27,6 @@ _PRETRAINED = pathlib.Path(jaxsep.__file__).parent / "pretrained"
 
 def ship(flags: Any) -> pathlib.Path:
   """Writes the model's folder and returns it."""
-  for name in ("model", "name", "card", "scores"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is needed; see --help")
   loaded = jaxsep.load(flags.model)
   card = {
     "summary": _summary(flags.card),
@@ -85,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
   add = parser.add
-  add("model", help="Run or model folder.")
-  add("name", help="What users call it.")
-  add("card", help="Markdown file.")
-  add("scores", help="JSON file.")
+  add("model", required=True, help="Run or model folder.")
+  add("name", required=True, help="What users call it.")
+  add("card", required=True, help="Markdown file.")
+  add("scores", required=True, help="JSON file.")
   add("license", default="Apache-2.0", help="Licence of the weights.")
   add(
     "output_dir", default=str(_PRETRAINED), help="Where models that ship lie."

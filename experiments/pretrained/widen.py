@@ -61,9 +61,6 @@ def _keep_channels(block, count):
 
 def run(flags: Any) -> None:
   """Writes the model's folder."""
-  for name in ("model", "output"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is needed; see --help")
   loaded = job.load_model(flags.model)
   stft, masker = loaded.model.stft, loaded.model.masker
   count = flags.hidden_channels or masker.hidden_channels
@@ -92,9 +89,10 @@ def run(flags: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
-  parser.add("model", help="Folder of a model or run, or a shipped name.")
+  model_help = "Folder of a model or run, or a shipped name."
+  parser.add("model", required=True, help=model_help)
   parser.add("hidden_channels", type=int, least=1, help="Of each block; all.")
-  parser.add("output", help="Folder of the new model.")
+  parser.add("output", required=True, help="Folder of the new model.")
   parser.add("overwrite", type=bool, help="Replace the folder.")
   parser.run(run, argv)
 

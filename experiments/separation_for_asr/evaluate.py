@@ -220,9 +220,6 @@ def results(tables: dict[str, list[rows.Row]], with_paper: bool) -> str:
 
 def run(flags: Any) -> None:
   """Evaluates as the flags say."""
-  for name in ("libricss", "recognizer", "output"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is missing")
   sessions = _sessions(flags)
   output = pathlib.Path(flags.output)
   _prepare(output, flags)
@@ -271,7 +268,7 @@ def _session(session, protocol, system, output, flags):
     found = utterance_rows(system, session.utterances(), keep)
   else:
     asclite = None
-    if scoring.find_asclite():
+    if scoring.find_program("asclite"):
       asclite = functools.partial(
         scoring.asclite_errors,
         folder=output / "asclite" / session.name,
@@ -290,7 +287,7 @@ def _sessions(flags):
   chosen = [s for s in sessions if not numbers or s.number in numbers]
   if not chosen:
     raise ValueError(f"{flags.libricss} has no sessions {flags.sessions}")
-  if flags.glm and not scoring.find_asclite():
+  if flags.glm and not scoring.find_program("asclite"):
     raise ValueError("--glm is for asclite of SCTK, which is not installed")
   return chosen
 
@@ -336,11 +333,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
   add = parser.add
-  add("libricss", help="Folder of the sessions.")
+  add("libricss", required=True, help="Folder of the sessions.")
   add("model", help="Separator: model folder, run, or name; none without it.")
-  add("recognizer", help="Recogniser: model folder or run.")
+  add("recognizer", required=True, help="Recogniser: model folder or run.")
   add("language_model", help="Its language model, a folder or run.")
-  add("output", help="New folder for rows, tables and examples.")
+  help_text = "New folder for rows, tables and examples."
+  add("output", required=True, help=help_text)
   add("protocol", choices=[*PROTOCOLS, "both"], default="both", help="Which.")
   add("sessions", type=tuple, default=(), help="Numbers, such as 0,1; or all.")
   add("references", help="scoring/references of libri_css, for copied pieces.")

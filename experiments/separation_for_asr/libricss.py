@@ -77,9 +77,8 @@ class Session:
   pieces: dict[str, pathlib.Path]
 
   def utterances(self) -> list[Piece]:
-    """All utterances; they are cut from the recording if need be."""
-    paths = self._paths("utterances")
-    if not paths and self.folder:
+    """All utterances, cut from the recording where there is one."""
+    if self.folder:
       path = self.folder / "record" / "raw_recording.wav"
       return [
         Piece(
@@ -90,6 +89,7 @@ class Session:
         )
         for index, turn in enumerate(self.turns())
       ]
+    paths = self._paths("utterances")
     if not paths:
       raise ValueError(f"{self.pieces['utterances']}: has no utterance_*.wav")
     texts = self._texts()
@@ -169,22 +169,15 @@ class Session:
     ]
 
   def _texts(self):
-    """What is said in the utterances, by the names of their files."""
-    if self.folder is None:
-      path = self.pieces["utterances"].parent / "utterance_transcription.txt"
-      rows = [line.partition("\t") for line in _lines(path)]
-      prefix = f"{self.name}_"
-      return {
-        name.removeprefix(prefix).removesuffix(".wav"): said.strip()
-        for name, _, said in rows
-        if name.startswith(prefix)
-      }
-    path = self.folder / "transcription" / "utterance_transcription.txt"
-    if not path.exists():
-      turns = enumerate(self.turns())
-      return {f"utterance_{index}": turn.text for index, turn in turns}
+    """What is said in the copied utterances, by the names of their files."""
+    path = self.pieces["utterances"].parent / "utterance_transcription.txt"
     rows = [line.partition("\t") for line in _lines(path)]
-    return {name.removesuffix(".wav"): said.strip() for name, _, said in rows}
+    prefix = f"{self.name}_"
+    return {
+      name.removeprefix(prefix).removesuffix(".wav"): said.strip()
+      for name, _, said in rows
+      if name.startswith(prefix)
+    }
 
   def _find(self, path):
     """From and to when the recording holds the samples of a segment."""

@@ -19,9 +19,6 @@ from experiments.separation_for_asr import sessions
 
 def run(flags: Any) -> None:
   """Makes and writes all sessions."""
-  for name in ("corpus", "output"):
-    if not getattr(flags, name):
-      raise ValueError(f"--{name} is missing")
   output = pathlib.Path(flags.output).expanduser()
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
     raise ValueError(f"--output is {output}, which is not an empty folder")
@@ -82,9 +79,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and runs; an error is one line."""
   parser = Parser(__doc__)
   add = parser.add
-  add("corpus", help="Utterances with text as layout:where.")
+  add("corpus", required=True, help="Utterances with text as layout:where.")
   add("split", help="Split of the corpus; that to test on if not given.")
-  add("output", help="Folder to write.")
+  add("output", required=True, help="Folder to write.")
   default = tuple(sessions.CONDITIONS)
   add("conditions", type=tuple, default=default, help="Which of these to make.")
   add("num_sessions", type=int, least=1, default=10, help="Of each condition.")

@@ -282,7 +282,9 @@ def tiny(config: Any) -> Any:
     config.data.update(crop_s=2.4, valid_crop_s=2.4)
   if "num_buckets" in config.data:
     config.data.num_buckets = 2
-  config.optimizer.update(learning_rate=1e-3, warmup_steps=200, hold_steps=0)
+  config.optimizer.update(learning_rate=1e-3, warmup_steps=200)
+  if config.optimizer.hold_steps:
+    config.optimizer.update(learning_rate=5e-4, warmup_steps=0, hold_steps=500)
   config.train.update(
     num_steps=2_000, eval_every=500, log_every=50, num_microbatches=1
   )

@@ -107,9 +107,9 @@ def stream_errors(
   return {"orc": untimed.errors, "tcorc": timed.errors}
 
 
-def find_asclite() -> str | None:
-  """The program, where SCTK is installed."""
-  return _program("asclite")
+def find_program(name: str) -> str | None:
+  """A program of SCTK, where that is installed."""
+  return shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}{_SCTK}")
 
 
 def asclite_errors(
@@ -201,13 +201,9 @@ def table(lines: Mapping[str, Mapping[str, float]]) -> str:
   )
 
 
-def _program(name):
-  return shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}{_SCTK}")
-
-
 def _run(name, words, folder, text=None):
   """What a program of SCTK prints; ValueError if it fails."""
-  program = _program(name)
+  program = find_program(name)
   if program is None:
     raise ValueError(f"{name} of SCTK is not installed")
   # Its scripts call each other.

@@ -37,7 +37,12 @@ def make_task(config: Any, *, data: Any = None, frozen: Any = None) -> Any:
     raise ValueError(
       f"--config.frozen.{name} is missing: the folder of the {name}"
     )
-  words = getattr(data, "tokenizer", None)
+  if config.model.get("normalization") == "global" and not config.init_from:
+    raise ValueError(
+      "--config.model.normalization=global needs the statistics of a converted"
+      " recogniser: give its folder as --config.init_from, or take utterance"
+    )
+  words: Any = getattr(data, "tokenizer", None)
   speaks = kind in (tasks.RecognitionTask, tasks.LanguageModelTask)
   sizes = {}
   if speaks:

@@ -30,14 +30,15 @@ class _Parser(argparse.ArgumentParser):
     raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _at_most(limit):
+def _at_most(limit, *, or_zero=False):
   """Parses a positive number of the same type as the limit."""
 
   def number(text):
     value = type(limit)(text)
-    if not 0 < value <= limit:
+    if not 0 <= value <= limit or (value == 0 and not or_zero):
+      least = "at least" if or_zero else "above"
       raise argparse.ArgumentTypeError(
-        f"must be above 0 and at most {limit}, got {text}"
+        f"must be {least} 0 and at most {limit}, got {text}"
       )
     return value
 
@@ -121,15 +122,31 @@ def _add_transcribe(parser):
     "--model",
     required=True,
     help="folder of a recogniser with its tokenizer, or of the run that trained"
-    " it. None ships with jaxsep: train one, or convert another toolkit's",
+    " it. None ships with jaxsep, as a small one knows too few words to be of"
+    " use: convert one of SpeechBrain's Conformer recognisers (jaxsep convert),"
+    " or train one",
   )
-  add("--language_model", help="folder of one with the recogniser's tokens")
+  add(
+    "--language_model",
+    help="folder of one with the recogniser's tokens; a converted recogniser's"
+    " is MODEL/language_model",
+  )
   add(
     "--beam_size",
     type=_at_most(1000),
     default=8,
     help="hypotheses of the search (default: 8); 1 takes CTC's most probable"
     " tokens, which is faster and makes more errors",
+  )
+  add(
+    "--ctc_weight",
+    type=_at_most(1.0, or_zero=True),
+    help="of CTC in the search (default: 0.4); the decoder's is the rest of 1",
+  )
+  add(
+    "--lm_weight",
+    type=_at_most(10.0, or_zero=True),
+    help="of the language model in the search (default: 0.6)",
   )
   flag("--timestamps", help="begin and end of each word in seconds, one a line")
   flag(

@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 import tempfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,9 @@ class _Models(NamedTuple):
   tokenizer: text.Tokenizer
   language_model: model_io.LoadedModel | None
   separator: model_io.LoadedModel | None
+  search: dict[str, Any]
 
-  def transcribe(self, blocks, beam_size, progress=None):
+  def transcribe(self, blocks, progress=None):
     """What is said in blocks `[any]` at the recogniser's rate."""
     other = self.language_model
     return inference.transcribe(
@@ -35,8 +36,8 @@ class _Models(NamedTuple):
       blocks,
       sample_rate_hz=self.recognizer.sample_rate_hz,
       language_model=other and (other.model, other.variables),
-      beam_size=beam_size,
       progress=progress,
+      **self.search,
     )
 
 
@@ -48,6 +49,10 @@ def run(options: argparse.Namespace) -> int:
   """
   if options.separator and not options.css:
     raise UsageError("--separator needs --css")
+  if options.lm_weight is not None and not options.language_model:
+    raise UsageError("--lm_weight needs --language_model")
+  if options.ctc_weight is not None and options.beam_size == 1:
+    raise UsageError("--ctc_weight needs a --beam_size of 2 or more")
   if options.channel is None:
     options.channel = 0 if options.css else "mix"
   inputs = [pathlib.Path(name) for name in options.files]
@@ -102,11 +107,18 @@ def _load(options, rate_hz):
     separator = load_separator(_separation(options), rate_hz)
   try:
     tokenizer = text.load_tokenizer(recognizer.files["tokenizer"])
-    models = _Models(recognizer, tokenizer, other, separator)
-    models.transcribe([], options.beam_size)  # Says what does not fit.
+    models = _Models(recognizer, tokenizer, other, separator, _search(options))
+    models.transcribe([])  # Says what does not fit.
   except (ImportError, ValueError) as error:
     raise UsageError(f"{folder}: {error}") from error
   return models
+
+
+def _search(options):
+  """The options of the search that are given."""
+  names = ("beam_size", "ctc_weight", "lm_weight")
+  given = {name: getattr(options, name) for name in names}
+  return {name: value for name, value in given.items() if value is not None}
 
 
 def _separation(options):
@@ -188,9 +200,7 @@ def _transcribe(path, about, title, channel, models, options):
   blocks = audio.read_blocks(path, allow_truncated=options.allow_truncated)
   heard = Recording(channel).heard(blocks, rate=rate, model_rate=model_rate)
   with progress_bar(title, about.duration_s, model_rate, options) as progress:
-    return models.transcribe(
-      (block[0] for block in heard), options.beam_size, progress
-    )
+    return models.transcribe((block[0] for block in heard), progress)
 
 
 def _lines(streams, options):

@@ -223,10 +223,10 @@ class _Search(NamedTuple):
     step, lm_step = self.steps
     state, lm_state = live.states
     log_probs, state = step(state, live.last)
-    base = (1 - self.weights[0]) * at_least_float32(log_probs)
+    base = _weighted(1 - self.weights[0], log_probs)
     if lm_step is not None:
       log_probs, lm_state = lm_step(lm_state, live.last)
-      base += self.weights[1] * at_least_float32(log_probs)
+      base += _weighted(self.weights[1], log_probs)
     return live.base[..., None] + base, (state, lm_state)
 
   def _ended(self, index, live, ended, score, end_score):
@@ -243,6 +243,12 @@ class _Search(NamedTuple):
     tokens = jnp.concatenate([ended.tokens, live.tokens], axis=1)
     lengths = jnp.concatenate([ended.length, lengths], axis=1)
     return Hypotheses(_pick(tokens, places), _pick(lengths, places), scores)
+
+
+def _weighted(weight, log_probs):
+  """What has no weight does not count, be it minus infinity."""
+  log_probs = at_least_float32(log_probs)
+  return weight * log_probs if weight else jnp.zeros_like(log_probs)
 
 
 def _pick(values, places):

@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxsep.inference._beam_search import Hypotheses, beam_search
+from jaxsep.text import BLANK
 from jaxsep.typing import Array, Float, Int, PyTree
 
 
@@ -81,6 +83,18 @@ def encoded_speech(model: nn.Module, variables, signal, length):
   return EncodedSpeech(frames, frames_length, log_probs)
 
 
+def most_tokens(speech: EncodedSpeech, ctc_weight: float) -> Array:
+  """Tokens `[B]` that hypotheses need at most, for a cache of few places.
+
+  In another frame than those that are counted, a token costs more than 2 of
+  the score; there may be 16 such.
+  """
+  token = jax.nn.logsumexp(speech.log_probs[..., BLANK + 1 :], axis=-1)
+  counted = token >= (-2.0 / ctc_weight if ctc_weight else -jnp.inf)
+  counted &= jnp.arange(counted.shape[1])[None] < speech.length[:, None]
+  return jnp.minimum(counted.sum(axis=1) + 16, speech.length)
+
+
 def searched(
   model: nn.Module,
   variables,
@@ -88,6 +102,7 @@ def searched(
   *,
   language_model=None,
   max_length=None,
+  limit=None,
   **options,
 ) -> Hypotheses:
   """The most probable tokens of encoded speech, see `recognize`."""
@@ -113,7 +128,7 @@ def searched(
     start,
     lambda state, tokens: apply("search_step", shared, state, tokens),
     max_length=most,
-    limit=speech.length,
+    limit=speech.length if limit is None else limit,
     ctc_log_probs=speech.log_probs,
     input_length=speech.length,
     lm=lm,

@@ -10,7 +10,11 @@ import numpy as np
 
 from jaxsep.inference._alignment import align_ctc
 from jaxsep.inference._ctc import greedy_ctc
-from jaxsep.inference._recognize import encoded_speech, searched
+from jaxsep.inference._recognize import (
+  encoded_speech,
+  most_tokens,
+  searched,
+)
 from jaxsep.inference._segments import Part, Reading, cut
 from jaxsep.inference._separate import finite
 from jaxsep.inference._voice_activity import voice_segments
@@ -21,6 +25,10 @@ from jaxsep.typing import Float, PyTree
 _SILENCE = 2.0**-15
 # Parts are filled up to so many different lengths.
 _NUM_LENGTHS = 4
+# A search has room for so many tokens, or a power of two times as many. With
+# room for all 501 frames of 20 s, keys and values of recogniser and language
+# model of the default sizes would take 3.2 GB for 4 times 8 hypotheses.
+_NUM_PLACES = 32
 
 
 class Word(NamedTuple):
@@ -77,6 +85,10 @@ def transcribe(
   filled up with zeros to one of four lengths, for which the model is compiled.
   Of the recording, no more is kept in memory than the segments of a batch for
   each length, and what the detector has not decided about.
+
+  The search has room for a token in each encoded frame in which CTC gives
+  tokens more than `exp(-2 / ctc_weight)`, and for 16 more: in another frame, a
+  token costs more than 2 of the score.
 
   Args:
     model: A module with the methods and properties of `models.Recognizer`.
@@ -192,31 +204,45 @@ def _check(model, tokenizer, language_model, rate, beam_size):
     )
 
 
-@functools.partial(
-  jax.jit,
-  static_argnums=0,
-  static_argnames=("beam_size", "ctc_weight", "lm_weight"),
-)
-def _tokens(
-  models, variables, signal, length, beam_size, ctc_weight, lm_weight
-):
+def _tokens(models, variables, signal, length, *, beam_size, **weights):
   """Tokens `[B, L]` and how many, log probabilities of CTC and frames."""
-  model, other = models
-  speech = encoded_speech(model, variables[0], signal, length)
+  speech, limit = _encoded(
+    models[0], variables[0], signal, length, weights["ctc_weight"]
+  )
   if beam_size == 1:
     tokens, count = greedy_ctc(speech.log_probs, speech.length)
   else:
-    best = searched(
-      model,
-      variables[0],
+    doublings = (int(limit.max(initial=1) - 1) // _NUM_PLACES).bit_length()
+    best = _best(
+      models,
+      variables,
       speech,
-      language_model=None if other is None else (other, variables[1]),
+      limit,
+      max_length=min(_NUM_PLACES << doublings, speech.frames.shape[1]),
       beam_size=beam_size,
-      ctc_weight=ctc_weight,
-      lm_weight=lm_weight,
+      **weights,
     )
     tokens, count = best.tokens[:, 0], best.length[:, 0]
   return tokens, count, speech.log_probs, speech.length
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _encoded(model, variables, signal, length, ctc_weight):
+  speech = encoded_speech(model, variables, signal, length)
+  return speech, most_tokens(speech, ctc_weight)
+
+
+@functools.partial(
+  jax.jit,
+  static_argnums=0,
+  static_argnames=("max_length", "beam_size", "ctc_weight", "lm_weight"),
+)
+def _best(models, variables, speech, limit, **options):
+  (model, other), (weights, other_weights) = models, variables
+  lm = None if other is None else (other, other_weights)
+  return searched(
+    model, weights, speech, language_model=lm, limit=limit, **options
+  )
 
 
 def _results(search, parts, length, batch_size):

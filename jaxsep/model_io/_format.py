@@ -45,7 +45,8 @@ class LoadedModel:
     sample_rate_hz: Sample rate of the signals it was trained on.
     task: What it does, such as `"separation"`.
     metadata: Whatever was saved along with it.
-    parts: Models that belong to it, by name.
+    parts: Models that belong to it, by name; those of a folder are read when
+      they are first asked for.
     files: Paths of the files that belong to it, by name.
     folder: Where it was read from.
   """
@@ -55,7 +56,7 @@ class LoadedModel:
   sample_rate_hz: int
   task: str = "separation"
   metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-  parts: dict[str, "LoadedModel"] = dataclasses.field(default_factory=dict)
+  parts: Mapping[str, "LoadedModel"] = dataclasses.field(default_factory=dict)
   files: dict[str, pathlib.PurePath] = dataclasses.field(default_factory=dict)
   folder: pathlib.PurePath | None = None
 

@@ -1,10 +1,11 @@
 """Reads model folders."""
 
+import functools
 import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
@@ -200,10 +201,29 @@ def _load(folder, classes):
     sample_rate_hz=config["sample_rate_hz"],
     task=config["task"],
     metadata=config["metadata"],
-    parts={name: _load(folder / name, classes) for name in config["parts"]},
+    parts=_Parts(folder, config["parts"], classes),
     files={name: folder / name for name in config["files"]},
     folder=folder,
   )
+
+
+class _Parts(Mapping[str, LoadedModel]):
+  """The models in sub-folders, each of which is read when it is needed."""
+
+  def __init__(self, folder, names, classes):
+    self._names = names
+    self._read = functools.cache(lambda name: _load(folder / name, classes))
+
+  def __getitem__(self, name):
+    if name not in self._names:
+      raise KeyError(name)
+    return self._read(name)
+
+  def __iter__(self):
+    return iter(self._names)
+
+  def __len__(self):
+    return len(self._names)
 
 
 def _build(folder, config, classes):

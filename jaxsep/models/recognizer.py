@@ -37,7 +37,8 @@ class Recognizer(nn.Module):
   spectra of `stft` that are not scaled otherwise. An utterance's mean and
   deviation over time are removed from each band (`normalization="utterance"`),
   or those of a corpus (`"global"`): `mean` and `deviation`, `[K]`, of the
-  collection `constants`, which are 0 and 1 until they are set.
+  collection `constants`. They are 0 and 1 until you set them; a converted
+  recogniser has them, and training does not change them.
 
   The result for an utterance does not depend on its padding.
 

@@ -20,7 +20,6 @@ from jaxsep.text._tokenizers import (
 from jaxsep.text._transcripts import (
   SpokenTurn,
   TimedWord,
-  read_ctm,
   read_stm,
   write_ctm,
   write_stm,
@@ -38,7 +37,6 @@ __all__ = [
   "WordTokenizer",
   "load_tokenizer",
   "normalize",
-  "read_ctm",
   "read_stm",
   "train_pieces",
   "word_errors",

@@ -38,9 +38,6 @@ class PieceTokenizer:
       )
     self._processor = processor
 
-  def __reduce__(self):
-    return PieceTokenizer, (self._model,)
-
   @property
   def size(self) -> int:
     """Number of tokens V, with `BLANK`, `BOS` and `EOS`."""

@@ -88,7 +88,7 @@ def read_stm(path: str | os.PathLike[str]) -> list[SpokenTurn]:
     ValueError: If a line is none of an STM file.
   """
   turns = []
-  for fields in _lines(path, "STM", times=(3, 4)):
+  for fields in _lines(path):
     words = fields[5:]
     if words and words[0].startswith("<") and words[0].endswith(">"):
       words = words[1:]
@@ -116,8 +116,6 @@ def write_ctm(path: str | os.PathLike[str], words: Iterable[TimedWord]) -> None:
     >>> write_ctm(path, [word])
     >>> print(path.read_text().strip())
     meeting 0 0.500 0.250 good
-    >>> read_ctm(path) == [word]
-    True
   """
   lines = []
   for found in words:
@@ -129,27 +127,6 @@ def write_ctm(path: str | os.PathLike[str], words: Iterable[TimedWord]) -> None:
       f"{recording} {channel} {found.start_s:.3f} {lasts_s:.3f} {word}"
     )
   _write(path, lines)
-
-
-def read_ctm(path: str | os.PathLike[str]) -> list[TimedWord]:
-  """Reads what `write_ctm` writes; confidences are left out.
-
-  Args:
-    path: The file.
-
-  Returns:
-    The words, in the order of the file.
-
-  Raises:
-    ValueError: If a line is none of a CTM file.
-  """
-  words = []
-  for fields in _lines(path, "CTM", times=(2, 3)):
-    start_s, lasts_s = map(float, fields[2:4])
-    end_s = round(start_s + lasts_s, 6)
-    recording, channel = fields[:2]
-    words.append(TimedWord(recording, channel, start_s, end_s, fields[4]))
-  return words
 
 
 def _names(*names):
@@ -164,7 +141,7 @@ def _write(path, lines):
   pathlib.Path(path).write_text(text, encoding="utf-8")
 
 
-def _lines(path, kind, *, times):
+def _lines(path):
   """The fields of each line; lines that begin with ;; are comments."""
   text = pathlib.Path(path).read_text(encoding="utf-8")
   for number, line in enumerate(text.splitlines(), 1):
@@ -172,11 +149,11 @@ def _lines(path, kind, *, times):
     if not fields or line.startswith(";;"):
       continue
     try:
-      is_whole = all(float(fields[place]) >= 0 for place in times)
+      is_whole = all(float(fields[place]) >= 0 for place in (3, 4))
     except (ValueError, IndexError):
       is_whole = False
-    if not is_whole or len(fields) < 5:
+    if not is_whole:
       raise ValueError(
-        f"{path}: line {number} does not belong in a {kind} file: {line!r}"
+        f"{path}: line {number} does not belong in an STM file: {line!r}"
       )
     yield fields

@@ -1,13 +1,14 @@
 """`jaxsep transcribe`."""
 
 import sys
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ideal_recognizer import RATE, Tones, sound
+from random_params import random_params
 from two_bands import Bands
 
 import jaxsep
@@ -31,6 +32,20 @@ class Copies(nn.Module):
     return jnp.stack([mixture, 0.6 * mixture], axis=1)
 
 
+class Ends(nn.Module):
+  """A language model in which sentences have no words."""
+
+  num_tokens: int
+
+  def search_start(self, batch, max_length):
+    return jnp.zeros(batch + 0 * max_length)
+
+  def search_step(self, state, tokens):
+    end = jnp.full(tokens.shape, text.EOS)
+    scores = 300.0 * jax.nn.one_hot(end, self.num_tokens)
+    return jax.nn.log_softmax(scores), state
+
+
 @pytest.fixture
 def transcribe(monkeypatch, tmp_path, capsys):
   WORDS.save(tmp_path / "tokenizer")
@@ -44,6 +59,7 @@ def transcribe(monkeypatch, tmp_path, capsys):
     ),
     "bands": model_io.LoadedModel(Bands(), {}, RATE),
     "copies": model_io.LoadedModel(Copies(), {}, RATE),
+    "ends": model_io.LoadedModel(Ends(WORDS.size), {}, RATE),
   }
   usual = model_io.load
   monkeypatch.setattr(
@@ -67,6 +83,19 @@ def test_a_line_for_each_segment(make, transcribe):
   path = make("talk.flac", talk())
   assert transcribe(path, "--beam_size=1") == (0, ["a b c", "c b"], [])
   assert transcribe(path)[1] == ["a b c", "c b"]
+
+
+@pytest.mark.parametrize(
+  ("words", "found"),
+  [
+    (["--ctc_weight=0"], []),  # The decoder alone knows no words.
+    (["--language_model=ends", "--lm_weight=0"], ["a b c", "c b"]),
+    (["--language_model=ends", "--lm_weight=10"], []),
+  ],
+)
+def test_weights_of_the_search(make, transcribe, words, found):
+  path = make("talk.wav", talk())
+  assert transcribe(path, "--beam_size=2", *words) == (0, found, [])
 
 
 @pytest.mark.parametrize("rate", [RATE, 11025])
@@ -106,10 +135,11 @@ def test_files_are_written_once(make, transcribe, tmp_path):
   assert code == 0
   assert out == [f"{tmp_path}/out/my talk.{kind}" for kind in ("txt", "ctm")]
   assert (tmp_path / "out/my talk.txt").read_text() == "a b c\nc b\n"
-  found = text.read_ctm(out[1])
-  assert [word.word for word in found] == list("abccb")
-  assert found[0].recording == "my_talk" and found[0].channel == "1"
-  assert abs(found[0].start_s - 2.08) < 0.05
+  lines = (tmp_path / "out/my talk.ctm").read_text().splitlines()
+  found = [line.split() for line in lines]
+  assert [word for *_, word in found] == list("abccb")
+  assert found[0][:2] == ["my_talk", "1"]
+  assert abs(float(found[0][2]) - 2.08) < 0.05
   (tmp_path / "out/my talk.txt").write_text("mine")
   code, out, err = transcribe(*words)
   assert (code, out) == (2, []) and "exists already" in err[0]
@@ -157,7 +187,7 @@ def test_one_speaker_is_not_doubled(make, transcribe):
 
 
 def test_trained_models_from_folders(make, transcribe, tmp_path):
-  small = {"size": 8, "num_heads": 2, "feedforward_size": 8}
+  small: Any = {"size": 8, "num_heads": 2, "feedforward_size": 8}
   model = models.Recognizer(
     WORDS.size,
     sample_rate_hz=RATE,
@@ -168,17 +198,16 @@ def test_trained_models_from_folders(make, transcribe, tmp_path):
   )
   language_model = models.LSTMLanguageModel(WORDS.size, size=8, num_layers=1)
   files = {"tokenizer": tmp_path / "tokenizer"}
+  parts = {"language_model": tmp_path / "l"}
   for name, module, more in [
-    ("r", model, {"files": files, "task": "recognition"}),
     ("l", language_model, {"task": "language model"}),
+    ("r", model, {"files": files, "task": "recognition", "parts": parts}),
     ("unknown", model, {}),
   ]:
-    variables = jax.jit(module.init)(
-      jax.random.key(3), **module.example_inputs()
-    )
+    variables = random_params(module, **module.example_inputs())
     jaxsep.save(tmp_path / name, module, variables, sample_rate_hz=RATE, **more)
   path = make("talk.wav", talk()[: 4 * RATE])
-  lm = f"--language_model={tmp_path}/l"
+  lm = f"--language_model={tmp_path}/r/language_model"
   code, out, err = transcribe(path, lm, "--beam_size=2", model=f"{tmp_path}/r")
   assert (code, err) == (0, [])
   assert set(" ".join(out).split()) <= set(WORDS.symbols)
@@ -202,6 +231,10 @@ def test_mistakes_are_one_line(make, transcribe, monkeypatch, tmp_path):
     ([path, "--separator=bands"], "--separator needs --css"),
     ([path, "--css", "--separator=ideal"], "does not separate"),
     ([path, "--beam_size=0"], "--beam_size"),
+    ([path, "--ctc_weight=1.1"], "ctc_weight: must be at least 0 and at m"),
+    ([path, "--lm_weight=nan"], "lm_weight: must be at least 0 and at mo"),
+    ([path, "--lm_weight=0.3"], "--lm_weight needs --language_model"),
+    ([path, "--ctc_weight=0.3", "--beam_size=1"], "--ctc_weight needs a --bea"),
     (["none.wav"], "no such file"),
   ]:
     code, out, err = transcribe(*words)

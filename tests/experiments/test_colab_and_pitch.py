@@ -56,12 +56,31 @@ from experiments.harmonic_probes.probes import filters
 for name in ("LOWPASS", "HIGHPASS", "BANDSTOP"):
   setattr(filters, name, getattr(filters, name)[:1])
 """,
+  "separation_for_asr.ipynb": """
+RECOGNIZER, SEPARATOR, NUM_STEPS = None, "two_speakers_8k", 2
+MINUTES, CONDITIONS = 0.2, "OV40"
+CHANGES = [
+  "--config.model.size=16",
+  "--config.model.num_layers=1",
+  "--config.model.feedforward_size=16",
+  "--config.data.batch_size=2",
+  "--config.data.num_buckets=1",
+  "--config.data.num_voices=4",
+  "--config.data.num_valid_voices=2",
+  "--config.data.num_utterances=25",
+  "--config.data.num_valid_examples=2",
+]
+""",
   "separate.ipynb": """
 SOURCE, SECONDS, MODEL = "upload", 1, "two_speakers_8k"
 """,
 }
 #: How many pictures a notebook shows; each plays three signals.
-NUM_PICTURES = {"harmonic_probes.ipynb": 6, "separate.ipynb": 1}
+NUM_PICTURES = {
+  "harmonic_probes.ipynb": 6,
+  "separate.ipynb": 1,
+  "separation_for_asr.ipynb": 1,
+}
 
 
 # Pitch.

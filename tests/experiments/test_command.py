@@ -17,6 +17,17 @@ def parser():
   return made
 
 
+def test_a_required_flag_that_is_missing(refused, capsys):
+  made = parser()
+  made.add("where", required=True, help="Folder to write.")
+  assert "--where is missing: Folder to write." in refused(made.parse, [])
+  assert "--where is missing" in refused(made.parse, ["--where="])
+  assert made.parse(["--where=x"]).where == "x"
+  with pytest.raises(SystemExit) as stopped:
+    made.parse(["--help"])
+  assert not stopped.value.code and "--where" in capsys.readouterr().out
+
+
 def test_flags_are_read_also_from_a_file(tmp_path):
   flags = parser().parse([])
   assert (flags.count, flags.ratio, flags.file) == (4, None, [])

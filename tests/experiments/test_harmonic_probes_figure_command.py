@@ -139,7 +139,7 @@ THREE = "models with 2 outputs, but ConvTasNet has 3"
     ({"figure": "3", "filtered_models": "lp300"}, "takes NAME=DIR"),
     ({"figure": "3", "filtered_models": "lp5=x"}, "one of lp300, lp700"),
     ({"figure": "4", "model": "nowhere"}, "nowhere"),
-    ({"figure": "4", "model": ""}, "name a model by --model"),
+    ({"figure": "4", "model": ""}, "--model is missing"),
     ({"figure": "4", "amplitude": "loud"}, "loud"),
     (
       {"figure": "3", "mixture_list": "x", "root": "x", "split": "tt"},

@@ -131,7 +131,8 @@ def test_a_separator_and_no_separator(evaluated, tmp_path):
   assert out.splitlines()[0] == header
   for title in ("better output by an oracle", "continuous, ORC-WER", "tcORC"):
     assert rates(out, title) == [0, None, None, None, None, 0, 0]
-  assert ("continuous, asclite" in out) == (scoring.find_asclite() is not None)
+  has_asclite = scoring.find_program("asclite") is not None
+  assert ("continuous, asclite" in out) == has_asclite
   assert rates(out, "paper, table 4: [18], SA")[-1] == 11.77
   assert "over the conditions that were evaluated" in out
   rows = read(tmp_path / "out" / "utterance.csv")

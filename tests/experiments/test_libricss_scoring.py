@@ -66,7 +66,7 @@ def test_few_speakers_for_the_scorer():
 
 @pytest.fixture
 def sctk():
-  if scoring.find_asclite() is None:
+  if scoring.find_program("asclite") is None:
     pytest.skip("needs SCTK: asclite on the PATH")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from random_params import random_params
 
 import jaxsep
 from experiments import job, options
@@ -92,36 +93,65 @@ def test_recipes_of_the_paper_and_tiny_ones(name):
   assert counts[1] < 2e6 < counts[0]
 
 
+def prepared(config, **options):
+  """The task of a config, and the first batch of its data."""
+  data = train.open_any(config, say=lambda line: None)
+  task = train.make_task(config, data=data, **options)
+  batch = next(data.train_batches(0, process_index=0, process_count=1))
+  return task, batch
+
+
+def saved(folder, task, **options):
+  """A model folder of a task, with random weights."""
+  variables = random_params(task.model, **task.model.example_inputs())
+  jaxsep.save(
+    folder,
+    task.model,
+    variables,
+    sample_rate_hz=task.sample_rate_hz,
+    task=task.describe()["task"],
+    **options,
+  )
+  return folder
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-  """Trains a config in a folder of its own, by its name, once."""
-  home, done = tmp_path_factory.mktemp("runs"), {}
-
-  def run(name, init_from=None, **frozen):
-    if name not in done:
-      config = config_of(name, **frozen)
-      if init_from:
-        config.init_from = str(init_from)
-      job.fit(
-        config,
-        train.make_task,
-        workdir=home / name,
-        open_data=train.open_any,
-        say=lambda line: None,
-        mesh=make_mesh(jax.devices()[:1]),
-      )
-      done[name] = home / name
-    return done[name]
-
-  return run
+def recognizer(tmp_path_factory):
+  task, _ = prepared(config_of("recognizer"))
+  folder = tmp_path_factory.mktemp("runs") / "recognizer"
+  return saved(folder, task, **task.save_options)
 
 
-def test_two_stages_with_a_recogniser(runs):
-  recognizer = runs("recognizer")
-  loaded = jaxsep.load(recognizer)
-  assert loaded.task == "recognition"
-  first = runs("cfmr_base_lfa")
-  second = runs("cfmr_base_lasr", init_from=first, recognizer=recognizer)
+def fit(config, folder):
+  job.fit(
+    config,
+    train.make_task,
+    workdir=folder,
+    open_data=train.open_any,
+    say=lambda line: None,
+    mesh=make_mesh(jax.devices()[:1]),
+  )
+  return folder
+
+
+@pytest.mark.parametrize("name", ["recognizer", "cfmr_base_lfa"])
+def test_the_loss_takes_batches_of_the_data(name):
+  task, batch = prepared(config_of(name))
+
+  def loss(batch):
+    variables = task.init(jax.random.key(0), batch)
+    keys = tasks.Keys.of(jax.random.key(0), batch["index"], step=0)
+    return task.loss(variables, batch, keys=keys, step=0)
+
+  value, _ = jax.eval_shape(loss, batch)
+  assert value.shape == (2,)
+
+
+def test_a_second_stage_with_a_recogniser(recognizer, tmp_path):
+  first = saved(tmp_path / "first", train.make_task(config_of("cfmr_base_lfa")))
+  config = config_of("cfmr_base_lasr", recognizer=recognizer)
+  config.init_from = str(first)
+  second = fit(config, tmp_path / "second")
   one, other = (jaxsep.load(run).variables["params"] for run in (first, second))
   moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), one, other)
   # A step of the second stage is small; from elsewhere it would not be.
@@ -129,26 +159,30 @@ def test_two_stages_with_a_recogniser(runs):
   # The tokens are those of the recogniser.
   assert (
     jaxsep.load(second).files["tokenizer"].read_bytes()
-    == loaded.files["tokenizer"].read_bytes()
+    == jaxsep.load(recognizer).files["tokenizer"].read_bytes()
   )
 
 
 @pytest.mark.slow
-def test_a_student_of_a_trained_teacher(runs):
-  teacher = runs("cfmr_base_lfa")
-  student = jaxsep.load(runs("cfmr_small_los", teacher=teacher))
-  assert student.model.num_layers == 1
+def test_every_stage_trains_and_the_next_takes_it(tmp_path):
+  recognizer = fit(config_of("recognizer"), tmp_path / "recognizer")
+  assert jaxsep.load(recognizer).task == "recognition"
+  first = fit(config_of("cfmr_base_lfa"), tmp_path / "first")
+  second = config_of("cfmr_base_lasr", recognizer=recognizer)
+  second.init_from = str(first)
+  fit(second, tmp_path / "second")
+  student = config_of("cfmr_small_los", teacher=first)
+  model = jaxsep.load(fit(student, tmp_path / "student")).model
+  assert model.num_layers == 1
 
 
-def test_a_language_model_with_the_tokens_of_a_recogniser(runs):
+def test_a_language_model_with_the_tokens_of_a_recogniser(recognizer):
   config = config_of("language_model_lstm")
-  config.tokenizer.path = str(runs("recognizer"))
+  config.tokenizer.path = str(recognizer)
   data = train.open_any(config, say=lambda line: None)
   task = train.make_task(config, data=data, frozen={})
   assert isinstance(task, tasks.LanguageModelTask)
-  assert (
-    task.model.num_tokens == jaxsep.load(runs("recognizer")).model.num_tokens
-  )
+  assert task.model.num_tokens == jaxsep.load(recognizer).model.num_tokens
 
 
 def test_what_a_config_asks_for():
@@ -163,13 +197,17 @@ def test_what_a_config_asks_for():
   ):
     with pytest.raises(ValueError, match=f"frozen.{needed} is missing"):
       train.make_task(config_of(name), frozen={})
+  config = config_of("recognizer")
+  config.model.normalization = "global"
+  with pytest.raises(ValueError, match="needs the statistics of a converted"):
+    train.make_task(config, frozen={})
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
   model: Any = models.ConvTasNet(
     8, masker=models.TemporalConvNet(4, 8, 4, num_blocks=1, num_repeats=1)
   )
-  variables = model.init(jax.random.key(0), **model.example_inputs())
+  variables = random_params(model, **model.example_inputs())
   jaxsep.save(tmp_path / "model", model, variables, sample_rate_hz=8000)
   config = config_of("cfmr_base_lasr", recognizer=tmp_path / "model")
   with pytest.raises(ValueError, match="has no file 'tokenizer'"):

@@ -49,7 +49,7 @@ def test_a_model_with_its_card(words, tmp_path):
 
 
 def test_what_cannot_ship(words, tmp_path, refused, monkeypatch):
-  assert "--scores is needed" in refused(ship.main, words[:2] + words[3:])
+  assert "--scores is missing" in refused(ship.main, words[:2] + words[3:])
   (tmp_path / "card.md").write_text("Separates two.")
   assert "needs a title" in refused(ship.main, words)
   (tmp_path / "card.md").write_text(CARD)

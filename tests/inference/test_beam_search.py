@@ -212,6 +212,32 @@ def test_without_language_model(parts):
 # Edge.
 
 
+def test_what_has_no_weight_does_not_count(parts):
+  """Not even if it rules out every token, or is damaged."""
+
+  def step(state, tokens):
+    never = jnp.full((*tokens.shape, V), -jnp.inf)
+    return never.at[..., 2].set(jnp.nan), state
+
+  found = jax.jit(
+    lambda frames: inference.beam_search(
+      jnp.zeros(B),
+      step,
+      max_length=N,
+      ctc_log_probs=frames,
+      input_length=np.array(LENGTHS),
+      ctc_weight=1,
+      lm=(jnp.zeros(B), step),
+      lm_weight=0,
+      beam_size=3,
+    )
+  )(parts[2])
+  alone = search(parts, ctc_weight=1, lm=False, beam_size=3)
+  for row in range(B):
+    assert strings(found, row) == strings(alone, row)
+    np.testing.assert_allclose(found.score[row], alone.score[row], rtol=1e-5)
+
+
 def test_no_frames_is_no_words(parts):
   assert strings(search(parts, beam_size=3), 2) == [()]
 

@@ -1,8 +1,7 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from random_params import random_params
 
 from jaxsep import inference, losses, models
 
@@ -23,10 +22,8 @@ def test_scores_are_those_of_the_models():
   rng = np.random.default_rng(0)
   signal = rng.standard_normal((2, 5000)).astype(np.float32)
   length = np.array([5000, 3000])
-  variables = jax.jit(MODEL.init)(
-    jax.random.key(1), signal, jnp.ones((2, 1), jnp.int32)
-  )
-  weights = jax.jit(LM.init)(jax.random.key(2), jnp.ones((2, 1), jnp.int32))
+  variables = random_params(MODEL, **MODEL.example_inputs())
+  weights = random_params(LM, **LM.example_inputs())
   found = jax.jit(
     lambda v, w, x: inference.recognize(
       MODEL,
@@ -42,8 +39,9 @@ def test_scores_are_those_of_the_models():
   )(variables, weights, signal)
   tokens, count = found.tokens[:, 0], found.length[:, 0]
   begun = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=1)
-  outputs: Any = MODEL.apply(variables, signal, begun, length=length)
-  ctc, decoder, frames = outputs
+  ctc, decoder, frames = jax.jit(MODEL.apply)(
+    variables, signal, begun, length=length
+  )
   loss = losses.ctc_attention(
     ctc,
     decoder,
@@ -53,8 +51,7 @@ def test_scores_are_those_of_the_models():
     ctc_weight=0.3,
     label_smoothing=0.0,
   )
-  logits: Any = LM.apply(weights, begun)
-  logs = jax.nn.log_softmax(logits)
+  logs = jax.nn.log_softmax(jax.jit(LM.apply)(weights, begun))
   for row in range(2):
     due = [*np.asarray(tokens[row, : count[row]]), 2]
     score = sum(float(logs[row, n, token]) for n, token in enumerate(due))

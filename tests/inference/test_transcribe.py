@@ -185,6 +185,31 @@ def test_segments_are_found():
       assert part.start_s <= word.start_s < word.end_s <= part.end_s
 
 
+@pytest.mark.parametrize(("ctc_weight", "most"), [(0.4, 32), (0.0, 501)])
+def test_room_for_the_tokens_that_ctc_finds(ctc_weight, most):
+  """Few in 20 s, unless the decoder is not bound to CTC."""
+  places = []
+
+  class Watched(Tones):
+    def search_start(self, frames, length, max_length):
+      places.append(max_length - 1)
+      return super().search_start(frames, length, max_length)
+
+    def ctc(self, frames):
+      return 3 * super().ctc(frames)  # Sure of its blanks, as a trained one.
+
+  signal = np.pad(sound([3, 4, 5]), (2 * RATE, 0))
+  signal = np.pad(signal, (0, 20 * RATE - len(signal)))
+  found = transcribe(
+    signal,
+    model=Watched(WORDS.size),
+    beam_size=2,
+    ctc_weight=ctc_weight,
+  )
+  assert places == [most]
+  assert [u.text for u in found] == ["one two three"][: bool(ctc_weight)]
+
+
 # Edge.
 
 

@@ -1,11 +1,11 @@
-"""Small separators for tests, with parameters that no initialiser compiles."""
+"""Small separators for tests."""
 
 import dataclasses
 import functools
 
 import jax
-import numpy as np
 import optax
+from random_params import random_params
 
 from jaxsep.dsp import Stft
 from jaxsep.models import (
@@ -69,21 +69,6 @@ def nest(model_class, **options):
 
 def _fields(value_class):
   return {field.name for field in dataclasses.fields(value_class)}
-
-
-def random_params(model, features, **options):
-  """Random variables; gains and variances are about one."""
-  init = functools.partial(model.init, **options)
-  shapes = jax.eval_shape(init, jax.random.key(0), features)
-  generator = np.random.default_rng(0)
-
-  def draw(path, shape):
-    values = 0.3 * generator.standard_normal(shape.shape)
-    if path[-1].key == "var":
-      return np.float32(1 + np.abs(values))
-    return np.float32(values + ("scale" in path[-1].key))
-
-  return jax.tree.map_with_path(draw, shapes)
 
 
 @functools.cache

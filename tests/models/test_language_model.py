@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from jaxsep import models
 
@@ -18,7 +19,7 @@ def test_steps_equal_the_whole(model):
   """Also where hypotheses are exchanged on the way."""
   rng = np.random.default_rng(0)
   tokens = rng.integers(0, 9, (2, 3, 5)).astype(np.int32)
-  variables = jax.jit(model.init)(jax.random.key(0), tokens[:, 0])
+  variables = random_params(model, tokens[:, 0])
   order = np.array([[2, 0, 0], [1, 1, 2]])
   state = model.apply(variables, 2, 5, method="search_start")
   state = jax.tree.map(lambda x: jnp.repeat(x[:, None], 3, axis=1), state)
@@ -39,8 +40,9 @@ def test_steps_equal_the_whole(model):
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
 def test_no_token_sees_a_later_one(model):
   tokens = np.array([[1, 4, 5, 6]])
-  variables = jax.jit(model.init)(jax.random.key(0), tokens)
+  variables = random_params(model, tokens)
   other = np.array([[1, 4, 0, 0]])
-  one, two = (model.apply(variables, x) for x in (tokens, other))
+  apply = jax.jit(model.apply)
+  one, two = (apply(variables, x) for x in (tokens, other))
   np.testing.assert_allclose(one[:, :2], two[:, :2], atol=1e-6)
   assert np.max(np.abs(one[:, 2] - two[:, 2])) > 1e-3

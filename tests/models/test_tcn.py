@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from separators import bytes_kept, random_params, signal
+from random_params import random_params
+from separators import bytes_kept, signal
 
 from jaxsep.models import TemporalConvNet, _conv_block
 

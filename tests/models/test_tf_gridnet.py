@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from separators import random_params
+from random_params import random_params
 from tf_gridnet_torch import TFGridNetTorch
 
 from jaxsep.dsp import Stft

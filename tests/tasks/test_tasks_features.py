@@ -48,29 +48,37 @@ def variables(batch):
 @pytest.fixture(scope="module")
 def frozen():
   teacher = Masks(num_layers=3)
-  return {"teacher": teacher.init(jax.random.key(7), jnp.zeros((1, TIME)))}
+  init = jax.jit(teacher.init)
+  return {"teacher": init(jax.random.key(7), jnp.zeros((1, TIME)))}
 
 
 def loss_of(task, variables, batch, **options):
   keys = tasks.Keys.of(jax.random.key(3), batch["index"], step=0)
-  options = {"step": 0} | options
-  return jax.jit(functools.partial(task.loss, keys=keys))(
-    variables, batch, **options
-  )
+  return compiled(task)(variables, batch, keys=keys, **{"step": 0} | options)
+
+
+@functools.cache
+def compiled(task):
+  return jax.jit(task.loss)
+
+
+@functools.cache
+def hidden(model):
+  return jax.jit(functools.partial(model.apply, method="hidden"))
 
 
 def parts_of(variables, batch, model):
   """Masked magnitudes `[B, S, N, F]`, the level of mixtures, and frames."""
   mixture = batch["sources"].sum(1)
-  masks, spectrum, hidden = jax.jit(
-    functools.partial(model.apply, method="hidden")
-  )(variables, mixture, length=batch["length"][:, 0])
+  masks, spectrum, found = hidden(model)(
+    variables, mixture, length=batch["length"][:, 0]
+  )
   num_frames = [STFT.num_frames(int(n)) for n in batch["length"][:, 0]]
   level = [
     np.sqrt(np.mean(np.abs(one[:count]) ** 2))
     for one, count in zip(np.asarray(spectrum), num_frames, strict=True)
   ]
-  return np.abs(masks * spectrum[:, None]), level, num_frames, hidden
+  return np.abs(masks * spectrum[:, None]), level, num_frames, found
 
 
 @pytest.mark.parametrize("num_mels", [8, None])
@@ -101,7 +109,7 @@ def test_feature_loss_of_the_best_permutation(batch, variables, num_mels, form):
 
 def test_a_student_that_does_as_its_teacher(batch, frozen):
   task = make(tasks.DistillationTask, teacher=Masks(), layer_map=(0, 1))
-  student = tasks.DistillationTask.init(task, jax.random.key(1), batch)
+  student = jax.jit(task.init)(jax.random.key(1), batch)
   value, _ = loss_of(task, student, batch, frozen={"teacher": student})
   np.testing.assert_allclose(value, 0.0, atol=1e-9)
   # It follows the order of the teacher, whatever the references are.
