@@ -46,7 +46,7 @@ def run(options):
     feedforward_size=4 * options.size,
     num_decoder_layers=options.num_decoder_layers,
   )
-  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
+  variables = measuring.random_variables(model)
   parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
   print(
     f"{jax.devices()[0]}, {num_cores} cores, {parameters / 1e6:.1f} M"

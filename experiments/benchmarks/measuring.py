@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from experiments.cores import allowed_cores
 
 
@@ -45,3 +47,23 @@ def in_turns(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
     work()
   rounds = [[seconds(work) for work in works] for _ in range(repeats)]
   return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def random_variables(model: Any) -> Any:
+  """Variables of a Flax model at random, in place of a trained model's.
+
+  Nothing is compiled: `init` of many layers can take minutes.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  rng = np.random.default_rng(0)
+
+  def drawn(path, leaf):
+    if path[-1].key in ("scale", "var"):
+      return jnp.ones(leaf.shape, leaf.dtype)
+    return jnp.asarray(rng.normal(0, 0.05, leaf.shape), leaf.dtype)
+
+  inputs = model.example_inputs()
+  shapes = jax.eval_shape(model.init, jax.random.key(0), **inputs)
+  return jax.tree_util.tree_map_with_path(drawn, shapes)

@@ -9,6 +9,12 @@ import jax.numpy as jnp
 
 from jaxsep.typing import Array, Float
 
+# Frames that a CPU computes together.
+_FRAMES = 64
+# Frames whose part of the kernel's gradient a CPU computes for all taps while
+# they are in the cache.
+_BLOCK = 16
+
 
 @jax.custom_vjp
 def depthwise(
@@ -19,14 +25,33 @@ def depthwise(
 
   The number of taps is odd.
   """
-  reach, frames = len(kernel) // 2, x.shape[1]
+  reach, (batch, frames, channels) = len(kernel) // 2, x.shape
   padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+  size = _FRAMES if jax.default_backend() == "cpu" else frames
+  if frames <= size:
+    return _sums(padded, kernel, frames)
+
+  def set_block(index, total):
+    # The last block ends with the frames.
+    start = jnp.minimum(index * size, frames - size)
+    seen = jax.lax.dynamic_slice_in_dim(padded, start, size + 2 * reach, 1)
+    sums = _sums(seen, kernel, size)
+    return jax.lax.dynamic_update_slice_in_dim(total, sums, start, 1)
+
+  # XLA writes out the results of a loop. Otherwise, it would compute them again
+  # for each of their users: eight for a batch norm and its gradient.
+  total = jnp.zeros((batch, frames, channels), jnp.float32)
+  return jax.lax.fori_loop(0, -(-frames // size), set_block, total)
+
+
+def _sums(padded, kernel, frames):
+  """Sums for so many frames, from those that they see."""
   # Written out, the padding is not looked at again by every tap.
   padded = jax.lax.optimization_barrier(padded)
-  total = jnp.zeros_like(x, jnp.float32)
+  total = jnp.zeros((1, 1, 1), jnp.float32)
   for tap, row in enumerate(kernel):
     seen = padded[:, tap : tap + frames].astype(jnp.float32)
-    total += seen * row[None, None]
+    total = total + seen * row[None, None]
   return total
 
 
@@ -37,15 +62,26 @@ def _forward(x, kernel):
 def _backward(residuals, gradient):
   x, kernel = residuals
   d_x = depthwise(gradient, kernel[::-1]).astype(x.dtype)
-  reach, frames = len(kernel) // 2, x.shape[1]
-  padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+  taps, frames = len(kernel), x.shape[1]
+  size = _BLOCK if jax.default_backend() == "cpu" else frames
+  rest = -frames % size
+  gradient = jnp.pad(gradient, ((0, 0), (0, rest), (0, 0)))
+  padded = jnp.pad(x, ((0, 0), (taps // 2, taps // 2 + rest), (0, 0)))
 
-  def of_tap(tap):
-    seen = jax.lax.dynamic_slice_in_dim(padded, tap, frames, axis=1)
-    return jnp.sum(seen.astype(jnp.float32) * gradient, axis=(0, 1))
+  def add_block(total, start):
+    seen = jax.lax.dynamic_slice_in_dim(padded, start, size + taps - 1, 1)
+    part = jax.lax.dynamic_slice_in_dim(gradient, start, size, 1)
 
-  # A loop: unrolled, it is slower, and takes long to compile.
-  return d_x, jax.lax.map(of_tap, jnp.arange(len(kernel)))
+    # A loop: unrolled, it takes long to compile.
+    def of_tap(tap):
+      shifted = jax.lax.dynamic_slice_in_dim(seen, tap, size, 1)
+      return jnp.sum(shifted.astype(jnp.float32) * part, axis=(0, 1))
+
+    return total + jax.lax.map(of_tap, jnp.arange(taps)), None
+
+  starts = jnp.arange(0, frames + rest, size)
+  zeros = jnp.zeros(kernel.shape, jnp.float32)
+  return d_x, jax.lax.scan(add_block, zeros, starts)[0]
 
 
 depthwise.defvjp(_forward, _backward)

@@ -41,9 +41,9 @@ def shoebox_rir(
   sqrt(1 - absorption) of it for every wall on the way. Delays are fractional,
   by a windowed sinc; what of it lies before time 0 is cut. Every image that
   arrives within the response is there, however many: the loop over images runs
-  as often as the room needs, so one program serves all rooms. Under `jax.vmap`
-  it runs as often as the slowest of them needs, on leading axes as well;
-  `jax.lax.map` takes one room after the other. No gradients.
+  as often as the room needs, so one program serves all rooms. Under `jax.vmap`,
+  and on leading axes, a CPU takes one room after the other; elsewhere the loop
+  runs as often as the slowest of them needs. No gradients.
 
   Args:
     room: Sizes in x, y and z in metres, shape `[..., 3]`.
@@ -128,6 +128,10 @@ def _rirs(
     num_taps=num_taps,
     corner=None if high_pass_hz is None else high_pass_hz / rate_hz,
   )
+  if jax.default_backend() == "cpu":
+    # One room after the other under `vmap` too: batched, the loop over images
+    # would copy the sums of all rooms in each step, and wait for the slowest.
+    one = jax.custom_batching.sequential_vmap(one)
   one = jnp.vectorize(one, signature="(d),(d),(d),(),(),()->(t)")
   with jax.numpy_rank_promotion("allow"):
     places = (scale * place for place in (room, source, microphone))

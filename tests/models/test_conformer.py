@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from separators import random_params, signal
 
 from jaxsep.models.conformer import ConformerLayer, ConvModule
@@ -104,6 +105,18 @@ def test_attention_equals_the_sum_over_pairs(kind, frames):
   mixed = mixed.swapaxes(0, 1).reshape(frames, SIZE)
   expected = mixed @ params["out"]["kernel"] + params["out"]["bias"]
   np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["learnt", "sinusoidal"])
+def test_gradient_of_attention_equals_differences(kind):
+  attention = RelativeAttention(num_heads=2, positions=kind)
+  x = 0.3 * signal(1, 150, SIZE)
+  positions = 0.3 * positions_of(attention, 150)
+  variables = random_params(attention, x, positions=positions)
+  mixed = jax.jit(
+    lambda x, positions: attention.apply(variables, x, positions=positions)
+  )
+  check_grads(mixed, (x, positions), 1, ["rev"], atol=0.02, rtol=0.02)
 
 
 # Laws.
