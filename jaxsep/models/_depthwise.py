@@ -11,9 +11,6 @@ from jaxsep.typing import Array, Float
 
 # Frames that a CPU computes together.
 _FRAMES = 64
-# Frames whose part of the kernel's gradient a CPU computes for all taps while
-# they are in the cache.
-_BLOCK = 16
 
 
 @jax.custom_vjp
@@ -62,26 +59,15 @@ def _forward(x, kernel):
 def _backward(residuals, gradient):
   x, kernel = residuals
   d_x = depthwise(gradient, kernel[::-1]).astype(x.dtype)
-  taps, frames = len(kernel), x.shape[1]
-  size = _BLOCK if jax.default_backend() == "cpu" else frames
-  rest = -frames % size
-  gradient = jnp.pad(gradient, ((0, 0), (0, rest), (0, 0)))
-  padded = jnp.pad(x, ((0, 0), (taps // 2, taps // 2 + rest), (0, 0)))
+  reach, frames = len(kernel) // 2, x.shape[1]
+  padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
 
-  def add_block(total, start):
-    seen = jax.lax.dynamic_slice_in_dim(padded, start, size + taps - 1, 1)
-    part = jax.lax.dynamic_slice_in_dim(gradient, start, size, 1)
+  def of_tap(tap):
+    seen = jax.lax.dynamic_slice_in_dim(padded, tap, frames, axis=1)
+    return jnp.sum(seen.astype(jnp.float32) * gradient, axis=(0, 1))
 
-    # A loop: unrolled, it takes long to compile.
-    def of_tap(tap):
-      shifted = jax.lax.dynamic_slice_in_dim(seen, tap, size, 1)
-      return jnp.sum(shifted.astype(jnp.float32) * part, axis=(0, 1))
-
-    return total + jax.lax.map(of_tap, jnp.arange(taps)), None
-
-  starts = jnp.arange(0, frames + rest, size)
-  zeros = jnp.zeros(kernel.shape, jnp.float32)
-  return d_x, jax.lax.scan(add_block, zeros, starts)[0]
+  # A loop: unrolled, it is slower, and takes long to compile.
+  return d_x, jax.lax.map(of_tap, jnp.arange(len(kernel)))
 
 
 depthwise.defvjp(_forward, _backward)
