@@ -19,6 +19,7 @@ As in the official script, the decoder's weights may be chosen on session 0, by
 
 import csv
 import functools
+import itertools
 import json
 import pathlib
 import sys
@@ -44,6 +45,7 @@ _LONGEST_S = 120.0
 _SETTINGS = (
   *("libricss", "model", "recognizer", "language_model", "beam_size"),
   *("ctc_weight", "lm_weight", "longest_s", "references", "glm"),
+  "without_doubles",
 )
 
 
@@ -92,10 +94,17 @@ class Recognizer:
 
 
 class System:
-  """A separator, if there is one, and a recogniser."""
+  """A separator, if there is one, and a recogniser.
 
-  def __init__(self, separator: Any, recognize: Any):
+  With `without_doubles`, words that both streams have of one speaker count once
+  in the continuous protocol, see `inference.without_doubles`.
+  """
+
+  def __init__(
+    self, separator: Any, recognize: Any, *, without_doubles: bool = False
+  ):
     self._separator, self.recognize = separator, recognize
+    self._without_doubles = without_doubles
 
   def outputs(self, piece: libricss.Piece, protocol: str) -> np.ndarray:
     """Signals of a piece at the recogniser's rate, `[outputs, T]`."""
@@ -132,12 +141,17 @@ class System:
       for start, end in inference.voice_segments([stream], sample_rate_hz=rate)
     ]
     found = self.recognize([signal for _, _, signal in parts])
-    words = [
-      TimedWord("", str(channel), start / rate + a, start / rate + b, word)
-      for (channel, start, _), said in zip(parts, found, strict=True)
-      for word, a, b in said
-    ]
-    return sorted(words, key=lambda word: word.start_s)
+    words: list[list[TimedWord]] = [[] for _ in streams]
+    for (channel, start, _), said in zip(parts, found, strict=True):
+      words[channel] += [
+        TimedWord("", str(channel), start / rate + a, start / rate + b, word)
+        for word, a, b in said
+      ]
+    if self._without_doubles:
+      words = inference.without_doubles(words, [streams], sample_rate_hz=rate)
+    return sorted(
+      itertools.chain.from_iterable(words), key=lambda word: word.start_s
+    )
 
 
 def utterance_rows(
@@ -224,7 +238,9 @@ def run(flags: Any) -> None:
   output = pathlib.Path(flags.output)
   _prepare(output, flags)
   system = System(
-    job.load_model(flags.model) if flags.model else None, _recognizer(flags)
+    job.load_model(flags.model) if flags.model else None,
+    _recognizer(flags),
+    without_doubles=flags.without_doubles,
   )
   chosen = PROTOCOLS if flags.protocol == "both" else (flags.protocol,)
   tables: dict[str, list[rows.Row]] = {}
@@ -344,6 +360,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("references", help="scoring/references of libri_css, for copied pieces.")
   add("glm", help="Rules for texts that asclite compares, of libri_css.")
   add("examples", type=int, default=0, help="Pieces of each session to keep.")
+  help_text = "Count words that both streams have once; LibriCSS does not."
+  add("without_doubles", type=bool, help=help_text)
   add("paper", type=bool, help="Also print the results in the paper.")
   add("overwrite", type=bool, help="Replace the rows in --output.")
   add("beam_size", type=int, least=1, default=8, help="1 is greedy, by CTC.")
