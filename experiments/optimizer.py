@@ -155,11 +155,11 @@ def _muon():
   """Muon with updates of the size of Adam's, 0.2 in root mean square."""
 
   def numbers(updates):
-    inputs_by_outputs = optax.contrib.MuonDimensionNumbers(0, 1)
+    inputs_by_outputs = optax.contrib.MuonDimensionNumbers(-2, -1)
     return jax.tree.map(lambda _: inputs_by_outputs, updates)
 
   def scaled(updates, _):
-    return jax.tree.map(lambda u: 0.2 * max(u.shape) ** 0.5 * u, updates)
+    return jax.tree.map(lambda u: 0.2 * max(u.shape[-2:]) ** 0.5 * u, updates)
 
   return optax.chain(
     optax.contrib.scale_by_muon(weight_dimension_numbers=numbers),
@@ -168,12 +168,15 @@ def _muon():
 
 
 def _kinds(params):
-  """Says of each parameter if Muon takes it: a matrix of at least 8 by 8."""
+  """Says of each parameter if Muon takes it: a matrix of at least 8 by 8.
+
+  Stacked layers have a matrix each.
+  """
 
   def kind(path, x):
     # A depthwise kernel, taps by channels, multiplies no vector.
     names = [getattr(key, "key", key) for key in path]
-    is_matrix = x.ndim == 2 and "depthwise" not in names
-    return "matrix" if is_matrix and min(x.shape) >= 8 else "other"
+    is_matrix = x.ndim == 2 + ("layers" in names) and "depthwise" not in names
+    return "matrix" if is_matrix and min(x.shape[-2:]) >= 8 else "other"
 
   return jax.tree_util.tree_map_with_path(kind, params)

@@ -116,14 +116,18 @@ def _print_search(model, variables, signal, rng, search, options, num_cores):
   ours_s, peer_s = map(
     statistics.median, measuring.in_turns(options.rounds, run_ours, run_peer)
   )
-  same = sum(
-    tuple(row[:count].tolist()) == tokens
-    for row, count, (_, tokens) in zip(*found[:2], expected, strict=True)
+  # Of nearly equal hypotheses, rounding decides which stay in the beam.
+  same = np.array(
+    [
+      tuple(row[:count].tolist()) == tokens
+      for row, count, (_, tokens) in zip(*found[:2], expected, strict=True)
+    ]
   )
-  apart = np.abs(found[2] - [score for score, _ in expected]).max()
+  apart = np.abs(found[2] - [score for score, _ in expected])
   print(
-    f"{same} of {len(signal)} best hypotheses are the same, scores differ by at"
-    f" most {apart:.1e}; {np.mean(found[1]):.0f} tokens each"
+    f"{same.sum()} of {len(signal)} best hypotheses are the same, with scores"
+    f" that differ by at most {apart[same].max(initial=0):.1e}, the others by"
+    f" {apart[~same].max(initial=0):.1e}; {np.mean(found[1]):.0f} tokens each"
   )
   target = measuring.verdict(peer_s >= 5 * ours_s, "at least 5 times")
   print(
