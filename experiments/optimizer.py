@@ -176,7 +176,8 @@ def _kinds(params):
   def kind(path, x):
     # A depthwise kernel, taps by channels, multiplies no vector.
     names = [getattr(key, "key", key) for key in path]
-    is_matrix = x.ndim == 2 + ("layers" in names) and "depthwise" not in names
+    is_depthwise = "depthwise" in names or names[-2:] == ["conv", "kernel"]
+    is_matrix = x.ndim == 2 + ("layers" in names) and not is_depthwise
     return "matrix" if is_matrix and min(x.shape[-2:]) >= 8 else "other"
 
   return jax.tree_util.tree_map_with_path(kind, params)

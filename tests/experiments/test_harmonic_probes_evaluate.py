@@ -171,7 +171,7 @@ def test_seconds_are_those_of_the_mixture(overlap):
     "length": np.int32([[1000, 3000], [2500, 2000]]),
   }
   batch["sources"] *= np.arange(4000) < batch["length"][..., None]
-  variables = task.init(jax.random.key(0), batch)
+  variables = jax.jit(task.init)(jax.random.key(0), batch)
   for row, signals in separation.scored(task, variables, [batch]):
     mixture = signals["mixture"]
     assert row["samples"] == len(mixture) and mixture[-1] != 0
@@ -188,7 +188,7 @@ def test_estimates_are_at_the_level_of_the_mixture():
   sources = np.float32(noise_of(0, 4000).reshape(1, 2, 2000))
   batch = {"index": np.zeros(1, np.uint32), "sources": sources}
   batch["length"] = np.full((1, 2), 2000, np.int32)
-  variables = task.init(jax.random.key(0), batch)
+  variables = jax.jit(task.init)(jax.random.key(0), batch)
   louder = jax.tree.map(lambda x: x, variables)
   louder["params"]["decoder"]["kernel"] *= 100
   (_, usual), (_, same) = (

@@ -203,6 +203,10 @@ PARAMS = {
   "depthwise": {"kernel": jnp.linspace(-1, 1, 120).reshape(8, 15)},
   "norm": {"scale": jnp.ones(15)},
 }
+PARAMS["layers"] = {
+  "out": {"kernel": jnp.stack([PARAMS["encoder"]["kernel"]] * 2)},
+  "conv": {"kernel": jnp.stack([PARAMS["depthwise"]["kernel"]] * 2)},
+}
 
 
 def updates_of(*, params=PARAMS, steps=2, scale=1.0, **fields):
@@ -239,6 +243,12 @@ def test_muon_takes_matrices_and_no_depthwise_kernels():
   )
   kernel = muon["encoder"]["kernel"]
   assert np.abs(kernel - adam["encoder"]["kernel"]).max() > 0.01
+  # Stacked layers are as many matrices and depthwise kernels.
+  layers = muon["layers"]
+  for found in layers["out"]["kernel"]:
+    np.testing.assert_allclose(found, kernel, rtol=1e-3, atol=1e-6)
+  for found in layers["conv"]["kernel"]:
+    np.testing.assert_allclose(found, adam["depthwise"]["kernel"], rtol=1e-5)
   # Updates have about the size of Adam's: 0.2 in root mean square.
   assert 0.005 < np.sqrt(np.mean(kernel**2)) < 0.03
 

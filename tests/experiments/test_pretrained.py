@@ -61,7 +61,7 @@ def test_a_wider_model_masks_the_old_frequencies_as_before(tmp_path):
   masker = models.TemporalConvNet(4, 8, 4, num_blocks=1, num_repeats=1)
   stft = dsp.Stft(n_fft=128, hop_length=64)
   narrow = models.SpectrogramTasNet(stft=stft, masker=masker)
-  variables = narrow.init(jax.random.key(0), **narrow.example_inputs())
+  variables = jax.jit(narrow.init)(jax.random.key(0), **narrow.example_inputs())
   jaxsep.save(tmp_path / "narrow", narrow, variables, sample_rate_hz=8000)
   words = [f"--model={tmp_path}/narrow", f"--output={tmp_path}/wide"]
   widen.main([*words, "--hidden_channels=6"])
@@ -181,7 +181,7 @@ def test_the_speaker_model_is_written_by_a_command(
   model = models.ConvTasNet(
     8, masker=models.TemporalConvNet(4, 8, 4, num_blocks=1, num_repeats=1)
   )
-  variables = model.init(jax.random.key(0), **model.example_inputs())
+  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
   jaxsep.save(tmp_path / "model", model, variables, sample_rate_hz=8000)
   frames = [(n // 4, noise_of(n, 40 * 111).reshape(40, 111)) for n in range(16)]
   monkeypatch.setattr(

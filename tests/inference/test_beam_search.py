@@ -133,6 +133,12 @@ def strings(found, row):
   return [tuple(tokens[k, : length[k]].tolist()) for k in range(count)]
 
 
+@pytest.fixture(scope="module")
+def found(parts):
+  """What a beam of three hypotheses finds."""
+  return search(parts, beam_size=3)
+
+
 # Reference.
 
 
@@ -164,15 +170,13 @@ def test_narrow_beam_against_a_loop(parts, beam_size, candidates):
 # Law.
 
 
-def test_batch_equals_single_utterances(parts):
-  whole = search(parts, beam_size=3)
+def test_batch_equals_single_utterances(parts, found):
   single = search(parts, slice(1, 2), beam_size=3)
-  assert strings(single, 0) == strings(whole, 1)
-  np.testing.assert_allclose(single.score[0], whole.score[1], rtol=1e-5)
+  assert strings(single, 0) == strings(found, 1)
+  np.testing.assert_allclose(single.score[0], found.score[1], rtol=1e-5)
 
 
-def test_rows_are_sorted_and_padded(parts):
-  found = search(parts, beam_size=4)
+def test_rows_are_sorted_and_padded(found):
   score = np.asarray(found.score)
   assert np.all(score[:, 1:] <= score[:, :-1])
   inside = np.arange(N) < np.asarray(found.length)[..., None]
@@ -238,8 +242,8 @@ def test_what_has_no_weight_does_not_count(parts):
     np.testing.assert_allclose(found.score[row], alone.score[row], rtol=1e-5)
 
 
-def test_no_frames_is_no_words(parts):
-  assert strings(search(parts, beam_size=3), 2) == [()]
+def test_no_frames_is_no_words(found):
+  assert strings(found, 2) == [()]
 
 
 def test_long_utterances_against_the_loss(parts):

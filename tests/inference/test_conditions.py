@@ -69,7 +69,7 @@ MIXTURE = SPEAKERS.sum(0)
 @pytest.fixture
 def loaded(tmp_path):
   model = Enrolled()
-  variables = model.init(jax.random.key(0), **model.example_inputs())
+  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
   jaxsep.save(tmp_path / "m", model, variables, sample_rate_hz=8000)
   return jaxsep.load(tmp_path / "m", model_class=Enrolled)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from ideal_recognizer import RATE, Tones, sound
+from random_params import random_params
 
 import jaxsep
 from jaxsep import inference, models, text
@@ -168,7 +169,7 @@ def test_segments_are_found():
     feedforward_size=8,
     num_decoder_layers=1,
   )
-  variables = jax.jit(model.init)(jax.random.key(3), **model.example_inputs())
+  variables = random_params(model, **model.example_inputs())
   found = inference.transcribe(
     model,
     variables,

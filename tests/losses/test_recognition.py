@@ -25,8 +25,11 @@ def batch(rng):
   }
 
 
+compiled = jax.jit(losses.ctc_attention, static_argnames="ctc_weight")
+
+
 def loss(batch, **options):
-  return jax.jit(lambda batch: losses.ctc_attention(**batch, **options))(batch)
+  return compiled(**batch, **options)
 
 
 def ctc_of_torch(batch, row, logits):
@@ -48,7 +51,7 @@ def test_ctc_and_its_gradient_against_torch(batch):
       losses.ctc_attention(**batch | {"ctc_logits": logits}, ctc_weight=1.0)
     )
 
-  slope = jax.grad(total)(batch["ctc_logits"])
+  slope = jax.jit(jax.grad(total))(batch["ctc_logits"])
   got = loss(batch, ctc_weight=1.0)
   for row in range(2):
     logits = torch.tensor(batch["ctc_logits"][row].astype("f8"))
@@ -117,6 +120,7 @@ def test_padding_changes_nothing(batch):
     other["labels"][row, batch["label_length"][row] :] = 5
     other["decoder_logits"][row, batch["label_length"][row] + 1 :, 0] = 9.0
 
+  @jax.jit
   def slopes(x):
     fixed = {name: value for name, value in x.items() if "logits" not in name}
 
@@ -157,9 +161,13 @@ def test_what_fits():
 def test_extreme_logits_stay_finite(batch):
   batch["ctc_logits"][0] *= 1e4
   batch["decoder_logits"][0] *= 1e4
-  value, slope = jax.value_and_grad(
-    lambda x: jnp.sum(losses.ctc_attention(**batch | {"ctc_logits": x}))
-  )(batch["ctc_logits"])
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(logits):
+    return jnp.sum(losses.ctc_attention(**batch | {"ctc_logits": logits}))
+
+  value, slope = total(batch["ctc_logits"])
   assert np.isfinite(value) and np.all(np.isfinite(slope))
 
 

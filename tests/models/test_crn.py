@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from crn_torch import CrnTorch, DenseCrnTorch, crn_variables
-from separators import random_params, signal
+from random_params import random_params
+from separators import signal
 
 import jaxsep
 from experiments.benchmarks.conformer_torch import MaskedSpectrumTorch
@@ -25,13 +26,23 @@ TWINS = {
   "crn": CrnTorch,
   "dense crn": functools.partial(DenseCrnTorch, dense=1),
 }
+# Nearly all calls have the same shape, and are compiled once.
+TIME = 203
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @functools.cache
 def made(name):
   model = MODELS[name]
-  return model, random_params(model, signal(1, 200)), jax.jit(model.apply)
+  return model, random_params(model, signal(1, TIME)), jax.jit(model.apply)
+
+
+@functools.cache
+def trained(name):
+  """The model in training, compiled; it also returns the statistics."""
+  return jax.jit(
+    functools.partial(MODELS[name].apply, train=True, mutable=["batch_stats"])
+  )
 
 
 # Reference.
@@ -55,7 +66,7 @@ def test_number_of_parameters(model, expected):
 @every_model
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_pytorch(name, train):
-  model = MODELS[name]
+  _, shapes, apply = made(name)
   torch.manual_seed(0)
   network = TWINS[name](17, 2, (3, 4, 6), 5, 2)
   for value in network.parameters():
@@ -64,12 +75,13 @@ def test_equals_pytorch(name, train):
     lambda x: x.detach().numpy().copy(), crn_variables(network)
   )
   net = MaskedSpectrumTorch(STFT, 2, network).train(train)
-  mixture = np.array(signal(2, 301))
-  shapes = random_params(model, mixture)
+  mixture = np.array(signal(2, TIME))
   assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, shapes)
-  estimate, _ = jax.jit(
-    functools.partial(model.apply, train=train, mutable=["batch_stats"])
-  )(variables, mixture)
+  if train:
+    whole = jnp.array([TIME, TIME])
+    estimate, _ = trained(name)(variables, mixture, length=whole)
+  else:
+    estimate = apply(variables, mixture)
   expected = net(torch.from_numpy(mixture)).detach().numpy()
   np.testing.assert_allclose(estimate, expected, atol=1e-4)
 
@@ -80,24 +92,22 @@ def test_equals_pytorch(name, train):
 @every_model
 def test_padding_and_other_examples_change_nothing(name):
   _, variables, apply = made(name)
-  mixture = signal(2, 200)
-  estimate = apply(variables, mixture, length=jnp.array([113, 17]))
-  for row, length in enumerate((113, 17)):
+  mixture = signal(2, 260)
+  estimate = apply(variables, mixture, length=jnp.array([TIME, 17]))
+  for row, length in enumerate((TIME, 17)):
     wanted = apply(variables, mixture[:, :length])[row]
     assert jnp.all(estimate[row, :, length:] == 0)
     np.testing.assert_allclose(estimate[row, :, :length], wanted, atol=1e-5)
 
 
 def test_statistics_in_training_are_those_of_the_valid_frames():
-  model, variables, _ = made("crn")
-  apply = jax.jit(
-    functools.partial(model.apply, train=True, mutable=["batch_stats"])
-  )
+  _, variables, _ = made("crn")
   length = jnp.array([113, 177])
-  first = apply(variables, signal(2, 180), length=length)
-  more = jnp.pad(signal(2, 180)[:, :177], ((0, 0), (0, 63)), constant_values=9)
-  second = apply(variables, more, length=length)
-  np.testing.assert_allclose(first[0], second[0][..., :180], atol=1e-5)
+  mixture = signal(2, TIME)
+  first = trained("crn")(variables, mixture, length=length)
+  more = jnp.pad(mixture[:, :177], ((0, 0), (0, 63)), constant_values=9)
+  second = trained("crn")(variables, more, length=length)
+  np.testing.assert_allclose(first[0], second[0][..., :TIME], atol=1e-5)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
     first[1],
@@ -119,21 +129,16 @@ def test_any_length_comes_back_whole(name, length):
 
 @every_model
 def test_silence_has_finite_gradients(name):
-  model, variables, _ = made(name)
+  _, variables, _ = made(name)
 
   @jax.jit
   @jax.grad
   def gradient(inputs):
-    estimate, _ = model.apply(
-      *inputs,
-      length=jnp.array([113, 0]),
-      train=True,
-      mutable=["batch_stats"],
-    )
+    estimate, _ = trained(name)(*inputs, length=jnp.array([TIME, 0]))
     return jnp.sum(jnp.square(estimate))
 
   for level in (0.0, 1.0):
-    mixture = (level * signal(2, 113)).at[:, :60].set(0.0)
+    mixture = (level * signal(2, TIME)).at[:, :60].set(0.0)
     found = gradient((variables, mixture))
     assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(found))
 

@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -5,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from random_params import random_params
 
 from jaxsep import dsp, models
 
@@ -23,8 +25,7 @@ HOP = 160
 @pytest.fixture(scope="module")
 def small():
   model = models.Recognizer(10, **SMALL)
-  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
-  return model, variables
+  return model, random_params(model, **model.example_inputs())
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,22 @@ def batch():
 
 
 def apply(small, *args, **options):
-  model, variables = small
-  return jax.jit(lambda v: model.apply(v, *args, **options))(variables)
+  return compiled(small[0], options.pop("method", None))(
+    small[1], *args, **options
+  )
+
+
+@functools.cache
+def compiled(model, method):
+  apply = functools.partial(model.apply, method=method)
+  return jax.jit(apply, static_argnames="max_length")
+
+
+def first_constants(model):
+  def init():
+    return model.init(jax.random.key(0), **model.example_inputs())["constants"]
+
+  return {"constants": jax.jit(init)()}
 
 
 # Reference.
@@ -115,8 +130,8 @@ def test_subsampling_against_torch(small):
     return x
 
   model, variables = small
-  got = model.apply(
-    variables, features[..., None], jnp.array([11]), method=joined
+  got = jax.jit(functools.partial(model.apply, method=joined))(
+    variables, features[..., None], jnp.array([11])
   )
   x = torch.tensor(features)[:, None]
   for index, channels in enumerate(model.conv_channels):
@@ -130,7 +145,8 @@ def test_subsampling_against_torch(small):
     bias = torch.tensor(np.array(p["conv"]["bias"]))
     conv.bias = torch.nn.Parameter(bias)
     x = conv(x).permute(0, 2, 3, 1)
-    x = torch.nn.functional.layer_norm(x, x.shape[2:], eps=1e-5)
+    scale, bias = (torch.tensor(p["norm"][key]) for key in ("scale", "bias"))
+    x = torch.nn.functional.layer_norm(x, x.shape[2:], scale, bias, 1e-5)
     x = torch.nn.functional.leaky_relu(x).permute(0, 3, 1, 2)
   assert got.shape == (1, 3, 5, 32)
   np.testing.assert_allclose(got, x.permute(0, 2, 3, 1).detach(), atol=1e-5)
@@ -179,23 +195,20 @@ def test_steps_equal_the_whole(small, batch):
   lengths = np.array([8, 5])
   tokens = rng.integers(3, 10, (2, 3, 4)).astype(np.int32)
   tokens[..., 0] = 1
-  shared, state = apply(small, encoded, lengths, 4, method="search_start")
+  shared, state = apply(
+    small, encoded, lengths, max_length=4, method="search_start"
+  )
   state = jax.tree.map(lambda x: jnp.repeat(x[:, None], 3, axis=1), state)
   order = np.array([[2, 0, 0], [1, 1, 2]])
-  model, variables = small
-  step = jax.jit(
-    lambda *args: model.apply(variables, *args, method="search_step")
-  )
-  whole = jax.jit(
-    lambda tokens: model.apply(
-      variables, tokens, encoded, lengths, method="decode"
-    )
-  )
   for place in range(4):
-    got, state = step(shared, state, tokens[:, :, place])
+    got, state = apply(
+      small, shared, state, tokens[:, :, place], method="search_step"
+    )
     for hypothesis in range(3):
-      logits = whole(tokens[:, hypothesis])[:, place]
-      expected = jax.nn.log_softmax(logits)
+      logits = apply(
+        small, tokens[:, hypothesis], encoded, lengths, method="decode"
+      )
+      expected = jax.nn.log_softmax(logits[:, place])
       np.testing.assert_allclose(got[:, hypothesis], expected, atol=2e-5)
     if place == 1:
       state = jax.tree.map(lambda x: x[np.arange(2)[:, None], order], state)
@@ -232,31 +245,29 @@ def test_features_are_those_of_spectra(small, batch):
 
 def test_global_normalisation():
   model = models.Recognizer(10, normalization="global", **SMALL)
-  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
-
-  def features_of_silence():
-    silent = jnp.zeros((1, 2, 257)), jnp.array([2])
-    got = model.apply(variables, *silent, method="features_of_spectra")
-    return np.asarray(got)
-
-  got = features_of_silence()
+  variables = first_constants(model)
+  silent = jnp.zeros((1, 2, 257)), jnp.array([2])
+  run = functools.partial(apply, method="features_of_spectra")
+  got = run((model, variables), *silent)
   np.testing.assert_allclose(got, np.log(1e-10), rtol=1e-6)
   variables["constants"]["mean"] += np.log(1e-10) - 4.0
   variables["constants"]["deviation"] *= 2.0
-  got = features_of_silence()
+  got = run((model, variables), *silent)
   np.testing.assert_allclose(got, 2.0, rtol=1e-5)
 
 
 def test_quiet_bands_are_raised_to_the_limit_below_the_loudest():
   options = SMALL | {"normalization": "global", "top_db": 20.0}
   model = models.Recognizer(10, **options)
-  variables = jax.jit(model.init)(jax.random.key(0), **model.example_inputs())
   magnitudes = np.ones((2, 3, 257), np.float32)
   magnitudes[:, 1] = 1e-2
   # Padding of the second, which is louder.
   magnitudes[1, 2] = 100.0
-  got: Any = model.apply(
-    variables, magnitudes, np.array([3, 2]), method="features_of_spectra"
+  got = apply(
+    (model, first_constants(model)),
+    magnitudes,
+    np.array([3, 2]),
+    method="features_of_spectra",
   )
   loud = np.log(
     dsp.mel_filterbank(20, n_fft=512, sample_rate_hz=16000).sum(axis=0)

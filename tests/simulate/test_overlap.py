@@ -13,6 +13,8 @@ RATE, TIME = 1000, 4000
 KINDS = ("full", "partial", "inner", "disjoint")
 KEYS = jax.random.split(jax.random.key(5), 200)
 LENGTH = np.array([2600, 1700], np.int32)
+TOKENS = np.array([7, 5], np.int32)
+QUIET = {"isotropic_snr_db": None, "peak": None}
 
 
 def make(kind=None, **options):
@@ -28,7 +30,8 @@ def parts(length=LENGTH, **further):
   rng = np.random.default_rng(0)
   sources = rng.standard_normal((2, TIME)).astype(np.float32)
   sources[1] *= 0.1
-  return {"sources": sources, "length": length} | further
+  usual = {"sources": sources, "length": length, "tokens_length": TOKENS}
+  return usual | further
 
 
 @functools.cache
@@ -54,8 +57,7 @@ def level_db(signal):
 
 @pytest.fixture(scope="module")
 def by_kind():
-  quiet = {"isotropic_snr_db": None, "peak": None}
-  return {kind: mixed(make(kind, **quiet)) for kind in KINDS}
+  return {kind: mixed(make(kind, **QUIET)) for kind in KINDS}
 
 
 # Where the speakers are.
@@ -81,7 +83,7 @@ def test_partial_overlap_is_within_its_range(by_kind):
 def test_speakers_who_do_not_fit_are_shortened_alike():
   length = np.array([3900, 1950], np.int32)
   for kind in ("partial", "disjoint"):
-    first, end = spans(mixed(make(kind, peak=None), parts(length)))
+    first, end = spans(mixed(make(kind, **QUIET), parts(length)))
     kept = end - first
     assert end.max() <= TIME and (kept[:, 0] < 3900).any()
     np.testing.assert_allclose(kept[:, 0], 2 * kept[:, 1], atol=2)
@@ -90,7 +92,7 @@ def test_speakers_who_do_not_fit_are_shortened_alike():
 @pytest.mark.parametrize("outer", [0, 1])
 def test_inner_overlap_is_a_part_of_the_shorter_within_the_longer(outer):
   length = LENGTH if outer == 0 else LENGTH[::-1]
-  first, end = spans(mixed(make("inner", peak=None), parts(length)))
+  first, end = spans(mixed(make("inner", **QUIET), parts(length)))
   inner = 1 - outer
   np.testing.assert_array_equal(first[:, outer], 0)
   np.testing.assert_array_equal(end[:, outer], 2600)
@@ -113,7 +115,7 @@ def test_disjoint_speakers_take_turns(by_kind):
 
 def test_kinds_and_lone_speakers_are_as_frequent_as_asked():
   keys = jax.random.split(jax.random.key(6), 2000)
-  found = mixed(make(one_speaker_probability=0.2, peak=None), keys=keys)
+  found = mixed(make(one_speaker_probability=0.2, **QUIET), keys=keys)
   alone = found["num_sources"] == 1
   assert abs(alone.mean() - 0.2) < 0.03
   assert (found["reference"][alone, 1] == 0).all()
@@ -197,7 +199,7 @@ def test_hoth_noise_has_its_spectrum_at_every_rate():
 
 def test_rooms_are_drawn_or_given():
   room = simulate.RandomRoom(t60_s=(0.15, 0.2))
-  simulation = make("full", room=room, isotropic_snr_db=None, peak=None)
+  simulation = make("full", room=room, **QUIET)
   keys = KEYS[:2]
   drawn = mixed(simulation, keys=keys)
   assert not np.allclose(drawn["reference"][0], drawn["reference"][1])
@@ -208,16 +210,14 @@ def test_rooms_are_drawn_or_given():
   np.testing.assert_allclose(given["reference"][0, 0, 3:2600], dry, atol=1e-5)
 
 
-def test_texts_of_cut_speakers_are_left_out():
-  tokens = np.array([7, 5], np.int32)
-  ingredients = parts(tokens_length=tokens)
+def test_texts_of_cut_speakers_are_left_out(by_kind):
   np.testing.assert_array_equal(
-    mixed(make("full"), ingredients)["tokens_length"], [tokens] * 200
+    by_kind["full"]["tokens_length"], [TOKENS] * 200
   )
-  inner = mixed(make("inner"), ingredients)["tokens_length"]
+  inner = by_kind["inner"]["tokens_length"]
   np.testing.assert_array_equal(inner[:, 0], 7)
   assert (inner[:, 1] == 0).mean() > 0.9
-  alone = mixed(make(one_speaker_probability=1.0), ingredients)
+  alone = mixed(make(one_speaker_probability=1.0, **QUIET))
   np.testing.assert_array_equal(alone["tokens_length"], [[7, 0]] * 200)
 
 

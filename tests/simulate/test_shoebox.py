@@ -165,7 +165,7 @@ def test_rooms_of_a_batch_are_as_if_alone():
     )  # fmt: skip
 
   batch = jax.jit(jax.vmap(one))(rooms, SOURCES, t60_s)
-  axes = one(rooms, SOURCES, t60_s)
+  axes = jax.jit(one)(rooms, SOURCES, t60_s)
   for n in range(2):
     alone = one(rooms[n], SOURCES[n], t60_s[n])
     np.testing.assert_allclose(batch[n], alone, atol=1e-6)

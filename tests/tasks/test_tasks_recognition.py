@@ -75,16 +75,16 @@ def recognition(batch, tmp_path_factory):
     augmentation=simulate.SpecAugment(max_bands=1, max_frames=1),
     unigram=[0, 0, 1, 2, 1, 1, 1, 1],
   )
-  return task, *trained(task, batch, 60)
+  return task, *trained(task, batch, 60), evaluation(task)
 
 
 def test_recognition_learns_its_batch(recognition, batch):
-  task, variables, values = recognition
+  task, variables, values, evaluate = recognition
   first, last = (np.asarray(value) for value, _ in (values[0], values[-1]))
   assert np.all(last[[0, 3]] < 0.3 * first[[0, 3]])
   assert last[1] == 0 and last[2] < first[2]
   assert values[0][1]["unfit"].tolist() == [0, 0, 1, 0]
-  found = evaluated(task, variables, batch)
+  found = evaluate(variables, batch)
   assert found["found"].dtype == jnp.int32
   assert found["found"][0, :3].tolist() == [3, 4, 5]
   rows = _rows([found | {"index": batch["index"], "mask": batch["mask"]}])
@@ -98,25 +98,21 @@ def test_recognition_learns_its_batch(recognition, batch):
   )
 
 
-def evaluated(task, variables, batch):
-  return dict(
-    jax.jit(lambda v, b: task.evaluate(v, b, keys=keys()))(variables, batch)
-  )
+def evaluation(task):
+  return jax.jit(lambda v, b: dict(task.evaluate(v, b, keys=keys())))
 
 
 def test_padding_changes_no_score(recognition, batch):
-  task, variables, _ = recognition
+  _, variables, _, evaluate = recognition
   other = {name: np.array(value) for name, value in batch.items()}
   other["signal"][3, 3000:] = 5.0
   other["tokens"][3, 1:] = 6
-  one, two = (
-    evaluated(task, variables, x)["loss"].total for x in (batch, other)
-  )
+  one, two = (evaluate(variables, x)["loss"].total for x in (batch, other))
   np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
 def test_model_folder_has_the_tokenizer(recognition, tmp_path):
-  task, variables, _ = recognition
+  task, variables, *_ = recognition
   save(
     tmp_path / "model",
     task.model,
@@ -152,13 +148,13 @@ def test_language_model_learns_its_batch(batch):
   variables, values = trained(task, batch, 60)
   first, last = (np.asarray(value) for value, _ in (values[0], values[-1]))
   assert np.sum(last) < 0.6 * np.sum(first)
-  found = evaluated(task, variables, batch)
+  found = evaluation(task)(variables, batch)
   rows = _rows([found | {"index": batch["index"], "mask": batch["mask"]}])
   mean = _mean([row["loss"] for row in rows])
   assert task.summarize(rows)["perplexity"] == pytest.approx(np.exp(mean))
   np.testing.assert_allclose(found["loss"].weight, [4, 1, 4, 2])
   # Of a sentence: the log probability of its tokens and its end.
-  logits = LM.apply(variables, np.array([[1, 7]]))
+  logits = jax.jit(LM.apply)(variables, np.array([[1, 7]]))
   logs = jax.nn.log_softmax(logits[0])
   expected = -(logs[0, 7] + logs[1, 2])
   np.testing.assert_allclose(found["loss"].total[3], expected, rtol=1e-4)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from mask_model import STFT, Masks
+from random_params import random_params
 
 from jaxsep import dsp, losses, models, tasks, text
 
@@ -56,8 +57,9 @@ def variables(batch):
 
 @pytest.fixture(scope="module")
 def frozen():
-  init = jax.jit(RECOGNIZER.init)
-  return {"recognizer": init(jax.random.key(5), **RECOGNIZER.example_inputs())}
+  return {
+    "recognizer": random_params(RECOGNIZER, **RECOGNIZER.example_inputs())
+  }
 
 
 def keys_of(batch):
@@ -69,15 +71,32 @@ def loss_of(variables, frozen, batch, task=None):
   return task.loss(variables, batch, keys=keys_of(batch), step=0, frozen=frozen)
 
 
+@jax.jit
+def recognizer_loss(variables, magnitudes, tokens, tokens_length):
+  """Of both speakers of an example, by the methods of the recogniser."""
+  apply = functools.partial(RECOGNIZER.apply, variables)
+  num_frames = jnp.full(2, magnitudes.shape[1])
+  features = apply(magnitudes, num_frames, method="features_of_spectra")
+  encoded, length = apply(features, num_frames, method="encode")
+  begun = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=1)
+  return losses.ctc_attention(
+    apply(encoded, method="ctc"),
+    apply(begun, encoded, length, method="decode"),
+    tokens,
+    length,
+    tokens_length,
+  ).sum()
+
+
 @pytest.fixture(scope="module")
 def compiled(batch, variables, frozen):
-  """Loss, scalars, and the gradients of both models."""
+  """The gradients of the separator, and loss and scalars."""
 
   def total(variables, frozen, batch):
     value, (_, scalars) = loss_of(variables, frozen, batch)
     return jnp.sum(value), (value, scalars)
 
-  run = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+  run = jax.jit(jax.grad(total, has_aux=True))
   return functools.partial(run, variables, frozen)
 
 
@@ -85,36 +104,20 @@ def test_loss_is_that_of_the_recogniser_in_the_nearest_order(
   batch, variables, frozen, compiled
 ):
   _, (value, scalars) = compiled(batch)
-  spectra = Masks().apply(
-    variables, batch["sources"].sum(1), method="estimate_spectra"
-  )
+  spectra = jax.jit(
+    functools.partial(Masks().apply, method="estimate_spectra")
+  )(variables, batch["sources"].sum(1))
   masked, clean = np.abs(spectra), np.abs(STFT(batch["sources"]))
   for b in range(SIZE):
     orders = [masked[b], masked[b, ::-1]]
     nearest = min(orders, key=lambda x, b=b: ((x - clean[b]) ** 2).sum())
-    features = RECOGNIZER.apply(
+    expected = recognizer_loss(
       frozen["recognizer"],
       nearest,
-      np.full(2, nearest.shape[1]),
-      method="features_of_spectra",
-    )
-    encoded, length = RECOGNIZER.apply(
-      frozen["recognizer"],
-      features,
-      np.full(2, nearest.shape[1]),
-      method="encode",
-    )
-    begun = np.pad(batch["tokens"][b], ((0, 0), (1, 0)), constant_values=1)
-    expected = losses.ctc_attention(
-      RECOGNIZER.apply(frozen["recognizer"], encoded, method="ctc"),
-      RECOGNIZER.apply(
-        frozen["recognizer"], begun, encoded, length, method="decode"
-      ),
       batch["tokens"][b],
-      length,
       batch["tokens_length"][b],
     )
-    np.testing.assert_allclose(value[b], expected.sum(), rtol=1e-3)
+    np.testing.assert_allclose(value[b], expected, rtol=1e-3)
   assert not np.asarray(scalars["unfit"]).any()
 
 
@@ -132,23 +135,23 @@ def test_order_and_silence_of_speakers(batch, compiled):
 
 
 def test_gradients_reach_the_separator(batch, compiled):
-  (slopes, _), _ = compiled(batch)
+  slopes, _ = compiled(batch)
   for path, leaf in jax.tree.flatten_with_path(slopes["params"])[0]:
     assert np.isfinite(leaf).all() and np.asarray(leaf).any(), path
   silence = batch | {"sources": np.zeros_like(batch["sources"])}
-  (slopes, _), (value, _) = compiled(silence)
+  slopes, (value, _) = compiled(silence)
   assert np.isfinite(value).all()
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
 
 
-def test_evaluation_counts_words(batch, variables, frozen, tmp_path):
+def test_evaluation_counts_words(batch, variables, frozen, compiled, tmp_path):
   tokenizer = text.WordTokenizer.from_texts(["a b"])
   tokenizer.save(tmp_path / "tokenizer")
   task = make(tokenizer=str(tmp_path / "tokenizer"))
   found = jax.jit(functools.partial(task.evaluate, keys=keys_of(batch)))(
     variables, batch, frozen=frozen
   )
-  value, _ = jax.jit(loss_of)(variables, frozen, batch)
+  _, (value, _) = compiled(batch)
   np.testing.assert_allclose(found["loss"].total, value, rtol=1e-3)
   # Tokens and the end of each speaker who speaks.
   assert found["loss"].weight.tolist() == [5, 6, 3]
@@ -169,8 +172,11 @@ def test_evaluation_counts_words(batch, variables, frozen, tmp_path):
 
 def test_what_a_recogniser_needs(batch, variables, frozen):
   with pytest.raises(ValueError, match=r"frozen\['recognizer'\]"):
-    loss_of(variables, None, batch)
+    jax.eval_shape(loss_of, variables, None, batch)
   other = RECOGNIZER.clone(stft=dsp.Stft(n_fft=64, hop_length=16))
   with pytest.raises(ValueError, match=r"the recogniser hears .* at 8000 Hz"):
-    loss_of(variables, frozen, batch, make(recognizer=other))
+    task = make(recognizer=other)
+    jax.eval_shape(
+      functools.partial(loss_of, task=task), variables, frozen, batch
+    )
   assert make().describe() != make(recognizer=other).describe()
