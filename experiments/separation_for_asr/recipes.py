@@ -44,6 +44,18 @@ _SIMULATION = simulate.OverlapSimulation(
 _STFT_8K = dsp.Stft(n_fft=256, win_length=200, hop_length=80, window="hamming")
 
 
+def _adamw(learning_rate, weight_decay, **further):
+  return job.options(
+    job.OptimizerConfig(
+      name="adamw",
+      learning_rate=learning_rate,
+      weight_decay=weight_decay,
+      schedule="linear",
+      **further,
+    )
+  )
+
+
 def separator(
   model: Any, task: Any = None, data: Any = None, **further: Any
 ) -> Any:
@@ -62,15 +74,7 @@ def separator(
     loss=job.options(losses.feature_l2),
     simulation=job.options(_SIMULATION, without=("sample_rate_hz",)),
     data=job.options(data),
-    optimizer=job.options(
-      job.OptimizerConfig(
-        name="adamw",
-        learning_rate=1e-4,
-        weight_decay=0.01,
-        schedule="linear",
-        warmup_steps=10_000,
-      )
-    ),
+    optimizer=_adamw(1e-4, 0.01, warmup_steps=10_000),
     train=job.options(
       train.TrainConfig(num_steps=260_000, eval_every=2_500, log_every=100)
     ),
@@ -146,16 +150,7 @@ def recognizer() -> Any:
     data=job.options(
       TextDataConfig(batch_size=32, speeds=(0.9, 1.0, 1.1), longest_s=20.0)
     ),
-    optimizer=job.options(
-      job.OptimizerConfig(
-        name="adamw",
-        learning_rate=5e-4,
-        weight_decay=1e-3,
-        schedule="linear",
-        warmup_steps=25_000,
-        clip_norm=20.0,
-      )
-    ),
+    optimizer=_adamw(5e-4, 1e-3, warmup_steps=25_000, clip_norm=20.0),
     train=job.options(
       train.TrainConfig(
         num_steps=400_000,
@@ -184,15 +179,7 @@ def language_model(model: Any) -> Any:
     ),
     tokenizer=job.options(TokenizerConfig()),
     data=job.options(TextDataConfig(examples="lines", batch_size=64)),
-    optimizer=job.options(
-      job.OptimizerConfig(
-        name="adamw",
-        learning_rate=5e-4,
-        weight_decay=1e-3,
-        schedule="linear",
-        warmup_steps=25_000,
-      )
-    ),
+    optimizer=_adamw(5e-4, 1e-3, warmup_steps=25_000),
     train=job.options(
       train.TrainConfig(
         num_steps=400_000,
